@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <exception>
+
+namespace stagegate {
+
+// Runs fn(i) for i in [0, count) on up to num_threads OpenMP threads, contiguous chunks a thread. The
+// first exception of any thread is rethrown here: one may not leave an OpenMP region.
+template <typename Fn>
+void parallel_for(std::int64_t count, int num_threads, Fn&& fn) {
+  std::exception_ptr error;
+#pragma omp parallel for schedule(static) num_threads(num_threads) if (count > 1 && num_threads > 1)
+  for (std::int64_t i = 0; i < count; ++i) {
+    try {
+      fn(i);
+    } catch (...) {
+#pragma omp critical(stagegate_parallel_for)
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace stagegate

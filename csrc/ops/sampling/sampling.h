@@ -1,0 +1,47 @@
+#pragma once
+
+#include "core/tensor.h"
+#include "device/context.h"
+
+namespace stagegate {
+
+// One row per token to draw. All tensors live on the device of the logits.
+struct SamplingInputs {
+  Tensor temperature;         // f32 [R]; 0 = greedy
+  Tensor top_k;               // i32 [R]; 0 = off
+  Tensor top_p;               // f32 [R] in (0, 1]; 1 = off
+  Tensor min_p;               // f32 [R] in [0, 1]; 0 = off
+  Tensor repetition_penalty;  // f32 [R] > 0; 1 = off (Keskar et al., 2019)
+  Tensor presence_penalty;    // f32 [R]; 0 = off (OpenAI API reference)
+  Tensor frequency_penalty;   // f32 [R]; 0 = off
+  Tensor seed;                // i64 [R], all 64 bits used
+  Tensor draw_index;          // i64 [R], how many tokens the sequence has drawn before this one
+  // Tokens the penalties look at, as one list per row: unique ids and how often each was generated
+  // (0: it is in the prompt only, which counts for repetition_penalty alone).
+  Tensor history_ptr;     // i32 [R + 1]
+  Tensor history_ids;     // i32 [P]
+  Tensor history_counts;  // i32 [P]
+  // Added to the logits first; -inf forbids a token.
+  Tensor bias_ptr;     // i32 [R + 1]
+  Tensor bias_ids;     // i32 [Q]
+  Tensor bias_values;  // f32 [Q]
+};
+
+struct SamplingOutputs {
+  Tensor token_ids;     // i32 [R]
+  Tensor logprobs;      // f32 [R], of the drawn token
+  Tensor top_ids;       // i32 [R, N], most likely first, lower id first among equals
+  Tensor top_logprobs;  // f32 [R, N]
+};
+
+// Draws one token a row from f32 logits [R, V]. Order: logit bias, penalties, then greedy argmax where
+// temperature is 0; else temperature, min-p, top-k, top-p, and a draw by the Gumbel-max rule. The noise
+// of token i is a function of (seed, draw_index, i) alone (Philox4x32-10, Salmon et al., 2011), so a
+// draw does not depend on the neighbours in the batch. Ties in top-k and top-p keep the lower id.
+// Log-probabilities are those of the model: log-softmax of the logits as they came in, in f32. N may be
+// 0; `logprobs` undefined skips them altogether.
+// Throws ArgumentError naming the row and parameter outside its range, or a row without a finite logit.
+void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
+            const SamplingOutputs& outputs);
+
+}  // namespace stagegate
