@@ -46,4 +46,7 @@ constexpr std::string_view name_of(DType dtype) {
   return "invalid";
 }
 
+// Inverse of name_of. Throws DTypeError.
+DType dtype_from_name(std::string_view name);
+
 }  // namespace stagegate

@@ -73,9 +73,7 @@ Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, Shape shape, Shape
 Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, Shape shape)
     : Tensor(std::move(storage), dtype, shape, contiguous_strides(shape), 0) {}
 
-bool Tensor::is_contiguous() const {
-  return numel() == 0 || contiguous_from(shape_, strides_, 0);
-}
+bool Tensor::is_contiguous() const { return numel() == 0 || contiguous_from(shape_, strides_, 0); }
 
 bool Tensor::is_row_contiguous() const {
   return rank() > 0 && (numel() == 0 || contiguous_from(shape_, strides_, 1));

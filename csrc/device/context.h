@@ -4,7 +4,8 @@
 
 namespace stagegate {
 
-// Where and how a call executes. Passed to every operator, so nothing depends on process-wide state.
+// Where and how a call executes. Passed to every operator, so nothing depends on process-wide
+// state.
 struct Context {
   Device device;
   // OpenMP threads of the CPU operators.

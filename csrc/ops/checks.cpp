@@ -29,9 +29,8 @@ void device(std::string_view op, std::string_view operand, const Tensor& tensor,
 }
 
 void is_contiguous(std::string_view op, std::string_view operand, const Tensor& tensor) {
-  SG_CHECK(ContiguityError, tensor.is_contiguous(), op, ": ", operand,
-           " must be contiguous, got ", tensor.describe(), " with strides ",
-           to_string(tensor.strides()));
+  SG_CHECK(ContiguityError, tensor.is_contiguous(), op, ": ", operand, " must be contiguous, got ",
+           tensor.describe(), " with strides ", to_string(tensor.strides()));
 }
 
 void rows_contiguous(std::string_view op, std::string_view operand, const Tensor& tensor) {
@@ -41,8 +40,8 @@ void rows_contiguous(std::string_view op, std::string_view operand, const Tensor
 }
 
 void no_kernel(std::string_view op, const Context& context) {
-  throw DeviceError(message(op, ": no implementation for ", context.device.name(),
-                            " in this build"));
+  throw DeviceError(
+      message(op, ": no implementation for ", context.device.name(), " in this build"));
 }
 
 }  // namespace stagegate::checks

@@ -11,7 +11,8 @@
 namespace stagegate::checks {
 
 // A dimension of -1 matches anything. Throws ShapeError.
-void shape(std::string_view op, std::string_view operand, const Tensor& tensor, const Shape& wanted);
+void shape(std::string_view op, std::string_view operand, const Tensor& tensor,
+           const Shape& wanted);
 // Throws DTypeError.
 void dtype(std::string_view op, std::string_view operand, const Tensor& tensor, DType wanted);
 void floating(std::string_view op, std::string_view operand, const Tensor& tensor);

@@ -5,8 +5,8 @@
 
 namespace stagegate {
 
-// Runs fn(i) for i in [0, count) on up to num_threads OpenMP threads, contiguous chunks a thread. The
-// first exception of any thread is rethrown here: one may not leave an OpenMP region.
+// Runs fn(i) for i in [0, count) on up to num_threads OpenMP threads, contiguous chunks a thread.
+// The first exception of any thread is rethrown here: one may not leave an OpenMP region.
 template <typename Fn>
 void parallel_for(std::int64_t count, int num_threads, Fn&& fn) {
   std::exception_ptr error;

@@ -12,8 +12,8 @@ namespace stagegate {
 //   block_tables     i32 [B, W]; entries past a sequence's last block are never read
 //   context_lens     i32 [B], tokens of each sequence including those of this call
 //   cu_seqlens_q     i32 [B + 1], first query of each sequence; cu_seqlens_q[B] = T
-// The queries of a sequence are its last positions (bottom-right causal), so prefill, prefill behind
-// a cached prefix, decode and any mixture are one call. Scores and accumulation stay in f32.
+// The queries of a sequence are its last positions (bottom-right causal), so prefill, prefill
+// behind a cached prefix, decode and any mixture are one call. Scores and accumulation stay in f32.
 // Throws ArgumentError when the metadata breaks one of these rules or names a slot outside [0, S).
 void paged_attention(const Context& context, const Tensor& q, const Tensor& k_cache,
                      const Tensor& v_cache, const Tensor& block_tables, const Tensor& context_lens,
