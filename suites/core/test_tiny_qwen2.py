@@ -42,7 +42,12 @@ def test_weights_have_the_shapes_of_the_config(config: dict) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Alice was beginning to get very tired", "爱丽丝", "\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea", "tab\tnul\x00 end\r\n"],
+    [
+        "Alice was beginning to get very tired",
+        "爱丽丝",
+        "\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea",
+        "tab\tnul\x00 end\r\n",
+    ],
 )
 def test_tokenizer_round_trips_any_text(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
