@@ -39,6 +39,13 @@ void rows_contiguous(std::string_view op, std::string_view operand, const Tensor
            to_string(tensor.strides()));
 }
 
+void dense(std::string_view op, const Context& context, std::initializer_list<Operand> operands) {
+  for (const auto& [name, tensor] : operands) {
+    device(op, name, *tensor, context);
+    is_contiguous(op, name, *tensor);
+  }
+}
+
 void no_kernel(std::string_view op, const Context& context) {
   throw DeviceError(
       message(op, ": no implementation for ", context.device.name(), " in this build"));

@@ -23,6 +23,13 @@ void device(std::string_view op, std::string_view operand, const Tensor& tensor,
 void is_contiguous(std::string_view op, std::string_view operand, const Tensor& tensor);
 void rows_contiguous(std::string_view op, std::string_view operand, const Tensor& tensor);
 
+struct Operand {
+  std::string_view name;
+  const Tensor* tensor;
+};
+// Each operand on the device of the context and contiguous. Throws DeviceError or ContiguityError.
+void dense(std::string_view op, const Context& context, std::initializer_list<Operand> operands);
+
 // For dispatch: the operator has no implementation on this device in this build.
 [[noreturn]] void no_kernel(std::string_view op, const Context& context);
 

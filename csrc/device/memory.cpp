@@ -1,0 +1,47 @@
+#include "device/memory.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace stagegate {
+
+namespace {
+
+// One cache line, and the widest vector register.
+constexpr std::size_t kAlignment = 64;
+
+void require_cpu(Device device) {
+  SG_CHECK(DeviceError, device.is_cpu(), "allocate: this build has no ", device.name(),
+           "; build with CUDA (nox -s build-cuda)");
+}
+
+}  // namespace
+
+std::shared_ptr<Storage> allocate(std::size_t size_bytes, Device device) {
+  require_cpu(device);
+  // aligned_alloc wants a whole number of alignments; rounding up must not wrap around.
+  const std::size_t rounded = (size_bytes / kAlignment + 1) * kAlignment;
+  void* data = rounded > size_bytes ? std::aligned_alloc(kAlignment, rounded) : nullptr;
+  SG_CHECK(OutOfMemoryError, data != nullptr, "allocate: ", size_bytes, " bytes on ", device.name(),
+           " are not to be had");
+  return std::make_shared<Storage>(data, size_bytes, device, [data] { std::free(data); });
+}
+
+Tensor empty(Shape shape, DType dtype, Device device) {
+  std::size_t size_bytes = size_of(dtype);
+  for (const std::int64_t extent : shape) {
+    SG_CHECK(ShapeError, extent >= 0, "empty: negative dimension in ", to_string(shape));
+    SG_CHECK(OutOfMemoryError,
+             !__builtin_mul_overflow(size_bytes, static_cast<std::size_t>(extent), &size_bytes),
+             "empty: ", to_string(shape), " does not fit an address space");
+  }
+  return Tensor(allocate(size_bytes, device), dtype, std::move(shape));
+}
+
+Tensor zeros(Shape shape, DType dtype, Device device) {
+  Tensor tensor = empty(std::move(shape), dtype, device);
+  std::memset(tensor.raw_data(), 0, tensor.size_bytes());
+  return tensor;
+}
+
+}  // namespace stagegate

@@ -1,0 +1,22 @@
+#include "ops/add/add.h"
+
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void add(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out);
+}
+
+void add(const Context& context, const Tensor& a, const Tensor& b, const Tensor& out) {
+  checks::floating("add", "a", a);
+  checks::shape("add", "b", b, a.shape());
+  checks::shape("add", "out", out, a.shape());
+  checks::dtype("add", "b", b, a.dtype());
+  checks::dtype("add", "out", out, a.dtype());
+  checks::dense("add", context, {{"a", &a}, {"b", &b}, {"out", &out}});
+  if (context.device.is_cpu()) return cpu::add(context, a, b, out);
+  checks::no_kernel("add", context);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,22 @@
+#include "ops/argmax/argmax.h"
+
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void argmax(const Context& context, const Tensor& x, const Tensor& out);
+}
+
+void argmax(const Context& context, const Tensor& x, const Tensor& out) {
+  checks::shape("argmax", "x", x, {-1, -1});
+  checks::shape("argmax", "out", out, {x.dim(0)});
+  SG_CHECK(ShapeError, x.dim(1) > 0, "argmax: rows of x are empty, got ", x.describe());
+  checks::floating("argmax", "x", x);
+  checks::dtype("argmax", "out", out, DType::kI32);
+  checks::dense("argmax", context, {{"x", &x}, {"out", &out}});
+  if (context.device.is_cpu()) return cpu::argmax(context, x, out);
+  checks::no_kernel("argmax", context);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,23 @@
+#include "ops/embedding/embedding.h"
+
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void embedding(const Context& context, const Tensor& ids, const Tensor& table, const Tensor& out);
+}
+
+void embedding(const Context& context, const Tensor& ids, const Tensor& table, const Tensor& out) {
+  checks::shape("embedding", "ids", ids, {-1});
+  checks::shape("embedding", "table", table, {-1, -1});
+  checks::shape("embedding", "out", out, {ids.dim(0), table.dim(1)});
+  checks::dtype("embedding", "ids", ids, DType::kI32);
+  checks::floating("embedding", "table", table);
+  checks::dtype("embedding", "out", out, table.dtype());
+  checks::dense("embedding", context, {{"ids", &ids}, {"table", &table}, {"out", &out}});
+  if (context.device.is_cpu()) return cpu::embedding(context, ids, table, out);
+  checks::no_kernel("embedding", context);
+}
+
+}  // namespace stagegate

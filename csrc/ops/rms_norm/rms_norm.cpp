@@ -1,0 +1,25 @@
+#include "ops/rms_norm/rms_norm.h"
+
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void rms_norm(const Context& context, const Tensor& x, const Tensor& weight, float eps,
+              const Tensor& out);
+}
+
+void rms_norm(const Context& context, const Tensor& x, const Tensor& weight, float eps,
+              const Tensor& out) {
+  checks::shape("rms_norm", "x", x, {-1, -1});
+  checks::shape("rms_norm", "weight", weight, {x.dim(1)});
+  checks::shape("rms_norm", "out", out, x.shape());
+  checks::floating("rms_norm", "x", x);
+  checks::dtype("rms_norm", "weight", weight, x.dtype());
+  checks::dtype("rms_norm", "out", out, x.dtype());
+  checks::dense("rms_norm", context, {{"x", &x}, {"weight", &weight}, {"out", &out}});
+  if (context.device.is_cpu()) return cpu::rms_norm(context, x, weight, eps, out);
+  checks::no_kernel("rms_norm", context);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,171 @@
+"""One rank: loads its weights, owns the runner, executes steps."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import _C
+from engine.models.checkpoint import Checkpoint
+from engine.step import CsrMetadata, PagedMetadata, SamplingBatch, StepInput, StepOutput
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+    from engine.models.qwen2 import Qwen2Config
+
+_SAMPLING_TENSORS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "seed",
+    "draw_index",
+    "history_ptr",
+    "history_ids",
+    "history_counts",
+    "bias_ptr",
+    "bias_ids",
+    "bias_values",
+)
+
+
+def load_weights(
+    config: EngineConfig, model: Qwen2Config, dtype: str, context: _C.Context
+) -> _C.Qwen2Weights:
+    """Read a checkpoint into the merged form of the core.
+
+    Raises ModelError when the files are damaged or do not hold exactly the model's tensors.
+    """
+    weights = _C.Qwen2Weights(
+        _C.Qwen2Config(
+            vocab_size=model.vocab_size,
+            hidden_size=model.hidden_size,
+            intermediate_size=model.intermediate_size,
+            num_layers=model.num_layers,
+            num_heads=model.num_heads,
+            num_kv_heads=model.num_kv_heads,
+            head_dim=model.head_dim,
+            rms_norm_eps=model.rms_norm_eps,
+            rope_theta=model.rope_theta,
+            tie_word_embeddings=model.tie_word_embeddings,
+        ),
+        dtype,
+        context,
+    )
+    with Checkpoint.open(config.model, model) as checkpoint:
+        for stored in checkpoint:
+            tensor = _C.Tensor.from_buffer(
+                stored.buffer, stored.dtype, list(stored.shape), stored.offset_bytes
+            )
+            weights.load(stored.name, tensor)
+    return weights
+
+
+class Worker:
+    """Executes steps on one device. The scheduler decides what a step holds.
+
+    Args:
+        weights: what `load_weights` returned.
+        num_slots: tokens the KV storage has room for.
+        max_tokens: most tokens of a step.
+        max_rows: most rows of logits of a step.
+        max_positions: positions run from 0 to max_positions - 1.
+    """
+
+    def __init__(
+        self,
+        weights: _C.Qwen2Weights,
+        context: _C.Context,
+        *,
+        num_slots: int,
+        max_tokens: int,
+        max_rows: int,
+        max_positions: int,
+    ) -> None:
+        self._runner = _C.Runner(
+            weights=weights,
+            context=context,
+            num_slots=num_slots,
+            max_tokens=max_tokens,
+            max_rows=max_rows,
+            max_positions=max_positions,
+        )
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes held for weights, KV storage and workspace."""
+        return {
+            "weights": self._runner.weight_bytes,
+            "kv": self._runner.kv_bytes,
+            "workspace": self._runner.workspace_bytes,
+        }
+
+    def execute(self, step: StepInput) -> StepOutput:
+        """Run one step and wait for its result."""
+        output, _ = self._run(step, return_logits=False)
+        return output
+
+    def logits(self, step: StepInput) -> npt.NDArray[np.float32]:
+        """Run one step and return the f32 logits [R, vocab] of the rows it asks for."""
+        _, logits = self._run(step, return_logits=True)
+        assert logits is not None
+        return logits
+
+    def _run(
+        self, step: StepInput, *, return_logits: bool
+    ) -> tuple[StepOutput, npt.NDArray[np.float32] | None]:
+        sampling = step.sampling
+        output = self._runner.step(
+            _C.StepInput(
+                input_ids=_tensor(step.input_ids),
+                positions=_tensor(step.positions),
+                slot_mapping=_tensor(step.slot_mapping),
+                cu_seqlens_q=_tensor(step.cu_seqlens_q),
+                context_lens=_tensor(step.context_lens),
+                logits_indices=_tensor(step.logits_indices),
+                attention=_attention(step.attention),
+                sampling=None if sampling is None else _sampling(sampling),
+                num_logprobs=-1 if sampling is None else sampling.num_logprobs,
+                return_logits=return_logits,
+            )
+        )
+        return (
+            StepOutput(
+                token_ids=_array(output.token_ids, np.zeros(0, np.int32)),
+                logprobs=_array(output.logprobs),
+                top_ids=_array(output.top_ids),
+                top_logprobs=_array(output.top_logprobs),
+            ),
+            _array(output.logits),
+        )
+
+
+def default_num_threads() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def _tensor(array: npt.NDArray[np.generic]) -> _C.Tensor:
+    return _C.Tensor.from_numpy(np.ascontiguousarray(array))
+
+
+def _array(tensor: _C.Tensor | None, absent: object = None) -> object:
+    return absent if tensor is None else tensor.numpy()
+
+
+def _attention(metadata: PagedMetadata | CsrMetadata) -> _C.PagedMetadata | _C.CsrMetadata:
+    if isinstance(metadata, PagedMetadata):
+        return _C.PagedMetadata(_tensor(metadata.block_tables), metadata.block_size)
+    return _C.CsrMetadata(
+        _tensor(metadata.used_slots), _tensor(metadata.row_ptr), _tensor(metadata.col_idx)
+    )
+
+
+def _sampling(batch: SamplingBatch) -> _C.SamplingInputs:
+    return _C.SamplingInputs(**{name: _tensor(getattr(batch, name)) for name in _SAMPLING_TENSORS})
