@@ -1,0 +1,104 @@
+#include <pybind11/stl.h>
+
+#include "bindings/bindings.h"
+#include "ops/add/add.h"
+#include "ops/argmax/argmax.h"
+#include "ops/embedding/embedding.h"
+#include "ops/kv_write/kv_write.h"
+#include "ops/linear/linear.h"
+#include "ops/paged_attention/paged_attention.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/rope/rope.h"
+#include "ops/sampling/sampling.h"
+#include "ops/self_attention/self_attention.h"
+#include "ops/self_attention_paged/self_attention_paged.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace py = pybind11;
+
+namespace stagegate::bindings {
+
+namespace {
+
+void bind_sampling(py::module_& module, py::module_& ops) {
+  py::class_<SamplingInputs>(module, "SamplingInputs")
+      .def(
+          py::init([](Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p,
+                      Tensor repetition_penalty, Tensor presence_penalty, Tensor frequency_penalty,
+                      Tensor seed, Tensor draw_index, Tensor history_ptr, Tensor history_ids,
+                      Tensor history_counts, Tensor bias_ptr, Tensor bias_ids, Tensor bias_values) {
+            return SamplingInputs{temperature,
+                                  top_k,
+                                  top_p,
+                                  min_p,
+                                  repetition_penalty,
+                                  presence_penalty,
+                                  frequency_penalty,
+                                  seed,
+                                  draw_index,
+                                  history_ptr,
+                                  history_ids,
+                                  history_counts,
+                                  bias_ptr,
+                                  bias_ids,
+                                  bias_values};
+          }),
+          py::kw_only(), py::arg("temperature"), py::arg("top_k"), py::arg("top_p"),
+          py::arg("min_p"), py::arg("repetition_penalty"), py::arg("presence_penalty"),
+          py::arg("frequency_penalty"), py::arg("seed"), py::arg("draw_index"),
+          py::arg("history_ptr"), py::arg("history_ids"), py::arg("history_counts"),
+          py::arg("bias_ptr"), py::arg("bias_ids"), py::arg("bias_values"));
+  py::class_<SamplingOutputs>(module, "SamplingOutputs")
+      .def(py::init([](Tensor token_ids, std::optional<Tensor> logprobs,
+                       std::optional<Tensor> top_ids, std::optional<Tensor> top_logprobs) {
+             return SamplingOutputs{token_ids, logprobs.value_or(Tensor()),
+                                    top_ids.value_or(Tensor()), top_logprobs.value_or(Tensor())};
+           }),
+           py::kw_only(), py::arg("token_ids"), py::arg("logprobs") = py::none(),
+           py::arg("top_ids") = py::none(), py::arg("top_logprobs") = py::none());
+  ops.def("sample", &sample, py::arg("context"), py::arg("logits"), py::arg("inputs"),
+          py::arg("outputs"), py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace
+
+// The contracts, one to one: outputs are operands, so tests can poison them.
+void bind_ops(py::module_& module) {
+  py::module_ ops = module.def_submodule("ops", "The operators of the core.");
+  const py::call_guard<py::gil_scoped_release> no_gil;
+  ops.def("embedding", &embedding, py::arg("context"), py::arg("ids"), py::arg("table"),
+          py::arg("out"), no_gil);
+  ops.def(
+      "linear",
+      [](const Context& context, const Tensor& x, const Tensor& weight,
+         const std::optional<Tensor>& bias,
+         const Tensor& out) { linear(context, x, weight, bias.value_or(Tensor()), out); },
+      py::arg("context"), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("out"), no_gil);
+  ops.def("rms_norm", &rms_norm, py::arg("context"), py::arg("x"), py::arg("weight"),
+          py::arg("eps"), py::arg("out"), no_gil);
+  ops.def("rope", &rope, py::arg("context"), py::arg("x"), py::arg("positions"), py::arg("cos"),
+          py::arg("sin"), no_gil);
+  ops.def(
+      "make_rope_table",
+      [](std::int64_t max_positions, std::int64_t head_dim, double theta) {
+        const RopeTable table = make_rope_table(max_positions, head_dim, theta, Device{});
+        return std::pair(table.cos, table.sin);
+      },
+      py::arg("max_positions"), py::arg("head_dim"), py::arg("theta"));
+  ops.def("swiglu", &swiglu, py::arg("context"), py::arg("gate_up"), py::arg("out"), no_gil);
+  ops.def("add", &add, py::arg("context"), py::arg("a"), py::arg("b"), py::arg("out"), no_gil);
+  ops.def("argmax", &argmax, py::arg("context"), py::arg("x"), py::arg("out"), no_gil);
+  ops.def("kv_write", &kv_write, py::arg("context"), py::arg("k"), py::arg("v"),
+          py::arg("slot_mapping"), py::arg("k_cache"), py::arg("v_cache"), no_gil);
+  ops.def("self_attention", &self_attention, py::arg("context"), py::arg("q"), py::arg("k"),
+          py::arg("v"), py::arg("scale"), py::arg("out"), no_gil);
+  ops.def("self_attention_paged", &self_attention_paged, py::arg("context"), py::arg("q"),
+          py::arg("k_cache"), py::arg("v_cache"), py::arg("used_slots"), py::arg("row_ptr"),
+          py::arg("col_idx"), py::arg("scale"), py::arg("out"), no_gil);
+  ops.def("paged_attention", &paged_attention, py::arg("context"), py::arg("q"), py::arg("k_cache"),
+          py::arg("v_cache"), py::arg("block_tables"), py::arg("context_lens"),
+          py::arg("cu_seqlens_q"), py::arg("block_size"), py::arg("scale"), py::arg("out"), no_gil);
+  bind_sampling(module, ops);
+}
+
+}  // namespace stagegate::bindings
