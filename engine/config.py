@@ -1,0 +1,75 @@
+"""How an engine is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import ConfigError
+
+DEVICES = ("cpu", "cuda")
+DTYPES = ("auto", "f32", "f16", "bf16")
+LAYOUTS = ("block", "slot")
+BACKENDS = ("native", "csr")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Settings of one engine. Raises ConfigError naming the value that is out of range.
+
+    model: folder with a Hugging Face checkpoint.
+    dtype: of weights, activations and KV cache; auto takes the checkpoint's.
+    layout: where keys and values live: paged blocks with a prefix cache, or single-token cells.
+    backend: the attention form: native takes block tables under the block layout, csr lists every
+        visible slot; the slot layout always runs on csr.
+    block_size: tokens per block of the block layout.
+    kv_capacity_tokens: room in the KV storage; None sizes it from the free memory.
+    max_model_len: longest sequence, prompt and output together; None takes the checkpoint's.
+    max_num_batched_tokens: tokens of one step, decode and prefill chunks together.
+    max_num_seqs: sequences that run at the same time.
+    num_threads: threads of the CPU operators; None takes every processor the process may use.
+    deterministic: a result never depends on what else is in the batch; costs prefill speed.
+    seed: where requests without a seed of their own draw theirs from.
+    """
+
+    model: Path
+    device: str = "cpu"
+    dtype: str = "auto"
+    layout: str = "block"
+    backend: str = "native"
+    block_size: int = 16
+    kv_capacity_tokens: int | None = None
+    max_model_len: int | None = None
+    max_num_batched_tokens: int = 2048
+    max_num_seqs: int = 256
+    enable_prefix_cache: bool = True
+    num_threads: int | None = None
+    deterministic: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "model", Path(self.model))
+        self._one_of("device", DEVICES)
+        self._one_of("dtype", DTYPES)
+        self._one_of("layout", LAYOUTS)
+        self._one_of("backend", BACKENDS)
+        for name in ("block_size", "max_num_batched_tokens", "max_num_seqs"):
+            self._positive(name)
+        for name in ("kv_capacity_tokens", "max_model_len", "num_threads"):
+            if getattr(self, name) is not None:
+                self._positive(name)
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            # Otherwise a full set of decoding sequences could not advance in one step.
+            object.__setattr__(self, "max_num_seqs", self.max_num_batched_tokens)
+
+    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            msg = f"{name} must be one of {', '.join(choices)}, got {value!r}"
+            raise ConfigError(msg)
+
+    def _positive(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            msg = f"{name} must be a positive integer, got {value!r}"
+            raise ConfigError(msg)

@@ -1,0 +1,86 @@
+"""What a request brings back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Natural log-probability of one generated token, and of the most likely ones at its place.
+
+    Both are the model's own: before bias, penalties and temperature.
+    """
+
+    token_id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()  # (token id, logprob), most likely first
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionOutput:
+    """One generated sequence.
+
+    finish_reason: None while it runs; stop, length, abort or error after.
+    stop_reason: the stop string or stop token id that ended it; None for the model's own end.
+    """
+
+    index: int
+    text: str
+    token_ids: list[int]
+    logprobs: list[TokenLogprobs] | None
+    finish_reason: str | None
+    stop_reason: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts; cached_tokens came from the prefix cache and are part of prompt_tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimings:
+    """Readings of time.perf_counter in seconds; None for what has not happened."""
+
+    arrival: float
+    first_token: float | None
+    finished: float | None
+    decode_tokens: int  # tokens of the longest sequence after its first
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """Time to first token."""
+        return None if self.first_token is None else 1e3 * (self.first_token - self.arrival)
+
+    @property
+    def e2e_ms(self) -> float | None:
+        """From arrival to the last token."""
+        return None if self.finished is None else 1e3 * (self.finished - self.arrival)
+
+    @property
+    def tpot_ms(self) -> float | None:
+        """Mean time per output token after the first; None with a single token."""
+        if self.first_token is None or self.finished is None or self.decode_tokens < 1:
+            return None
+        return 1e3 * (self.finished - self.first_token) / self.decode_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """State of a request; text and token ids are cumulative."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    outputs: list[CompletionOutput]
+    finished: bool
+    usage: Usage
+    timings: RequestTimings

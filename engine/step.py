@@ -1,0 +1,81 @@
+"""What one step carries to the core and brings back, as plain numpy arrays.
+
+T tokens of B sequences, the tokens of a sequence next to each other; R rows of logits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PagedMetadata:
+    """Keys are found through block tables i32 [B, W], padded with the last block of the row."""
+
+    block_tables: Int32Array
+    block_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CsrMetadata:
+    """Keys are listed per token: used_slots[col_idx[row_ptr[t] : row_ptr[t + 1]]]."""
+
+    used_slots: Int32Array  # [U], ascending and unique
+    row_ptr: Int32Array  # [T + 1]
+    col_idx: Int32Array  # [nnz], indices into used_slots, ascending inside a row
+
+
+AttentionMetadata = PagedMetadata | CsrMetadata
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingBatch:
+    """Sampling parameters of R rows; the meaning of each field is that of SamplingParams.
+
+    history_*: the tokens penalties look at, one list per row of unique ids and how often each was
+    generated (0: it is in the prompt only). bias_*: what is added to the logits first, per row.
+    """
+
+    temperature: Float32Array  # [R]
+    top_k: Int32Array  # [R]
+    top_p: Float32Array  # [R]
+    min_p: Float32Array  # [R]
+    repetition_penalty: Float32Array  # [R]
+    presence_penalty: Float32Array  # [R]
+    frequency_penalty: Float32Array  # [R]
+    seed: Int64Array  # [R]
+    draw_index: Int64Array  # [R], tokens the sequence has drawn before this one
+    history_ptr: Int32Array  # [R + 1]
+    history_ids: Int32Array  # [P]
+    history_counts: Int32Array  # [P]
+    bias_ptr: Int32Array  # [R + 1]
+    bias_ids: Int32Array  # [Q]
+    bias_values: Float32Array  # [Q]
+    num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StepInput:
+    input_ids: Int32Array  # [T]
+    positions: Int32Array  # [T]
+    slot_mapping: Int32Array  # [T], the cache slot each token's keys and values go to
+    cu_seqlens_q: Int32Array  # [B + 1], first token of each sequence
+    context_lens: Int32Array  # [B], tokens of each sequence including this step's
+    logits_indices: Int32Array  # [R], the tokens whose logits are wanted
+    attention: AttentionMetadata
+    sampling: SamplingBatch | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    token_ids: Int32Array  # [R]
+    logprobs: Float32Array | None = None  # [R], of the drawn token
+    top_ids: Int32Array | None = None  # [R, N], most likely first
+    top_logprobs: Float32Array | None = None  # [R, N]
