@@ -22,4 +22,21 @@ void parallel_for(std::int64_t count, int num_threads, Fn&& fn) {
   if (error) std::rethrow_exception(error);
 }
 
+// The same for iterations of unequal length: a thread takes the next one when it is free.
+template <typename Fn>
+void parallel_for_uneven(std::int64_t count, int num_threads, Fn&& fn) {
+  std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic) \
+    num_threads(num_threads) if (count > 1 && num_threads > 1)
+  for (std::int64_t i = 0; i < count; ++i) {
+    try {
+      fn(i);
+    } catch (...) {
+#pragma omp critical(stagegate_parallel_for)
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
 }  // namespace stagegate

@@ -1,0 +1,134 @@
+#pragma once
+
+// The inner kernel of linear, compiled once per instruction set (see ops/simd/vector.h). Weights
+// are read once for up to kRowTile rows of x, so a small batch costs one pass over the weights; the
+// tiles below keep kRowTile · kWeightTile sums in registers.
+
+#include "ops/simd/kernels.h"
+#include "ops/simd/vector.h"
+
+namespace stagegate {
+namespace {
+
+// How kWidth or more products are added to a vector of partial sums.
+template <typename T>
+struct Products {
+  using Packed = Vec;
+  static constexpr int kStep = kWidth;
+  static Packed load(const T* p) { return stagegate::load(p); }
+  static Packed load_first(const T* p, std::int64_t count) {
+    return stagegate::load_first(p, count);
+  }
+  static Vec add(Vec sum, Packed a, Packed b) { return sum + a * b; }
+};
+
+#if defined(__AVX512BF16__)
+// Pairs of bf16 products go into one f32 lane (VDPBF16PS): twice the elements per instruction.
+template <>
+struct Products<bfloat16> {
+  using Packed = __m512bh;
+  static constexpr int kStep = 32;
+  static Packed load(const bfloat16* p) { return (Packed)_mm512_loadu_si512(p); }
+  static Packed load_first(const bfloat16* p, std::int64_t count) {
+    return (Packed)_mm512_maskz_loadu_epi16((1u << count) - 1u, p);
+  }
+  static Vec add(Vec sum, Packed a, Packed b) { return (Vec)_mm512_dpbf16_ps((__m512)sum, a, b); }
+};
+#endif
+
+// out[m, n] for kRows rows of x from `row` and kWeights weights from n.
+template <typename T, int kRows, int kWeights>
+inline void linear_tile(const simd::LinearBlock<T>& block, std::int64_t row, std::int64_t n) {
+  using P = Products<T>;
+  const T* x = block.x + row * block.x_stride;
+  const T* weight = block.weight + n * block.depth;
+  Vec sums[kWeights][kRows] = {};
+  std::int64_t k = 0;
+  for (; k + P::kStep <= block.depth; k += P::kStep) {
+    typename P::Packed w[kWeights];
+#pragma GCC unroll 8
+    for (int j = 0; j < kWeights; ++j) w[j] = P::load(weight + j * block.depth + k);
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+      const typename P::Packed value = P::load(x + m * block.x_stride + k);
+#pragma GCC unroll 8
+      for (int j = 0; j < kWeights; ++j) sums[j][m] = P::add(sums[j][m], value, w[j]);
+    }
+  }
+  if (k < block.depth) {
+    const std::int64_t rest = block.depth - k;
+#pragma GCC unroll 8
+    for (int m = 0; m < kRows; ++m) {
+      const typename P::Packed value = P::load_first(x + m * block.x_stride + k, rest);
+#pragma GCC unroll 8
+      for (int j = 0; j < kWeights; ++j) {
+        sums[j][m] = P::add(sums[j][m], value, P::load_first(weight + j * block.depth + k, rest));
+      }
+    }
+  }
+  for (int m = 0; m < kRows; ++m) {
+    const std::int64_t at = (row + m) * block.out_stride + n;
+    for (int j = 0; j < kWeights; ++j) {
+      float value = reduce_add(sums[j][m]);
+      if (block.bias != nullptr) value += load_as_float(block.bias[n + j]);
+      if (block.out_is_float) {
+        static_cast<float*>(block.out)[at + j] = value;
+      } else {
+        store_from_float(static_cast<T*>(block.out)[at + j], value);
+      }
+    }
+  }
+}
+
+template <typename T, int kRows, int kWeights>
+inline void linear_columns(const simd::LinearBlock<T>& block, std::int64_t row) {
+  std::int64_t n = block.first;
+  for (; n + kWeights <= block.last; n += kWeights) linear_tile<T, kRows, kWeights>(block, row, n);
+  for (; n < block.last; ++n) linear_tile<T, kRows, 1>(block, row, n);
+}
+
+constexpr std::int64_t kRowTile = 8;
+
+// Fewer rows leave registers for more weights, which keeps as many loads in flight.
+template <typename T>
+void linear_rows(const simd::LinearBlock<T>& block, std::int64_t row, std::int64_t rows) {
+  switch (rows) {
+    case 1:
+      return linear_columns<T, 1, 8>(block, row);
+    case 2:
+      return linear_columns<T, 2, 4>(block, row);
+    case 3:
+      return linear_columns<T, 3, 4>(block, row);
+    case 4:
+      return linear_columns<T, 4, 4>(block, row);
+    case 5:
+      return linear_columns<T, 5, 2>(block, row);
+    case 6:
+      return linear_columns<T, 6, 2>(block, row);
+    case 7:
+      return linear_columns<T, 7, 2>(block, row);
+    default:
+      return linear_columns<T, 8, 2>(block, row);
+  }
+}
+
+template <typename T>
+void linear_block(const simd::LinearBlock<T>& block) {
+  if (block.rows <= kRowTile) return linear_rows(block, 0, block.rows);
+  // A strip of weights small enough for the first-level cache serves every tile of rows.
+  constexpr std::int64_t kStripBytes = 16384;
+  std::int64_t strip = kStripBytes / (block.depth * static_cast<std::int64_t>(sizeof(T)));
+  strip = strip < 2 ? 2 : strip / 2 * 2;
+  simd::LinearBlock<T> part = block;
+  for (std::int64_t n = block.first; n < block.last; n += strip) {
+    part.first = n;
+    part.last = n + strip < block.last ? n + strip : block.last;
+    for (std::int64_t row = 0; row < block.rows; row += kRowTile) {
+      const std::int64_t rest = block.rows - row;
+      linear_rows(part, row, rest < kRowTile ? rest : kRowTile);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stagegate

@@ -1,0 +1,40 @@
+#include "ops/paged_attention/paged_attention.h"
+
+#include "ops/attention/attention_checks.h"
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void paged_attention(const Context& context, const Tensor& q, const Tensor& k_cache,
+                     const Tensor& v_cache, const Tensor& block_tables, const Tensor& context_lens,
+                     const Tensor& cu_seqlens_q, std::int64_t block_size, float scale,
+                     const Tensor& out);
+}
+
+void paged_attention(const Context& context, const Tensor& q, const Tensor& k_cache,
+                     const Tensor& v_cache, const Tensor& block_tables, const Tensor& context_lens,
+                     const Tensor& cu_seqlens_q, std::int64_t block_size, float scale,
+                     const Tensor& out) {
+  constexpr std::string_view kOp = "paged_attention";
+  checks::attention(kOp, context, q, k_cache, v_cache, out);
+  checks::shape(kOp, "context_lens", context_lens, {-1});
+  checks::shape(kOp, "block_tables", block_tables, {context_lens.dim(0), -1});
+  checks::shape(kOp, "cu_seqlens_q", cu_seqlens_q, {context_lens.dim(0) + 1});
+  checks::dtype(kOp, "block_tables", block_tables, DType::kI32);
+  checks::dtype(kOp, "context_lens", context_lens, DType::kI32);
+  checks::dtype(kOp, "cu_seqlens_q", cu_seqlens_q, DType::kI32);
+  checks::dense(kOp, context,
+                {{"block_tables", &block_tables},
+                 {"context_lens", &context_lens},
+                 {"cu_seqlens_q", &cu_seqlens_q}});
+  SG_CHECK(ArgumentError, block_size > 0, "paged_attention: block_size must be positive, got ",
+           block_size);
+  if (context.device.is_cpu()) {
+    return cpu::paged_attention(context, q, k_cache, v_cache, block_tables, context_lens,
+                                cu_seqlens_q, block_size, scale, out);
+  }
+  checks::no_kernel(kOp, context);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,62 @@
+#include "ops/sampling/sampling.h"
+
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
+            const SamplingOutputs& outputs);
+}
+
+namespace {
+
+constexpr std::string_view kOp = "sample";
+
+void check(const Context& context, std::string_view name, const Tensor& tensor, const Shape& shape,
+           DType dtype) {
+  SG_CHECK(ArgumentError, tensor.defined(), "sample: ", name, " is missing");
+  checks::shape(kOp, name, tensor, shape);
+  checks::dtype(kOp, name, tensor, dtype);
+  checks::dense(kOp, context, {{name, &tensor}});
+}
+
+void check_inputs(const Context& context, const SamplingInputs& in, std::int64_t rows) {
+  check(context, "temperature", in.temperature, {rows}, DType::kF32);
+  check(context, "top_k", in.top_k, {rows}, DType::kI32);
+  check(context, "top_p", in.top_p, {rows}, DType::kF32);
+  check(context, "min_p", in.min_p, {rows}, DType::kF32);
+  check(context, "repetition_penalty", in.repetition_penalty, {rows}, DType::kF32);
+  check(context, "presence_penalty", in.presence_penalty, {rows}, DType::kF32);
+  check(context, "frequency_penalty", in.frequency_penalty, {rows}, DType::kF32);
+  check(context, "seed", in.seed, {rows}, DType::kI64);
+  check(context, "draw_index", in.draw_index, {rows}, DType::kI64);
+  check(context, "history_ptr", in.history_ptr, {rows + 1}, DType::kI32);
+  check(context, "history_ids", in.history_ids, {-1}, DType::kI32);
+  check(context, "history_counts", in.history_counts, in.history_ids.shape(), DType::kI32);
+  check(context, "bias_ptr", in.bias_ptr, {rows + 1}, DType::kI32);
+  check(context, "bias_ids", in.bias_ids, {-1}, DType::kI32);
+  check(context, "bias_values", in.bias_values, in.bias_ids.shape(), DType::kF32);
+}
+
+}  // namespace
+
+void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
+            const SamplingOutputs& outputs) {
+  check(context, "logits", logits, {-1, -1}, DType::kF32);
+  const std::int64_t rows = logits.dim(0);
+  SG_CHECK(ShapeError, logits.dim(1) > 0, "sample: logits have no columns: ", logits.describe());
+  check_inputs(context, inputs, rows);
+  check(context, "token_ids", outputs.token_ids, {rows}, DType::kI32);
+  if (outputs.logprobs.defined()) {
+    check(context, "logprobs", outputs.logprobs, {rows}, DType::kF32);
+    check(context, "top_ids", outputs.top_ids, {rows, -1}, DType::kI32);
+    check(context, "top_logprobs", outputs.top_logprobs, outputs.top_ids.shape(), DType::kF32);
+    SG_CHECK(ShapeError, outputs.top_ids.dim(1) <= logits.dim(1), "sample: top_ids wants ",
+             outputs.top_ids.dim(1), " of ", logits.dim(1), " tokens");
+  }
+  if (context.device.is_cpu()) return cpu::sample(context, logits, inputs, outputs);
+  checks::no_kernel(kOp, context);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,265 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "device/context.h"
+#include "ops/parallel.h"
+#include "ops/sampling/philox.h"
+#include "ops/sampling/sampling.h"
+
+namespace stagegate::cpu {
+
+namespace {
+
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
+// Most likely first; the lower id first among equals.
+struct ByLogit {
+  std::span<const float> logits;
+  bool operator()(std::int32_t a, std::int32_t b) const {
+    const float left = logits[static_cast<std::size_t>(a)];
+    const float right = logits[static_cast<std::size_t>(b)];
+    return left != right ? left > right : a < b;
+  }
+};
+
+// One row's parameters.
+struct Row {
+  std::int64_t index;
+  float temperature;
+  std::int32_t top_k;
+  float top_p;
+  float min_p;
+  float repetition_penalty;
+  float presence_penalty;
+  float frequency_penalty;
+  std::uint64_t seed;
+  std::uint64_t draw_index;
+  std::span<const std::int32_t> history_ids;
+  std::span<const std::int32_t> history_counts;
+  std::span<const std::int32_t> bias_ids;
+  std::span<const float> bias_values;
+};
+
+template <typename T>
+std::span<const T> part_of(const Tensor& ptr, const Tensor& values, std::int64_t row,
+                           std::string_view name) {
+  const auto* offsets = ptr.data<std::int32_t>();
+  const std::int64_t first = offsets[row];
+  const std::int64_t last = offsets[row + 1];
+  SG_CHECK(ArgumentError, 0 <= first && first <= last && last <= values.numel(), "sample: ", name,
+           "_ptr of row ", row, " runs from ", first, " to ", last, " in a list of ",
+           values.numel());
+  return {values.data<T>() + first, static_cast<std::size_t>(last - first)};
+}
+
+Row row_of(const SamplingInputs& in, std::int64_t r) {
+  const Row row{
+      .index = r,
+      .temperature = in.temperature.data<float>()[r],
+      .top_k = in.top_k.data<std::int32_t>()[r],
+      .top_p = in.top_p.data<float>()[r],
+      .min_p = in.min_p.data<float>()[r],
+      .repetition_penalty = in.repetition_penalty.data<float>()[r],
+      .presence_penalty = in.presence_penalty.data<float>()[r],
+      .frequency_penalty = in.frequency_penalty.data<float>()[r],
+      .seed = static_cast<std::uint64_t>(in.seed.data<std::int64_t>()[r]),
+      .draw_index = static_cast<std::uint64_t>(in.draw_index.data<std::int64_t>()[r]),
+      .history_ids = part_of<std::int32_t>(in.history_ptr, in.history_ids, r, "history"),
+      .history_counts = part_of<std::int32_t>(in.history_ptr, in.history_counts, r, "history"),
+      .bias_ids = part_of<std::int32_t>(in.bias_ptr, in.bias_ids, r, "bias"),
+      .bias_values = part_of<float>(in.bias_ptr, in.bias_values, r, "bias"),
+  };
+  const auto require = [r](bool ok, const char* name, float value, const char* range) {
+    SG_CHECK(ArgumentError, ok, "sample: ", name, " of row ", r, " must be ", range, ", got ",
+             value);
+  };
+  require(row.temperature >= 0 && std::isfinite(row.temperature), "temperature", row.temperature,
+          "0 or more");
+  require(row.top_k >= 0, "top_k", static_cast<float>(row.top_k), "0 or more");
+  require(row.top_p > 0 && row.top_p <= 1, "top_p", row.top_p, "above 0 and at most 1");
+  require(row.min_p >= 0 && row.min_p <= 1, "min_p", row.min_p, "from 0 to 1");
+  require(row.repetition_penalty > 0 && std::isfinite(row.repetition_penalty), "repetition_penalty",
+          row.repetition_penalty, "above 0");
+  require(std::isfinite(row.presence_penalty), "presence_penalty", row.presence_penalty, "finite");
+  require(std::isfinite(row.frequency_penalty), "frequency_penalty", row.frequency_penalty,
+          "finite");
+  return row;
+}
+
+float& logit_at(const Row& row, std::span<float> logits, std::int32_t id, std::string_view list) {
+  SG_CHECK(ArgumentError, id >= 0 && id < static_cast<std::int64_t>(logits.size()),
+           "sample: ", list, " of row ", row.index, " names token ", id, " of a vocabulary of ",
+           logits.size());
+  return logits[static_cast<std::size_t>(id)];
+}
+
+void apply_bias(const Row& row, std::span<float> logits) {
+  for (std::size_t i = 0; i < row.bias_ids.size(); ++i) {
+    logit_at(row, logits, row.bias_ids[i], "bias_ids") += row.bias_values[i];
+  }
+}
+
+void apply_penalties(const Row& row, std::span<float> logits) {
+  for (std::size_t i = 0; i < row.history_ids.size(); ++i) {
+    float& logit = logit_at(row, logits, row.history_ids[i], "history_ids");
+    logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
+    const auto count = static_cast<float>(row.history_counts[i]);
+    if (count > 0) logit -= row.presence_penalty + count * row.frequency_penalty;
+  }
+}
+
+std::int32_t most_likely(const Row& row, std::span<const float> logits) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < logits.size(); ++i) {
+    if (logits[i] > logits[best]) best = i;
+  }
+  SG_CHECK(ArgumentError, std::isfinite(logits[best]), "sample: row ", row.index,
+           " has no finite logit");
+  return static_cast<std::int32_t>(best);
+}
+
+// The `count` most likely of the candidates, in order, at their front.
+void order_first(std::vector<std::int32_t>& candidates, std::size_t count, const ByLogit& order) {
+  if (count < candidates.size()) {
+    std::nth_element(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count),
+                     candidates.end(), order);
+  }
+  std::sort(candidates.begin(),
+            candidates.begin() + static_cast<std::ptrdiff_t>(std::min(count, candidates.size())),
+            order);
+}
+
+// Keeps the fewest most likely candidates whose probabilities reach top_p of their total.
+void keep_top_p(std::vector<std::int32_t>& candidates, std::span<const float> logits, float highest,
+                float top_p) {
+  const auto weight = [&](std::int32_t id) {
+    return std::exp(static_cast<double>(logits[static_cast<std::size_t>(id)] - highest));
+  };
+  double total = 0.0;
+  for (const std::int32_t id : candidates) total += weight(id);
+  // Few tokens usually hold the mass, so the order is found a prefix at a time.
+  for (std::size_t sorted = 64;; sorted *= 8) {
+    order_first(candidates, sorted, ByLogit{logits});
+    double reached = 0.0;
+    for (std::size_t i = 0; i < std::min(sorted, candidates.size()); ++i) {
+      reached += weight(candidates[i]);
+      if (reached >= static_cast<double>(top_p) * total) {
+        candidates.resize(i + 1);
+        return;
+      }
+    }
+    if (sorted >= candidates.size()) return;
+  }
+}
+
+// Gumbel-max: argmax of logit + Gumbel noise is a draw from the softmax. In its exponential form,
+// argmin of E / p with E = -log(u), which needs one logarithm, and seldom that: E >= 1 - u bounds
+// it.
+class Race {
+ public:
+  explicit Race(const Row& row) : row_(row) {}
+
+  void enter(std::int32_t id, double probability) {
+    const auto block = static_cast<std::uint32_t>(id) / 4;
+    if (block != block_ || !filled_) {
+      words_ = philox(row_.seed, {block, static_cast<std::uint32_t>(row_.draw_index),
+                                  static_cast<std::uint32_t>(row_.draw_index >> 32), 0});
+      block_ = block;
+      filled_ = true;
+    }
+    const double u =
+        (static_cast<double>(words_[static_cast<std::uint32_t>(id) % 4]) + 0.5) * 0x1p-32;
+    if (1.0 - u > best_ * probability) return;
+    const double key = -std::log(u) / probability;
+    if (key < best_) {
+      best_ = key;
+      winner_ = id;
+    }
+  }
+
+  std::int32_t winner() const { return winner_; }
+
+ private:
+  const Row& row_;
+  std::array<std::uint32_t, 4> words_{};
+  std::uint32_t block_ = 0;
+  bool filled_ = false;
+  double best_ = std::numeric_limits<double>::infinity();
+  std::int32_t winner_ = 0;
+};
+
+std::int32_t draw(const Row& row, std::span<float> logits, std::vector<std::int32_t>& candidates) {
+  const std::int32_t best = most_likely(row, logits);
+  if (row.temperature == 0) return best;
+  // A temperature near 0 would overflow the scaled logits; their differences from the best do not.
+  const float highest = logits[static_cast<std::size_t>(best)];
+  for (float& logit : logits) logit = (logit - highest) / row.temperature;
+
+  const float lowest = row.min_p > 0 ? std::log(row.min_p) : kForbidden;
+  candidates.clear();
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] >= lowest && logits[i] > kForbidden) {
+      candidates.push_back(static_cast<std::int32_t>(i));
+    }
+  }
+  if (row.top_k > 0 && static_cast<std::size_t>(row.top_k) < candidates.size()) {
+    order_first(candidates, static_cast<std::size_t>(row.top_k), ByLogit{logits});
+    candidates.resize(static_cast<std::size_t>(row.top_k));
+  }
+  if (row.top_p < 1) keep_top_p(candidates, logits, 0.0f, row.top_p);
+
+  Race race(row);
+  for (const std::int32_t id : candidates) {
+    const float probability = std::exp(logits[static_cast<std::size_t>(id)]);
+    if (probability > 0) race.enter(id, static_cast<double>(probability));
+  }
+  return race.winner();
+}
+
+void report_logprobs(std::int64_t row, std::span<const float> logits, const SamplingOutputs& out,
+                     std::vector<std::int32_t>& candidates) {
+  const float highest = *std::max_element(logits.begin(), logits.end());
+  double total = 0.0;
+  for (const float logit : logits) total += std::exp(static_cast<double>(logit - highest));
+  const double log_total = static_cast<double>(highest) + std::log(total);
+  const auto logprob = [&](std::int32_t id) {
+    return static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) -
+                              log_total);
+  };
+  out.logprobs.data<float>()[row] = logprob(out.token_ids.data<std::int32_t>()[row]);
+  const std::int64_t wanted = out.top_ids.dim(1);
+  if (wanted == 0) return;
+  candidates.resize(logits.size());
+  std::iota(candidates.begin(), candidates.end(), 0);
+  order_first(candidates, static_cast<std::size_t>(wanted), ByLogit{logits});
+  for (std::int64_t i = 0; i < wanted; ++i) {
+    const std::int32_t id = candidates[static_cast<std::size_t>(i)];
+    out.top_ids.data<std::int32_t>()[row * wanted + i] = id;
+    out.top_logprobs.data<float>()[row * wanted + i] = logprob(id);
+  }
+}
+
+}  // namespace
+
+void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
+            const SamplingOutputs& outputs) {
+  const auto vocab = static_cast<std::size_t>(logits.dim(1));
+  parallel_for_uneven(logits.dim(0), context.num_threads, [&](std::int64_t r) {
+    thread_local std::vector<float> scratch;
+    thread_local std::vector<std::int32_t> candidates;
+    const Row row = row_of(inputs, r);
+    const std::span<const float> given(logits.data<float>() + r * static_cast<std::int64_t>(vocab),
+                                       vocab);
+    scratch.assign(given.begin(), given.end());
+    apply_bias(row, scratch);
+    apply_penalties(row, scratch);
+    outputs.token_ids.data<std::int32_t>()[r] = draw(row, scratch, candidates);
+    if (outputs.logprobs.defined()) report_logprobs(r, given, outputs, candidates);
+  });
+}
+
+}  // namespace stagegate::cpu

@@ -1,0 +1,34 @@
+#include "ops/self_attention_paged/self_attention_paged.h"
+
+#include "ops/attention/attention_checks.h"
+#include "ops/checks.h"
+
+namespace stagegate {
+
+namespace cpu {
+void self_attention_paged(const Context& context, const Tensor& q, const Tensor& k_cache,
+                          const Tensor& v_cache, const Tensor& used_slots, const Tensor& row_ptr,
+                          const Tensor& col_idx, float scale, const Tensor& out);
+}
+
+void self_attention_paged(const Context& context, const Tensor& q, const Tensor& k_cache,
+                          const Tensor& v_cache, const Tensor& used_slots, const Tensor& row_ptr,
+                          const Tensor& col_idx, float scale, const Tensor& out) {
+  constexpr std::string_view kOp = "self_attention_paged";
+  checks::attention(kOp, context, q, k_cache, v_cache, out);
+  checks::shape(kOp, "used_slots", used_slots, {-1});
+  checks::shape(kOp, "row_ptr", row_ptr, {q.dim(0) + 1});
+  checks::shape(kOp, "col_idx", col_idx, {-1});
+  checks::dtype(kOp, "used_slots", used_slots, DType::kI32);
+  checks::dtype(kOp, "row_ptr", row_ptr, DType::kI32);
+  checks::dtype(kOp, "col_idx", col_idx, DType::kI32);
+  checks::dense(kOp, context,
+                {{"used_slots", &used_slots}, {"row_ptr", &row_ptr}, {"col_idx", &col_idx}});
+  if (context.device.is_cpu()) {
+    return cpu::self_attention_paged(context, q, k_cache, v_cache, used_slots, row_ptr, col_idx,
+                                     scale, out);
+  }
+  checks::no_kernel(kOp, context);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,56 @@
+#include "ops/attention/attention_cpu.h"
+
+namespace stagegate::cpu {
+
+namespace {
+
+void check_used_slots(std::span<const std::int32_t> used, std::int64_t num_slots) {
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    SG_CHECK(ArgumentError, used[i] >= 0 && used[i] < num_slots,
+             "self_attention_paged: used_slots[", i, "] = ", used[i], " is outside a cache of ",
+             num_slots, " slots");
+    SG_CHECK(ArgumentError, i == 0 || used[i - 1] < used[i], "self_attention_paged: used_slots[", i,
+             "] = ", used[i], " does not ascend");
+  }
+}
+
+void check_row_ptr(std::span<const std::int32_t> row_ptr, std::int64_t nnz) {
+  SG_CHECK(ArgumentError, row_ptr.front() == 0 && row_ptr.back() == nnz,
+           "self_attention_paged: row_ptr must run from 0 to ", nnz, ", got ", row_ptr.front(),
+           " to ", row_ptr.back());
+  for (std::size_t t = 1; t < row_ptr.size(); ++t) {
+    SG_CHECK(ArgumentError, row_ptr[t - 1] <= row_ptr[t], "self_attention_paged: row_ptr[", t,
+             "] = ", row_ptr[t], " is less than the entry before it");
+  }
+}
+
+}  // namespace
+
+void self_attention_paged(const Context& context, const Tensor& q, const Tensor& k_cache,
+                          const Tensor& v_cache, const Tensor& used_slots, const Tensor& row_ptr,
+                          const Tensor& col_idx, float scale, const Tensor& out) {
+  const std::span<const std::int32_t> used(used_slots.data<std::int32_t>(),
+                                           static_cast<std::size_t>(used_slots.numel()));
+  const std::span<const std::int32_t> rows(row_ptr.data<std::int32_t>(),
+                                           static_cast<std::size_t>(row_ptr.numel()));
+  check_used_slots(used, k_cache.dim(0));
+  check_row_ptr(rows, col_idx.numel());
+  const auto* columns = col_idx.data<std::int32_t>();
+  attend(context, q, k_cache, v_cache, scale, out,
+         [&](std::int64_t t, std::vector<std::int32_t>& slots) {
+           slots.clear();
+           std::int32_t before = -1;
+           for (std::int32_t at = rows[t]; at < rows[t + 1]; ++at) {
+             const std::int32_t column = columns[at];
+             SG_CHECK(ArgumentError,
+                      column > before && column < static_cast<std::int64_t>(used.size()),
+                      "self_attention_paged: col_idx[", at, "] = ", column, " of query ", t,
+                      " does not ascend or is outside ", used.size(), " used slots");
+             before = column;
+             slots.push_back(used[static_cast<std::size_t>(column)]);
+           }
+           return std::span<const std::int32_t>(slots);
+         });
+}
+
+}  // namespace stagegate::cpu
