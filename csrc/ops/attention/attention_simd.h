@@ -31,8 +31,9 @@ inline void attention_scores(const simd::AttentionBlock<T>& block, const float* 
         sums[h] += load_first(q + h * block.head_dim + d, rest) * part;
       }
     }
-#pragma GCC unroll 8
-    for (int h = 0; h < kHeads; ++h) scores[h * simd::kMaxKeys + i] = reduce_add(sums[h]);
+    float totals[kHeads];
+    reduce_add<kHeads>(sums, totals);
+    for (int h = 0; h < kHeads; ++h) scores[h * simd::kMaxKeys + i] = totals[h];
   }
 }
 

@@ -10,7 +10,7 @@ namespace stagegate::cpu {
 namespace {
 
 // From this many rows on, packing the operands pays and oneDNN wins (measured, bf16, two cores).
-constexpr std::int64_t kManyRows = 32;
+constexpr std::int64_t kManyRows = 16;
 
 // Columns of a work item are whole register tiles.
 constexpr std::int64_t kColumnTile = 8;

@@ -66,10 +66,12 @@ inline void linear_tile(const simd::LinearBlock<T>& block, std::int64_t row, std
       }
     }
   }
+  float totals[kWeights * kRows];
+  reduce_add<kWeights * kRows>(&sums[0][0], totals);
   for (int m = 0; m < kRows; ++m) {
     const std::int64_t at = (row + m) * block.out_stride + n;
     for (int j = 0; j < kWeights; ++j) {
-      float value = reduce_add(sums[j][m]);
+      float value = totals[j * kRows + m];
       if (block.bias != nullptr) value += load_as_float(block.bias[n + j]);
       if (block.out_is_float) {
         static_cast<float*>(block.out)[at + j] = value;
@@ -108,7 +110,7 @@ void linear_rows(const simd::LinearBlock<T>& block, std::int64_t row, std::int64
     case 7:
       return linear_columns<T, 7, 2>(block, row);
     default:
-      return linear_columns<T, 8, 2>(block, row);
+      return linear_columns<T, 8, 3>(block, row);
   }
 }
 

@@ -67,14 +67,41 @@ inline Vec load_first(const T* p, std::int64_t count) {
   return load(padded);
 }
 
-// One fixed order of additions, so a sum is the same wherever it is taken.
-inline float reduce_add(Vec value) {
-  float lanes[kWidth];
-  store(lanes, value);
-  for (int half = kWidth / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+// Sums of neighbouring lanes: those of a in the lower half of the result, those of b in the upper.
+inline Vec add_neighbours(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#endif
+}
+
+template <int kPairs>
+inline void fold(Vec* tree) {
+  if constexpr (kPairs == 1) {
+    tree[0] = add_neighbours(tree[0], tree[1]);
+  } else {
+#pragma GCC unroll 8
+    for (int i = 0; i < kPairs; ++i) tree[i] = add_neighbours(tree[2 * i], tree[2 * i + 1]);
+    fold<kPairs / 2>(tree);
   }
-  return lanes[0];
+}
+
+// totals[i] = sum of the lanes of values[i]. A tree folds kWidth vectors at a time, each in the
+// same fixed order, so a sum does not depend on its neighbours.
+template <int kCount>
+inline void reduce_add(const Vec* values, float* totals) {
+  constexpr int kValid = kCount < kWidth ? kCount : kWidth;
+  Vec tree[kWidth] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < kValid; ++i) tree[i] = values[i];
+  fold<kWidth / 2>(tree);
+  __builtin_memcpy(totals, &tree[0], kValid * sizeof(float));
+  if constexpr (kCount > kWidth) reduce_add<kCount - kWidth>(values + kWidth, totals + kWidth);
 }
 
 // e^x for x <= 0, relative error below 2e-7: range reduction by ln 2 in two parts and the
