@@ -40,7 +40,7 @@ class ScheduledStep:
 
 
 class Scheduler:
-    """Continuous batching (Orca, Yu et al., 2022) with chunked prefill (Sarathi, Agrawal et al., 2023).
+    """Continuous batching (Yu et al., 2022) with chunked prefill (Agrawal et al., 2023).
 
     One order rules everything: priority, lower first, then arrival. Decodes go first, one token
     each; then prompts that are under way; then new ones while there is budget, memory and a place

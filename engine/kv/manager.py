@@ -52,7 +52,7 @@ class KVManager(Protocol):
         """
 
     def grow(self, seq_id: int, num_tokens: int) -> bool:
-        """Make room for `num_tokens` tokens in all; False, with nothing changed, if there is none."""
+        """Make room for `num_tokens` tokens in all; False, and nothing changed, if it is short."""
 
     def slots(self, seq_id: int, start: int, stop: int) -> Int32Array:
         """Slots of positions start..stop-1, i32 [stop - start]; IndexError beyond the room made."""
