@@ -1,0 +1,197 @@
+"""A sequence: the tokens of one generation, and how far it is."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from engine.errors import InvalidRequestError
+from engine.int_vector import IntVector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.sampling import SamplingParams
+    from engine.step import Int32Array
+
+
+class SequenceStatus(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    PREEMPTED = auto()
+    FINISHED_STOPPED = auto()
+    FINISHED_LENGTH = auto()
+    FINISHED_ABORTED = auto()
+    FINISHED_ERROR = auto()
+
+    @property
+    def is_finished(self) -> bool:
+        return self in _FINISHED
+
+
+_FINISHED = frozenset(
+    {
+        SequenceStatus.FINISHED_STOPPED,
+        SequenceStatus.FINISHED_LENGTH,
+        SequenceStatus.FINISHED_ABORTED,
+        SequenceStatus.FINISHED_ERROR,
+    }
+)
+
+
+class TokenHistory:
+    """The distinct tokens penalties look at, kept up to date token by token."""
+
+    __slots__ = ("_counts", "_ids", "_index")
+
+    def __init__(self) -> None:
+        self._ids = IntVector()
+        self._counts = IntVector()
+        self._index: dict[int, int] = {}
+
+    @property
+    def ids(self) -> Int32Array:
+        """Distinct tokens in the order they first appeared, i32 [P]."""
+        return self._ids.values
+
+    @property
+    def counts(self) -> Int32Array:
+        """How often each was generated, i32 [P]; 0 for a token that is in the prompt only."""
+        return self._counts.values
+
+    def add(self, token_id: int, *, generated: bool) -> None:
+        index = self._index.setdefault(token_id, len(self._ids))
+        if index == len(self._ids):
+            self._ids.append(token_id)
+            self._counts.append(int(generated))
+        elif generated:
+            self._counts.values[index] += 1
+
+
+class Sequence:
+    """State of one generation, owned by the scheduler while it lives.
+
+    prompt_token_ids: at least one token; InvalidRequestError otherwise.
+    eos_token_ids: the model's end-of-sequence tokens.
+    seed: of this sequence's draws, a signed 64-bit integer.
+    priority: lower runs first.
+    max_tokens: most tokens to generate, the model's length already accounted for.
+
+    token_ids: prompt and output. num_computed: how many of them have keys and values in the cache.
+    num_cached_tokens: how many the prefix cache brought at the first admission.
+    stop_reason: the stop token id that ended it, or what `finish` was given.
+    history: what penalties look at; None when the parameters ask for no penalty.
+    """
+
+    __slots__ = (
+        "eos_token_ids",
+        "history",
+        "max_tokens",
+        "num_cached_tokens",
+        "num_computed",
+        "num_prompt_tokens",
+        "params",
+        "priority",
+        "seed",
+        "seq_id",
+        "status",
+        "stop_reason",
+        "token_ids",
+    )
+
+    def __init__(
+        self,
+        seq_id: int,
+        prompt_token_ids: Iterable[int],
+        params: SamplingParams,
+        *,
+        eos_token_ids: Iterable[int],
+        seed: int,
+        priority: int = 0,
+        max_tokens: int,
+    ) -> None:
+        self.seq_id = seq_id
+        self.token_ids = list(prompt_token_ids)
+        self.num_prompt_tokens = len(self.token_ids)
+        if not self.token_ids:
+            msg = "the prompt has no tokens; give at least one"
+            raise InvalidRequestError(msg, parameter="prompt")
+        if max_tokens < 1:
+            msg = f"max_tokens must be at least 1, got {max_tokens}"
+            raise InvalidRequestError(msg, parameter="max_tokens")
+        self.params = params
+        self.eos_token_ids = frozenset(eos_token_ids)
+        self.seed = seed
+        self.priority = priority
+        self.max_tokens = max_tokens
+        self.num_computed = 0
+        self.num_cached_tokens = 0
+        self.status = SequenceStatus.WAITING
+        self.stop_reason: int | str | None = None
+        self.history = self._make_history()
+
+    def __repr__(self) -> str:
+        return (
+            f"Sequence({self.seq_id}, {self.status.name}, prompt={self.num_prompt_tokens}, "
+            f"output={self.num_output_tokens}, computed={self.num_computed})"
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        return self.token_ids[self.num_prompt_tokens :]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status.is_finished
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether the next token may be an end-of-sequence or stop token."""
+        return self.num_output_tokens >= self.params.min_tokens
+
+    def append(self, token_id: int) -> None:
+        """Add a generated token."""
+        self.token_ids.append(token_id)
+        if self.history is not None:
+            self.history.add(token_id, generated=True)
+
+    def check_stop(self, token_id: int) -> bool:
+        """Finish when the newest token, already appended, ends the sequence; true if it did.
+
+        A stop token stays in token_ids; the text is cut by whoever makes it.
+        """
+        if self.num_output_tokens > self.params.min_tokens:
+            if token_id in self.eos_token_ids and not self.params.ignore_eos:
+                self.finish(SequenceStatus.FINISHED_STOPPED)
+            elif token_id in self.params.stop_token_ids:
+                self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
+        if not self.is_finished and self.num_output_tokens >= self.max_tokens:
+            self.finish(SequenceStatus.FINISHED_LENGTH)
+        return self.is_finished
+
+    def finish(self, status: SequenceStatus, reason: int | str | None = None) -> None:
+        """End the sequence. A later call wins: a stop string may complete on the last token."""
+        if not status.is_finished:
+            msg = f"{status.name} does not end a sequence"
+            raise ValueError(msg)
+        self.status = status
+        self.stop_reason = reason
+
+    def _make_history(self) -> TokenHistory | None:
+        params = self.params
+        repetition = params.repetition_penalty != 1.0
+        if not (repetition or params.presence_penalty or params.frequency_penalty):
+            return None
+        history = TokenHistory()
+        if repetition:  # the only penalty that looks at the prompt
+            for token_id in self.token_ids:
+                history.add(token_id, generated=False)
+        return history

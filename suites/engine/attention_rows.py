@@ -1,0 +1,32 @@
+"""Attention metadata read the way its contract says, one token at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.step import AttentionMetadata, PagedMetadata
+
+
+def visible_slots(
+    metadata: AttentionMetadata, starts: Sequence[int], context_lens: Sequence[int]
+) -> list[list[int]]:
+    """Slots each token of a step sees, ascending."""
+    rows: list[list[int]] = []
+    if isinstance(metadata, PagedMetadata):
+        size = metadata.block_size
+        for table, start, length in zip(metadata.block_tables, starts, context_lens, strict=True):
+            for position in range(start, length):
+                rows.append(
+                    sorted(int(table[p // size]) * size + p % size for p in range(position + 1))
+                )
+        return rows
+    used = metadata.used_slots.tolist()
+    assert used == sorted(set(used))
+    assert metadata.row_ptr[0] == 0
+    assert metadata.row_ptr[-1] == len(metadata.col_idx)
+    for begin, end in zip(metadata.row_ptr, metadata.row_ptr[1:], strict=False):
+        columns = metadata.col_idx[begin:end].tolist()
+        assert columns == sorted(set(columns))
+        rows.append([used[column] for column in columns])
+    assert set(metadata.col_idx.tolist()) == set(range(len(used)))
+    return rows

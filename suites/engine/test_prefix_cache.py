@@ -1,0 +1,148 @@
+"""Cached blocks are found by content, never by hash alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.kv.prefix_cache import PrefixCache
+
+SIZE = 2
+QUICK = settings(max_examples=150, deadline=None)
+
+
+def constant_hash(data: bytes) -> bytes:
+    return b"same for all"
+
+
+def weak_hash(data: bytes) -> bytes:
+    return bytes([sum(data) % 3])
+
+
+def fill(cache: PrefixCache, tokens: list[int], blocks: list[int]) -> list[bool]:
+    """Insert tokens block by block; which of them the cache took or had."""
+    taken: list[bool] = []
+    parent = None
+    for index, block in enumerate(blocks):
+        parent = cache.insert(parent, tokens[index * SIZE : (index + 1) * SIZE], block)
+        taken.append(parent is not None)
+        if parent is None:
+            break
+    return taken
+
+
+def blocks_of(cache: PrefixCache, tokens: list[int], max_tokens: int) -> list[int]:
+    return [entry.block for entry in cache.match(tokens, max_tokens)]
+
+
+def test_longest_cached_prefix_is_found() -> None:
+    cache = PrefixCache(SIZE)
+    fill(cache, [1, 2, 3, 4, 5, 6], [7, 8, 9])
+    assert blocks_of(cache, [1, 2, 3, 4, 5, 6], 6) == [7, 8, 9]
+    assert blocks_of(cache, [1, 2, 3, 4, 9, 9], 6) == [7, 8]
+    assert blocks_of(cache, [3, 4, 5, 6], 4) == []
+
+
+def test_match_takes_whole_blocks_within_the_limit() -> None:
+    cache = PrefixCache(SIZE)
+    fill(cache, [1, 2, 3, 4], [0, 1])
+    assert blocks_of(cache, [1, 2, 3, 4], 3) == [0]
+    assert blocks_of(cache, [1, 2, 3, 4], 1) == []
+    assert blocks_of(cache, [1, 2, 3, 4], 0) == []
+
+
+def test_same_tokens_after_another_beginning_are_another_block() -> None:
+    cache = PrefixCache(SIZE)
+    fill(cache, [1, 1, 5, 5], [0, 1])
+    fill(cache, [2, 2, 5, 5], [2, 3])
+    assert blocks_of(cache, [2, 2, 5, 5], 4) == [2, 3]
+
+
+def test_content_that_is_cached_keeps_its_first_block() -> None:
+    cache = PrefixCache(SIZE)
+    fill(cache, [1, 2], [4])
+    entry = cache.insert(None, [1, 2], 5)
+    assert entry is not None
+    assert entry.block == 4
+    assert not cache.release(5)
+
+
+def test_salt_enters_every_key() -> None:
+    seen: list[bytes] = []
+
+    def spy(data: bytes) -> bytes:
+        seen.append(data)
+        return data[:8]
+
+    PrefixCache(SIZE, salt=b"model-a", hash_function=spy).insert(None, [1, 2], 0)
+    assert seen[1].startswith(b"model-a")
+
+
+@pytest.mark.parametrize("other", [[3, 4], [1, 9]])
+def test_a_collision_is_a_miss(other: list[int]) -> None:
+    cache = PrefixCache(SIZE, hash_function=constant_hash)
+    fill(cache, [1, 2], [0])
+    assert blocks_of(cache, other, 2) == []
+    assert cache.insert(None, other, 1) is None
+    assert blocks_of(cache, [1, 2], 2) == [0]
+
+
+def test_equal_tokens_and_hash_under_another_parent_are_a_miss() -> None:
+    cache = PrefixCache(SIZE, hash_function=lambda data: data[-8:])
+    fill(cache, [1, 1, 5, 5], [0, 1])
+    fill(cache, [2, 2], [2])
+    assert blocks_of(cache, [2, 2, 5, 5], 4) == [2]
+
+
+def test_eviction_takes_the_least_recently_used() -> None:
+    cache = PrefixCache(SIZE)
+    fill(cache, [1, 1], [0])
+    fill(cache, [2, 2], [1])
+    for block in (0, 1):
+        assert cache.release(block)
+    cache.acquire(0)
+    assert cache.release(0)
+    assert cache.evict() == [1]
+    assert blocks_of(cache, [2, 2], 2) == []
+    assert blocks_of(cache, [1, 1], 2) == [0]
+    assert cache.evictions == 1
+
+
+def test_eviction_of_a_beginning_takes_what_follows() -> None:
+    cache = PrefixCache(SIZE)
+    fill(cache, [1, 1, 2, 2, 3, 3], [0, 1, 2])
+    assert cache.release(0)
+    assert cache.release(1)
+    assert sorted(cache.evict()) == [0, 1]  # block 2 is still referred to
+    assert blocks_of(cache, [1, 1, 2, 2, 3, 3], 6) == []
+    assert not cache.release(2)
+    assert cache.num_idle == 0
+    assert cache.evictions == 3
+
+
+@QUICK
+@given(
+    st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=8), min_size=1, max_size=12),
+    st.sampled_from([constant_hash, weak_hash]),
+    st.data(),
+)
+def test_never_a_wrong_hit(
+    prompts: list[list[int]], hash_function: Callable[[bytes], bytes], data: st.DataObject
+) -> None:
+    cache = PrefixCache(SIZE, hash_function=hash_function)
+    content: dict[int, list[int]] = {}
+    for prompt in prompts:
+        hit = blocks_of(cache, prompt, len(prompt))
+        for index, block in enumerate(hit):
+            assert content[block] == prompt[: (index + 1) * SIZE]
+        new = [len(content) + i for i in range(len(prompt) // SIZE)]
+        for index, block in enumerate(new):
+            content[block] = prompt[: (index + 1) * SIZE]
+        taken = fill(cache, prompt, new)
+        for block in new[: len(taken)]:
+            cache.release(block)
+        if cache.num_idle and data.draw(st.booleans()):
+            cache.evict()
