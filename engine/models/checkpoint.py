@@ -1,0 +1,145 @@
+"""The weights of a checkpoint folder: one safetensors file, or shards with an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from engine.errors import ModelError
+from engine.models.json_object import JsonObject
+from engine.models.qwen2 import Qwen2Config
+from engine.models.safetensors_file import StoredTensor, read_safetensors
+
+SINGLE_FILE_NAME: Final = "model.safetensors"
+INDEX_FILE_NAME: Final = "model.safetensors.index.json"
+# What torch.save writes. Unpickling runs code from the file.
+_PICKLE_PATTERNS: Final = ("*.bin", "*.bin.index.json", "*.pt", "*.pth")
+
+
+class Checkpoint:
+    """The tensors of a model, validated against its configuration, ready to be copied out.
+
+    Iterating yields each tensor of `Qwen2Config.tensor_shapes()` once, in the order of the data on
+    disk. Leaving the context drops the maps; a map that a tensor still refers to stays valid.
+    """
+
+    def __init__(self, tensors: dict[str, StoredTensor]) -> None:
+        self._tensors: dict[str, StoredTensor] | None = tensors
+
+    @classmethod
+    def open(cls, path: Path, model_config: Qwen2Config) -> Checkpoint:
+        """Map the weights in the folder `path`; model.safetensors wins over an index.
+
+        A tensor that only repeats what it is tied to (`Qwen2Config.tied_copies`) is left out.
+        Raises ModelError naming file and tensor when a file is damaged, when index and shards
+        disagree, or when the tensors are not exactly those of the model.
+        """
+        if (path / SINGLE_FILE_NAME).exists():
+            tensors = read_safetensors(path / SINGLE_FILE_NAME)
+        elif (path / INDEX_FILE_NAME).exists():
+            tensors = _read_shards(path)
+        else:
+            raise _no_weights(path)
+        _leave_out_copies(tensors, model_config.tied_copies())
+        _check_tensors(path, tensors, model_config.tensor_shapes())
+        return cls(tensors)
+
+    def __iter__(self) -> Iterator[StoredTensor]:
+        if self._tensors is None:
+            msg = "the checkpoint is closed"
+            raise ValueError(msg)
+        return (tensor.aligned() for tensor in self._tensors.values())
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Not mmap.close(): it fails while a tensor of the core refers to the map.
+        self._tensors = None
+
+
+def _no_weights(path: Path) -> ModelError:
+    pickles = sorted({file.name for pattern in _PICKLE_PATTERNS for file in path.glob(pattern)})
+    if pickles:
+        return ModelError(
+            f"{path}: {pickles[0]} is a pickle, which can run code when it is loaded; convert it "
+            "with `AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(NEW_DIR)`"
+        )
+    return ModelError(
+        f"{path}: holds neither {SINGLE_FILE_NAME} nor {INDEX_FILE_NAME}; "
+        "download the weights of the model into it"
+    )
+
+
+def _read_shards(path: Path) -> dict[str, StoredTensor]:
+    index = JsonObject.read(path / INDEX_FILE_NAME)
+    weight_map = index.nested("weight_map")
+    shard_of = {name: weight_map.string(name) for name in weight_map}
+    for name, shard in shard_of.items():
+        # A shard outside the folder would be somebody else's file.
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise weight_map.error(name, "the name of a .safetensors file in the folder is needed")
+    tensors: dict[str, StoredTensor] = {}
+    for shard in dict.fromkeys(shard_of.values()):
+        if not (path / shard).exists():
+            msg = f"{path / shard}: no such file, but {INDEX_FILE_NAME} names it; download it"
+            raise ModelError(msg)
+        for name, tensor in read_safetensors(path / shard).items():
+            if name in tensors:
+                msg = f"{tensor.file}: tensor {name!r} is in {tensors[name].file.name} too"
+                raise ModelError(msg)
+            tensors[name] = tensor
+    for name in tensors.keys() | shard_of.keys():
+        stated = shard_of.get(name)
+        found = tensors[name].file.name if name in tensors else None
+        if stated != found:
+            msg = (
+                f"{index.path}: tensor {name!r} is in {found or 'no shard'}, "
+                f"but the index says {stated or 'nothing of it'}; download index and shards again"
+            )
+            raise ModelError(msg)
+    return tensors
+
+
+def _leave_out_copies(tensors: dict[str, StoredTensor], tied: dict[str, str]) -> None:
+    for name, original in tied.items():
+        copy = tensors.get(name)
+        if copy is None or original not in tensors:
+            continue
+        kept = tensors[original]
+        if (copy.dtype, copy.shape) != (kept.dtype, kept.shape) or copy.data() != kept.data():
+            msg = (
+                f"{copy.file}: tensor {name!r} is not the same as {original!r}, although "
+                "config.json ties them; set tie_word_embeddings to false if both are meant"
+            )
+            raise ModelError(msg)
+        del tensors[name]
+
+
+def _check_tensors(
+    path: Path, tensors: dict[str, StoredTensor], shapes: dict[str, tuple[int, ...]]
+) -> None:
+    for name, tensor in tensors.items():
+        if name not in shapes:
+            msg = f"{tensor.file}: tensor {name!r} is not part of the model config.json describes"
+            raise ModelError(msg)
+        if tensor.shape != shapes[name]:
+            msg = (
+                f"{tensor.file}: tensor {name!r} has shape {list(tensor.shape)}, "
+                f"but config.json asks for {list(shapes[name])}"
+            )
+            raise ModelError(msg)
+    missing = [name for name in shapes if name not in tensors]
+    if missing:
+        msg = (
+            f"{path}: the safetensors files lack {len(missing)} tensors of the model, "
+            f"the first is {missing[0]!r}"
+        )
+        raise ModelError(msg)
