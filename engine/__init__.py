@@ -1,3 +1,38 @@
-"""Stagegate: an inference engine for the Qwen2 family."""
+"""Stagegate: an inference engine for the Qwen2 family.
+
+    from engine import LLM, SamplingParams
+
+    llm = LLM("path/to/checkpoint")
+    for output in llm.generate(["Alice was"], SamplingParams(temperature=0, max_tokens=32)):
+        print(output.outputs[0].text)
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig as EngineConfig
+    from engine.llm import LLM as LLM
+    from engine.llm_engine import LLMEngine as LLMEngine
+    from engine.outputs import RequestOutput as RequestOutput
+    from engine.sampling import SamplingParams as SamplingParams
+
+# Loaded on first use: a tool that only wants the configuration does not pay for the core.
+_HOMES = {
+    "EngineConfig": "engine.config",
+    "LLM": "engine.llm",
+    "LLMEngine": "engine.llm_engine",
+    "RequestOutput": "engine.outputs",
+    "SamplingParams": "engine.sampling",
+}
+
+__all__ = ["LLM", "EngineConfig", "LLMEngine", "RequestOutput", "SamplingParams"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

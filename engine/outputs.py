@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.errors import StagegateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,10 @@ class RequestTimings:
 
 @dataclass(frozen=True, slots=True)
 class RequestOutput:
-    """State of a request; text and token ids are cumulative."""
+    """State of a request; text and token ids are cumulative.
+
+    error: what the core raised when a step with this request failed; None otherwise.
+    """
 
     request_id: str
     prompt: str | None
@@ -84,3 +91,4 @@ class RequestOutput:
     finished: bool
     usage: Usage
     timings: RequestTimings
+    error: StagegateError | None = None

@@ -1,0 +1,98 @@
+"""Command line: python -m engine generate | doctor."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS
+from engine.errors import StagegateError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 the engine refused or failed, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_generate(commands.add_parser("generate", help="complete prompts with a checkpoint"))
+    commands.add_parser("doctor", help="what was found on this machine, and what is missing")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "doctor":
+        from engine import doctor
+
+        return doctor.run(sys.stdout)
+    try:
+        return _generate(arguments)
+    except StagegateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, required=True, help="folder with the checkpoint")
+    parser.add_argument(
+        "--prompt", action="append", required=True, help="repeat it for several prompts"
+    )
+    parser.add_argument("--chat", action="store_true", help="take a prompt as a user's message")
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--temperature", type=float, help="0 is greedy; default: the checkpoint's")
+    parser.add_argument("--top-p", type=float)
+    parser.add_argument("--top-k", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--stop", action="append", default=[], help="repeat it for several strings")
+    parser.add_argument("--ignore-eos", action="store_true")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto")
+    parser.add_argument("--layout", choices=LAYOUTS, default="block")
+    parser.add_argument("--backend", choices=BACKENDS, default="native")
+    parser.add_argument("--max-model-len", type=int)
+    parser.add_argument("--kv-capacity-tokens", type=int)
+    parser.add_argument("--num-threads", type=int)
+    parser.add_argument("--metrics", action="store_true", help="print the metrics of the run")
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from engine.llm import LLM
+
+    llm = LLM(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        layout=arguments.layout,
+        backend=arguments.backend,
+        max_model_len=arguments.max_model_len,
+        kv_capacity_tokens=arguments.kv_capacity_tokens,
+        num_threads=arguments.num_threads,
+    )
+    stated = {
+        name: getattr(arguments, name)
+        for name in ("temperature", "top_p", "top_k", "seed")
+        if getattr(arguments, name) is not None
+    }
+    params = replace(
+        llm.engine.default_sampling_params(max_tokens=arguments.max_tokens),
+        stop=tuple(arguments.stop),
+        ignore_eos=arguments.ignore_eos,
+        **stated,
+    )
+    if arguments.chat:
+        outputs = llm.chat(
+            [[{"role": "user", "content": prompt}] for prompt in arguments.prompt], params
+        )
+    else:
+        outputs = llm.generate(arguments.prompt, params)
+    for prompt, output in zip(arguments.prompt, outputs, strict=True):
+        completion = output.outputs[0]
+        if len(outputs) > 1:
+            print(f"--- {prompt}")
+        print(completion.text)
+    if arguments.metrics and llm.last_run is not None:
+        for name, value in llm.last_run.as_dict().items():
+            print(f"{name}: {value}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

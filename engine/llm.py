@@ -1,0 +1,167 @@
+"""The offline entry: prompts in, finished texts out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from engine.config import EngineConfig
+from engine.errors import InvalidRequestError
+from engine.llm_engine import LLMEngine
+from engine.metrics import RunMetrics, summarize
+from engine.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.outputs import RequestOutput
+    from engine.sampling import SamplingParams
+
+Prompt = str | list[int]
+Message = Mapping[str, Any]
+
+_DEFAULT_MAX_TOKENS = 16
+
+
+class LLM:
+    """A model ready to generate.
+
+    model: folder with a Hugging Face checkpoint; settings: the other fields of EngineConfig.
+    Raises ConfigError and ModelError as LLMEngine does.
+    """
+
+    def __init__(self, model: str | Path, **settings: Any) -> None:
+        try:
+            config = EngineConfig(model=model, **settings)  # type: ignore[arg-type]
+        except TypeError as error:
+            raise TypeError(f"LLM: {error}; the settings are the fields of EngineConfig") from None
+        self.engine = LLMEngine(config)
+        # Totals of the last `generate` or `chat`.
+        self.last_run: RunMetrics | None = None
+
+    def generate(
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        progress: bool | None = None,
+    ) -> list[RequestOutput]:
+        """Generate for one or many prompts, each text or a list of token ids; results in order.
+
+        params: for all prompts or one each; None takes the checkpoint's recommendation and 16
+        tokens. progress: show a bar on standard error; None shows it on a terminal.
+
+        Raises InvalidRequestError when a prompt or parameter cannot be served, and what the core
+        raised when a step failed. No request is left behind then.
+        """
+        batch = _as_batch(prompts)
+        per_prompt = self._params_for(len(batch), params)
+        before = self.engine.kv_stats()
+        started = time.perf_counter()
+        with self._requests(batch, per_prompt) as order:
+            finished = self._run(order, progress=progress)
+        outputs = [finished[request_id] for request_id in order]
+        seconds = time.perf_counter() - started
+        self.last_run = summarize(outputs, seconds, before, self.engine.kv_stats())
+        return outputs
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        progress: bool | None = None,
+    ) -> list[RequestOutput]:
+        """Answer one conversation or many, each a list of {"role": ..., "content": ...}.
+
+        The conversation goes through the checkpoint's chat template; the rest is as in `generate`.
+        """
+        conversations = _as_conversations(messages)
+        prompts: list[Prompt] = [
+            self.engine.tokenizer.encode(
+                self.engine.chat_template.render(conversation, tools=tools)
+            )
+            for conversation in conversations
+        ]
+        return self.generate(prompts, params, progress=progress)
+
+    def stream(
+        self, prompt: Prompt, params: SamplingParams | None = None
+    ) -> Iterator[RequestOutput]:
+        """Yield the state of one request after every step that advanced it; text is cumulative.
+
+        Leaving the iterator early cancels the request.
+        """
+        [chosen] = self._params_for(1, params)
+        with self._requests([prompt], [chosen]) as order:
+            while order[0] in self.engine.unfinished_requests:
+                for request in self.engine.step():
+                    if request.request_id == order[0]:
+                        _raise_error(output := request.output())
+                        yield output
+
+    def _run(self, order: list[str], *, progress: bool | None) -> dict[str, RequestOutput]:
+        mine = set(order)
+        finished: dict[str, RequestOutput] = {}
+        show = sys.stderr.isatty() if progress is None else progress
+        with progress_bar(len(order), enabled=show) as bar:
+            while len(finished) < len(order):
+                advanced = self.engine.step()
+                for request in advanced:
+                    if request.request_id in mine and request.finished:
+                        output = request.output()
+                        _raise_error(output)
+                        finished[request.request_id] = output
+                bar.advance(len(finished), sum(request.params.n for request in advanced))
+        return finished
+
+    @contextmanager
+    def _requests(
+        self, prompts: Sequence[Prompt], params: Sequence[SamplingParams]
+    ) -> Iterator[list[str]]:
+        """Queue requests for the time of the block; whatever is unfinished after it is cancelled."""
+        added: list[str] = []
+        try:
+            for prompt, chosen in zip(prompts, params, strict=True):
+                added.append(self.engine.add_request(prompt, chosen))
+            yield added
+        finally:
+            for request_id in added:
+                self.engine.abort_request(request_id)
+
+    def _params_for(
+        self, count: int, params: SamplingParams | Sequence[SamplingParams] | None
+    ) -> list[SamplingParams]:
+        if params is None:
+            params = self.engine.default_sampling_params(max_tokens=_DEFAULT_MAX_TOKENS)
+        if not isinstance(params, Sequence):
+            return [params] * count
+        if len(params) != count:
+            msg = f"got {len(params)} sampling parameters for {count} prompts; give one or as many"
+            raise InvalidRequestError(msg, parameter="params")
+        return list(params)
+
+
+def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    if isinstance(prompts, str):
+        return [prompts]
+    if prompts and all(isinstance(item, int) for item in prompts):
+        return [list(prompts)]  # type: ignore[arg-type]
+    return list(prompts)  # type: ignore[arg-type]
+
+
+def _as_conversations(
+    messages: Sequence[Message] | Sequence[Sequence[Message]],
+) -> list[Sequence[Message]]:
+    if messages and all(isinstance(item, Mapping) for item in messages):
+        return [messages]  # type: ignore[list-item]
+    return list(messages)  # type: ignore[arg-type]
+
+
+def _raise_error(output: RequestOutput) -> None:
+    if output.error is not None:
+        raise output.error

@@ -1,0 +1,320 @@
+"""The engine loop: requests in, one step at a time, requests out."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from engine import _C
+from engine.chat_template import ChatTemplate
+from engine.detokenizer import Detokenizer
+from engine.errors import CapacityError, ConfigError, InvalidRequestError, StagegateError
+from engine.kv.block_manager import BlockManager
+from engine.kv.prefix_cache import PrefixCache
+from engine.kv.sizing import kv_capacity_tokens
+from engine.kv.slot_manager import SlotManager
+from engine.models.generation_config import GenerationConfig
+from engine.models.registry import load_model_config
+from engine.request import Choice, Request
+from engine.sampling import SamplingParams
+from engine.scheduler import Scheduler
+from engine.sequence import Sequence, SequenceStatus
+from engine.step_builder import build_step_input
+from engine.tokenizer import Tokenizer
+from engine.worker import Worker, default_num_threads, load_weights
+
+if TYPE_CHECKING:
+    from collections.abc import KeysView
+
+    from engine.config import EngineConfig
+    from engine.kv.manager import KVManager, KVStats
+    from engine.models.qwen2 import Qwen2Config
+    from engine.scheduler import ScheduledStep
+    from engine.step import StepOutput
+
+_INT64_RANGE = 1 << 64
+# 2^64 divided by the golden ratio: spreads the seeds of a request's sequences over all 64 bits.
+_SEED_STRIDE = 0x9E3779B97F4A7C15
+
+
+class LLMEngine:
+    """Serves requests on one model. Not thread-safe: one loop owns it.
+
+    Raises ConfigError for settings the model cannot have, ModelError for a checkpoint that cannot
+    be loaded.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.model = load_model_config(config.model)
+        self.generation = GenerationConfig.read(config.model)
+        self.tokenizer = Tokenizer.load(config.model)
+        self.dtype = self.model.dtype if config.dtype == "auto" else config.dtype
+        self.max_model_len = _max_model_len(config, self.model)
+        context = _C.Context(
+            device=config.device,
+            num_threads=config.num_threads or default_num_threads(),
+            deterministic=config.deterministic,
+        )
+        weights = load_weights(config, self.model, self.dtype, context)
+        capacity = kv_capacity_tokens(config, self.model, self.dtype, self.max_model_len)
+        self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
+        self.worker = Worker(
+            weights,
+            context,
+            num_slots=self._kv.num_slots,
+            max_tokens=config.max_num_batched_tokens,
+            max_rows=config.max_num_seqs,
+            max_positions=self.max_model_len,
+        )
+        self._scheduler = Scheduler(config, self._kv)
+        self._eos_token_ids = tuple(
+            dict.fromkeys((*self.model.eos_token_ids, *self.generation.eos_token_ids))
+        )
+        self._requests: dict[str, Request] = {}
+        self._owners: dict[int, tuple[Request, Choice]] = {}
+        self._next_id = 0
+        self._seeds = random.Random(config.seed)
+        self._chat_template: ChatTemplate | None = None
+
+    @property
+    def unfinished_requests(self) -> KeysView[str]:
+        """Ids of the requests that wait or run."""
+        return self._requests.keys()
+
+    @property
+    def num_preemptions(self) -> int:
+        return self._scheduler.num_preemptions
+
+    @property
+    def chat_template(self) -> ChatTemplate:
+        """Compiled on first use. Raises TokenizerError when the checkpoint has none."""
+        if self._chat_template is None:
+            self._chat_template = ChatTemplate.load(self.config.model)
+        return self._chat_template
+
+    def kv_stats(self) -> KVStats:
+        return self._kv.stats()
+
+    def default_sampling_params(self, *, max_tokens: int | None) -> SamplingParams:
+        """What the model's authors recommend in generation_config.json."""
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=self.generation.temperature,
+            top_p=self.generation.top_p,
+            top_k=self.generation.top_k,
+            repetition_penalty=self.generation.repetition_penalty,
+        )
+
+    def add_request(
+        self,
+        prompt: str | list[int],
+        params: SamplingParams,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+    ) -> str:
+        """Queue a prompt, text or token ids, and return the id of its request.
+
+        priority: lower runs first. Raises InvalidRequestError for a prompt or parameter that cannot
+        be served, CapacityError for a prompt that can never fit; nothing is queued then.
+        """
+        if request_id is None:
+            request_id = str(self._next_id)
+        if request_id in self._requests:
+            msg = f"request_id {request_id!r} is in use; choose another"
+            raise InvalidRequestError(msg, parameter="request_id")
+        token_ids = self._tokens_of(prompt)
+        self._check_params(params)
+        room = self.max_model_len - len(token_ids)
+        if room < 1:
+            msg = (
+                f"the prompt has {len(token_ids)} tokens and needs room for one more, but "
+                f"max_model_len is {self.max_model_len}; shorten the prompt"
+            )
+            raise CapacityError(msg, parameter="prompt")
+        request = Request(
+            request_id=request_id,
+            prompt=prompt if isinstance(prompt, str) else None,
+            prompt_token_ids=token_ids,
+            params=params,
+            choices=[
+                Choice(
+                    self._sequence(index, token_ids, params, room, seed, priority),
+                    Detokenizer(self.tokenizer, skip_special_tokens=params.skip_special_tokens),
+                    params,
+                )
+                for seed in [self._seed_of(params)]
+                for index in range(params.n)
+            ],
+        )
+        for choice in request.choices:
+            # Only the first can be refused: all have the same prompt.
+            self._scheduler.add(choice.sequence)
+            self._owners[choice.sequence.seq_id] = (request, choice)
+        self._requests[request_id] = request
+        return request_id
+
+    def abort_request(self, request_id: str) -> Request | None:
+        """End a request and free its memory; None when it is unknown or has finished."""
+        request = self._requests.get(request_id)
+        if request is None:
+            return None
+        for choice in request.choices:
+            if self._scheduler.abort(choice.sequence.seq_id):
+                choice.close()
+        self._retire(request, time.perf_counter())
+        return request
+
+    def step(self) -> list[Request]:
+        """Advance the batch by one step; returns the requests that got a token or ended.
+
+        When the core fails, the requests of the step end with finish reason "error" and carry the
+        error; all others go on.
+        """
+        if not self._scheduler.has_work:
+            return []
+        step = self._scheduler.schedule()
+        try:
+            output = self.worker.execute(build_step_input(step, self._kv))
+        except StagegateError as error:
+            return self._fail(step, error)
+        except BaseException:
+            # A bug or an interrupt: leave a state that can be aborted or stepped again.
+            self._scheduler.rollback(step)
+            raise
+        return self._advance(step, output)
+
+    def _advance(self, step: ScheduledStep, output: StepOutput) -> list[Request]:
+        rows = {
+            item.sequence.seq_id: row
+            for row, item in enumerate(item for item in step.sequences if item.samples)
+        }
+        touched: dict[str, Request] = {}
+        for sequence in self._scheduler.update(step, output.token_ids):
+            request, choice = self._owners[sequence.seq_id]
+            choice.push_logprobs(output, rows[sequence.seq_id])
+            stop = choice.push(sequence.token_ids[-1])
+            if stop is not None:
+                self._stop(sequence, stop)
+            if sequence.is_finished:
+                choice.close()
+            touched[request.request_id] = request
+        now = time.perf_counter()
+        for request in touched.values():
+            request.note_progress(now)
+            if request.finished:
+                self._retire(request, now)
+        return list(touched.values())
+
+    def _stop(self, sequence: Sequence, stop: str) -> None:
+        """The newest token completed a stop string; it may have been the last one anyway."""
+        if not self._scheduler.finish(sequence.seq_id, SequenceStatus.FINISHED_STOPPED, stop):
+            sequence.finish(SequenceStatus.FINISHED_STOPPED, stop)
+
+    def _fail(self, step: ScheduledStep, error: StagegateError) -> list[Request]:
+        touched: dict[str, Request] = {}
+        for sequence in self._scheduler.rollback(step):
+            request, _ = self._owners[sequence.seq_id]
+            touched[request.request_id] = request
+        now = time.perf_counter()
+        for request in touched.values():
+            request.error = error
+            for choice in request.choices:
+                self._scheduler.finish(choice.sequence.seq_id, SequenceStatus.FINISHED_ERROR)
+                choice.close()
+            self._retire(request, now)
+        return list(touched.values())
+
+    def _retire(self, request: Request, now: float) -> None:
+        request.finished_at = now
+        del self._requests[request.request_id]
+        for choice in request.choices:
+            del self._owners[choice.sequence.seq_id]
+
+    def _sequence(
+        self,
+        index: int,
+        token_ids: list[int],
+        params: SamplingParams,
+        room: int,
+        seed: int,
+        priority: int,
+    ) -> Sequence:
+        seq_id = self._next_id
+        self._next_id += 1
+        return Sequence(
+            seq_id,
+            token_ids,
+            params,
+            eos_token_ids=self._eos_token_ids,
+            seed=_as_int64(seed + index * _SEED_STRIDE),
+            priority=priority,
+            max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
+        )
+
+    def _seed_of(self, params: SamplingParams) -> int:
+        return self._seeds.getrandbits(64) if params.seed is None else params.seed
+
+    def _tokens_of(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, str):
+            token_ids = self.tokenizer.encode(prompt)
+        elif isinstance(prompt, list) and all(type(token) is int for token in prompt):
+            token_ids = list(prompt)
+        else:
+            msg = f"a prompt is text or a list of token ids, got {type(prompt).__name__}"
+            raise InvalidRequestError(msg, parameter="prompt")
+        if not token_ids:
+            msg = "the prompt is empty; give at least one token"
+            raise InvalidRequestError(msg, parameter="prompt")
+        self._check_tokens(token_ids, "prompt")
+        return token_ids
+
+    def _check_params(self, params: SamplingParams) -> None:
+        self._check_tokens(list(params.stop_token_ids), "stop_token_ids")
+        self._check_tokens(list(params.logit_bias), "logit_bias")
+        if params.logprobs is not None and params.logprobs > self.model.vocab_size:
+            msg = f"logprobs={params.logprobs} is more than the {self.model.vocab_size} tokens"
+            raise InvalidRequestError(msg, parameter="logprobs")
+
+    def _check_tokens(self, token_ids: list[int], parameter: str) -> None:
+        for token in token_ids:
+            if not 0 <= token < self.model.vocab_size:
+                msg = (
+                    f"{parameter} names token {token}, but the vocabulary of the model has "
+                    f"{self.model.vocab_size} tokens"
+                )
+                raise InvalidRequestError(msg, parameter=parameter)
+
+
+def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManager:
+    if config.layout == "slot":
+        return SlotManager(capacity)
+    return BlockManager(
+        capacity,
+        block_size=config.block_size,
+        backend=config.backend,
+        prefix_cache=(
+            PrefixCache(config.block_size, salt=salt) if config.enable_prefix_cache else None
+        ),
+    )
+
+
+def _max_model_len(config: EngineConfig, model: Qwen2Config) -> int:
+    longest = model.max_position_embeddings
+    if config.max_model_len is None:
+        return longest
+    if config.max_model_len > longest:
+        msg = (
+            f"max_model_len={config.max_model_len} is more than the {longest} positions the model "
+            "was trained for; use at most that"
+        )
+        raise ConfigError(msg)
+    return config.max_model_len
+
+
+def _as_int64(value: int) -> int:
+    """The signed 64-bit integer with the low bits of `value`."""
+    value %= _INT64_RANGE
+    return value - _INT64_RANGE if value >= _INT64_RANGE // 2 else value

@@ -1,0 +1,97 @@
+"""Text to token ids and back, through the checkpoint's tokenizer.json."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from engine.errors import InvalidRequestError, TokenizerError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import tokenizers
+
+FILE_NAME = "tokenizer.json"
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer, which every Qwen2 checkpoint has."""
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        self._backend = backend
+        self._special = frozenset(
+            token_id
+            for token_id, token in backend.get_added_tokens_decoder().items()
+            if token.special
+        )
+        self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
+
+    @classmethod
+    def load(cls, model: Path) -> Tokenizer:
+        """The tokenizer of the checkpoint folder `model`. Raises TokenizerError."""
+        import tokenizers
+
+        path = model / FILE_NAME
+        if not path.is_file():
+            msg = f"{path}: no such file; copy the {FILE_NAME} of the model into the folder"
+            raise TokenizerError(msg)
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            msg = f"{path}: not a tokenizer the tokenizers library reads: {error}"
+            raise TokenizerError(msg) from error
+        if not isinstance(backend.decoder, tokenizers.decoders.ByteLevel):
+            msg = (
+                f"{path}: decoder {type(backend.decoder).__name__} is not supported; "
+                "Qwen2 tokenizers are byte-level"
+            )
+            raise TokenizerError(msg)
+        return cls(backend)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            msg = (
+                f"the prompt cannot be encoded as UTF-8: {error.reason} at position {error.start}; "
+                "remove the lone surrogate"
+            )
+            raise InvalidRequestError(msg, parameter="prompt") from error
+        ids: list[int] = self._backend.encode(text).ids
+        return ids
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of token ids; bytes that are not UTF-8 become U+FFFD."""
+        kept = (i for i in token_ids if not (skip_special_tokens and self.is_special(i)))
+        return b"".join(map(self.token_bytes, kept)).decode(errors="replace")
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Bytes a token stands for; none for an id between the tokenizer's vocabulary and the
+        model's, which is often padded."""
+        if token_id < 0:
+            msg = f"token ids are not negative, got {token_id}"
+            raise InvalidRequestError(msg, parameter="token_ids")
+        token = self._backend.id_to_token(token_id)
+        if token is None:
+            return b""
+        table = _bytes_of_letters()
+        if all(letter in table for letter in token):
+            return bytes(table[letter] for letter in token)
+        return token.encode()  # an added token outside the alphabet
+
+    def is_special(self, token_id: int) -> bool:
+        return token_id in self._special
+
+
+@lru_cache(maxsize=1)
+def _bytes_of_letters() -> dict[str, int]:
+    """The alphabet of byte-level BPE (Radford et al., 2019): printable Latin-1 stands for itself, the
+    other bytes for the code points from 256 on, in order."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    table = {chr(byte): byte for byte in printable}
+    table |= {chr(256 + index): byte for index, byte in enumerate(others)}
+    return table
