@@ -1,0 +1,497 @@
+"""Whatever happens to the schedule, every sequence gets the tokens it would get alone."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attention_rows import visible_slots
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from engine.config import EngineConfig
+from engine.errors import CapacityError
+from engine.kv.block_manager import BlockManager
+from engine.kv.manager import KVManager
+from engine.kv.prefix_cache import PrefixCache
+from engine.kv.slot_manager import SlotManager
+from engine.sampling import SamplingParams
+from engine.scheduler import ScheduledStep, Scheduler
+from engine.sequence import Sequence, SequenceStatus
+from engine.step import StepInput
+from engine.step_builder import build_step_input
+
+STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
+BLOCK_SIZE = 2
+VOCAB = 23
+EOS = 5
+STOP = 7
+LAYOUTS = ("block", "csr", "slot")
+
+
+def next_token(prefix: list[int]) -> int:
+    return zlib.crc32(bytes(prefix)) % VOCAB
+
+
+def generate_alone(sequence: Sequence, capacity: int) -> tuple[list[int], SequenceStatus]:
+    """Output of a sequence without scheduler or cache; `sequence` gives prompt and limits only."""
+    params = sequence.params
+    tokens = sequence.token_ids[: sequence.num_prompt_tokens]
+    output: list[int] = []
+    while True:
+        token = next_token(tokens + output)
+        output.append(token)
+        ends = token == EOS and not params.ignore_eos
+        if (ends or token in params.stop_token_ids) and len(output) > params.min_tokens:
+            return output, SequenceStatus.FINISHED_STOPPED
+        if len(output) == sequence.max_tokens or len(tokens) + len(output) > capacity:
+            return output, SequenceStatus.FINISHED_LENGTH
+
+
+class PrefixModel:
+    """Its next token depends on every token before, as read from the cache through the metadata."""
+
+    def __init__(self, num_slots: int) -> None:
+        self.tokens = np.full(num_slots, -1)
+        self.positions = np.full(num_slots, -1)
+
+    def execute(self, step: StepInput) -> list[int]:
+        self.tokens[step.slot_mapping] = step.input_ids
+        self.positions[step.slot_mapping] = step.positions
+        starts = step.context_lens - np.diff(step.cu_seqlens_q)
+        rows = visible_slots(step.attention, starts.tolist(), step.context_lens.tolist())
+        drawn: list[int] = []
+        for index, (position, slots) in enumerate(zip(step.positions, rows, strict=True)):
+            in_order = sorted(slots, key=lambda slot: self.positions[slot])
+            assert self.positions[in_order].tolist() == list(range(position + 1))
+            if index in step.logits_indices:
+                drawn.append(next_token(self.tokens[in_order].tolist()))
+        return drawn
+
+    def fail(self, step: StepInput) -> None:
+        """Die half way, with garbage where the step was to write."""
+        self.tokens[step.slot_mapping] = 0
+        self.positions[step.slot_mapping] = 10**6
+
+
+def make_kv(layout: str, capacity: int) -> KVManager:
+    if layout == "slot":
+        return SlotManager(capacity)
+    return BlockManager(
+        capacity,
+        block_size=BLOCK_SIZE,
+        backend="csr" if layout == "csr" else "native",
+        prefix_cache=PrefixCache(BLOCK_SIZE),
+    )
+
+
+class Bench:
+    """A scheduler with its cache and model."""
+
+    def __init__(
+        self, layout: str = "block", *, capacity: int = 64, budget: int = 16, seqs: int = 8
+    ) -> None:
+        config = EngineConfig(model=Path("model"), max_num_batched_tokens=budget, max_num_seqs=seqs)
+        self.budget = budget
+        self.max_num_seqs = config.max_num_seqs
+        self.kv = make_kv(layout, capacity)
+        self.capacity = self.kv.capacity_tokens
+        self.model = PrefixModel(self.kv.num_slots)
+        self.scheduler = Scheduler(config, self.kv)
+
+    def add(
+        self, seq_id: int, prompt: list[int], *, max_tokens: int = 4, priority: int = 0,
+        params: SamplingParams | None = None,
+    ) -> Sequence:  # fmt: skip
+        params = params or SamplingParams(max_tokens=None, ignore_eos=True)
+        sequence = Sequence(
+            seq_id,
+            prompt,
+            params,
+            eos_token_ids=(EOS,),
+            seed=0,
+            priority=priority,
+            max_tokens=max_tokens,
+        )
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> ScheduledStep:
+        step = self.scheduler.schedule()
+        self.scheduler.update(step, self.model.execute(build_step_input(step, self.kv)))
+        return step
+
+    def drain(self, limit: int = 500) -> int:
+        for count in range(limit):
+            if not self.scheduler.has_work:
+                assert self.kv.stats().used == 0
+                return count
+            self.step()
+        pytest.fail(f"still at work after {limit} steps")
+
+    def check_alone(self, sequence: Sequence) -> None:
+        expected = generate_alone(sequence, self.capacity)
+        assert (sequence.output_token_ids, sequence.status) == expected
+
+
+def ids(step: ScheduledStep) -> list[int]:
+    return [scheduled.sequence.seq_id for scheduled in step.sequences]
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_prompts_are_prefilled_in_chunks_beside_decodes(layout: str) -> None:
+    bench = Bench(layout, budget=6)
+    first = bench.add(1, [1, 2], max_tokens=6)
+    second = bench.add(2, list(range(10, 20)), max_tokens=2)
+    shapes = [
+        [(s.sequence.seq_id, s.start, s.num_tokens, s.samples) for s in bench.step().sequences]
+        for _ in range(3)
+    ]
+    assert shapes == [
+        [(1, 0, 2, True), (2, 0, 4, False)],
+        [(1, 2, 1, True), (2, 4, 5, False)],
+        [(1, 3, 1, True), (2, 9, 1, True)],
+    ]
+    bench.drain()
+    bench.check_alone(first)
+    bench.check_alone(second)
+
+
+def test_no_more_sequences_than_allowed(layout: str) -> None:
+    bench = Bench(layout, seqs=2)
+    for seq_id in range(5):
+        bench.add(seq_id, [seq_id, 1])
+    assert ids(bench.step()) == [0, 1]
+    assert (bench.scheduler.num_running, bench.scheduler.num_waiting) == (2, 3)
+    bench.drain()
+
+
+def test_lower_priority_value_goes_first_and_ties_by_arrival(layout: str) -> None:
+    bench = Bench(layout, seqs=1)
+    for seq_id, priority in enumerate([1, 0, 1, -3, 0]):
+        bench.add(seq_id, [1], max_tokens=1, priority=priority)
+    order = []
+    while bench.scheduler.has_work:
+        order += ids(bench.step())
+    assert order == [3, 1, 4, 0, 2]
+
+
+def test_the_newest_is_preempted_and_comes_back_first(layout: str) -> None:
+    bench = Bench(layout, capacity=12, seqs=2)
+    old = bench.add(0, [1, 2, 3, 4], max_tokens=8)
+    young = bench.add(1, [5, 6, 7, 8], max_tokens=8)
+    late = bench.add(2, [9, 9], max_tokens=1)
+    while bench.scheduler.has_work:
+        bench.step()
+        assert old.status is not SequenceStatus.PREEMPTED
+        # The one that lost its memory is ahead of the one that never had any.
+        assert young.status is not SequenceStatus.PREEMPTED or late.status is SequenceStatus.WAITING
+    assert bench.scheduler.num_preemptions > 0
+    for sequence in (old, young, late):
+        bench.check_alone(sequence)
+
+
+def test_a_less_urgent_sequence_is_the_victim_of_a_newer_one(layout: str) -> None:
+    bench = Bench(layout, capacity=12)
+    relaxed = bench.add(0, [1, 2, 3, 4], max_tokens=8, priority=1)
+    urgent = bench.add(1, [5, 6, 7, 8], max_tokens=8)
+    while not urgent.is_finished:
+        bench.step()
+        assert urgent.status is not SequenceStatus.PREEMPTED
+    assert bench.scheduler.num_preemptions > 0
+    bench.drain()
+    bench.check_alone(relaxed)
+
+
+def test_a_preempted_sequence_continues_from_its_cached_blocks() -> None:
+    bench = Bench("block", capacity=16)
+    bench.add(0, [1, 2, 3, 4], max_tokens=6)
+    victim = bench.add(1, [5, 6, 7, 8, 9, 9, 9], max_tokens=9)
+    while victim.status is not SequenceStatus.PREEMPTED:
+        bench.step()
+    generated = victim.num_output_tokens
+    assert generated > 0
+    while victim.status is SequenceStatus.PREEMPTED:
+        step = bench.step()
+    resumed = step.sequences[ids(step).index(1)]
+    assert 0 < resumed.start < victim.num_prompt_tokens + generated
+    assert victim.num_cached_tokens == 0
+    stats = bench.kv.stats()
+    assert (stats.prefix_hits, stats.prefix_misses) == (0, 2)
+    bench.drain()
+    bench.check_alone(victim)
+
+
+def test_cached_tokens_are_those_of_the_first_admission() -> None:
+    bench = Bench("block")
+    prompt = [1, 2, 3, 4, 5]
+    bench.add(0, prompt)
+    bench.drain()
+    warm = bench.add(1, prompt)
+    step = bench.step()
+    assert (step.sequences[0].start, step.num_tokens) == (4, 1)
+    assert warm.num_cached_tokens == 4
+    bench.drain()
+    bench.check_alone(warm)
+
+
+def test_outgrowing_the_cache_ends_with_length(layout: str) -> None:
+    bench = Bench(layout, capacity=8)
+    sequence = bench.add(0, [1, 2, 3], max_tokens=100)
+    bench.drain()
+    assert sequence.status is SequenceStatus.FINISHED_LENGTH
+    assert sequence.num_tokens == 9  # the last one needs no room
+
+
+def test_a_prompt_that_never_fits_is_refused_with_the_numbers(layout: str) -> None:
+    bench = Bench(layout, capacity=8)
+    with pytest.raises(CapacityError, match=r"has 8 tokens .* holds 8;") as e:
+        bench.add(0, [1] * 8)
+    assert e.value.parameter == "prompt"
+    assert not bench.scheduler.has_work
+    bench.add(1, [1] * 7)
+    bench.drain()
+
+
+def test_stop_token_is_kept_and_named(layout: str) -> None:
+    bench = Bench(layout)
+    token = next_token([1, 2])
+    params = SamplingParams(max_tokens=None, stop_token_ids=(token,), ignore_eos=True)
+    sequence = bench.add(0, [1, 2], params=params)
+    bench.drain()
+    assert sequence.output_token_ids == [token]
+    assert sequence.status is SequenceStatus.FINISHED_STOPPED
+    assert sequence.stop_reason == token
+
+
+def test_abort_frees_running_and_waiting_sequences(layout: str) -> None:
+    bench = Bench(layout, seqs=1)
+    running, waiting = bench.add(0, [1, 2]), bench.add(1, [3, 4])
+    bench.step()
+    assert bench.scheduler.abort(0)
+    assert bench.scheduler.abort(1)
+    assert not bench.scheduler.abort(0)
+    assert not bench.scheduler.has_work
+    assert bench.kv.stats().used == 0
+    assert running.status is waiting.status is SequenceStatus.FINISHED_ABORTED
+
+
+def test_abort_while_the_step_runs_drops_its_token(layout: str) -> None:
+    bench = Bench(layout)
+    gone, stays = bench.add(0, [1, 2]), bench.add(1, [3, 4])
+    step = bench.scheduler.schedule()
+    tokens = bench.model.execute(build_step_input(step, bench.kv))
+    bench.scheduler.abort(0)
+    assert bench.scheduler.update(step, tokens) == [stays]
+    assert gone.output_token_ids == []
+    bench.drain()
+    bench.check_alone(stays)
+
+
+def test_finish_from_outside_carries_the_reason(layout: str) -> None:
+    bench = Bench(layout)
+    sequence = bench.add(0, [1, 2])
+    bench.step()
+    assert bench.scheduler.finish(0, SequenceStatus.FINISHED_STOPPED, "END")
+    assert (sequence.status, sequence.stop_reason) == (SequenceStatus.FINISHED_STOPPED, "END")
+    assert not bench.scheduler.has_work
+
+
+def test_a_failed_step_ends_its_sequences_only(layout: str) -> None:
+    bench = Bench(layout, budget=4, seqs=2)
+    failed, queued = bench.add(0, [1, 2, 3]), bench.add(1, [1, 2, 3, 4])
+    bench.scheduler.abort(1)
+    step = bench.scheduler.schedule()
+    bench.model.fail(build_step_input(step, bench.kv))
+    assert bench.scheduler.rollback(step) == [failed]
+    assert failed.status is SequenceStatus.FINISHED_ERROR
+    assert queued.status is SequenceStatus.FINISHED_ABORTED
+    assert bench.kv.stats().used == 0
+    again = bench.add(2, [1, 2, 3])
+    bench.drain()
+    assert again.num_cached_tokens == 0
+    bench.check_alone(again)
+
+
+def test_steps_come_one_at_a_time() -> None:
+    bench = Bench()
+    bench.add(0, [1, 2])
+    step = bench.scheduler.schedule()
+    with pytest.raises(RuntimeError, match="neither updated nor rolled back"):
+        bench.scheduler.schedule()
+    with pytest.raises(ValueError, match="draws 1 tokens, got 2"):
+        bench.scheduler.update(step, [1, 2])
+    bench.scheduler.update(step, [1])
+    with pytest.raises(RuntimeError, match="not the step that runs"):
+        bench.scheduler.update(step, [1])
+
+
+def test_a_sequence_id_lives_once() -> None:
+    bench = Bench()
+    bench.add(0, [1])
+    with pytest.raises(ValueError, match="sequence 0 is scheduled already"):
+        bench.add(0, [1])
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Random arrivals, cancels, priorities and failures in a cache that is too small for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequences: dict[int, Sequence] = {}
+        self.cut_short: set[int] = set()  # aborted or failed
+
+    @initialize(
+        layout=st.sampled_from(LAYOUTS),
+        capacity=st.integers(4, 24),
+        budget=st.integers(1, 12),
+        seqs=st.integers(1, 5),
+    )
+    def start(self, layout: str, capacity: int, budget: int, seqs: int) -> None:
+        self.bench = Bench(layout, capacity=capacity, budget=budget, seqs=seqs)
+        self.scheduler = self.bench.scheduler
+
+    @rule(
+        data=st.data(),
+        max_tokens=st.integers(1, 12),
+        min_tokens=st.integers(0, 3),
+        priority=st.integers(0, 1),
+        ignore_eos=st.booleans(),
+    )
+    def add(
+        self, data: st.DataObject, max_tokens: int, min_tokens: int, priority: int, ignore_eos: bool
+    ) -> None:
+        prompt = data.draw(
+            st.lists(st.integers(0, 1), min_size=1, max_size=self.bench.capacity - 1)
+        )
+        seq_id = len(self.sequences)
+        self.sequences[seq_id] = self.bench.add(
+            seq_id,
+            prompt,
+            max_tokens=max_tokens,
+            priority=priority,
+            params=SamplingParams(
+                max_tokens=None,
+                min_tokens=min_tokens,
+                ignore_eos=ignore_eos,
+                stop_token_ids=(STOP,),
+            ),
+        )
+
+    def live(self) -> list[Sequence]:
+        return [member for member in self.sequences.values() if not member.is_finished]
+
+    @precondition(lambda self: self.sequences and self.live())
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        member = data.draw(st.sampled_from(self.live()))
+        self.cut_short.add(member.seq_id)
+        assert self.scheduler.abort(member.seq_id)
+        assert member.status is SequenceStatus.FINISHED_ABORTED
+
+    @precondition(lambda self: self.sequences and self.live())
+    @rule(count=st.integers(1, 4))
+    def step(self, count: int) -> None:
+        for _ in range(count):
+            if self.live():
+                self.checked_step(fails=False)
+
+    @precondition(lambda self: self.sequences and self.live())
+    @rule()
+    def failing_step(self) -> None:
+        self.checked_step(fails=True)
+
+    def checked_step(self, *, fails: bool) -> None:
+        first = min(self.live(), key=lambda member: (member.priority, member.seq_id))
+        was_running = first.status is SequenceStatus.RUNNING
+        step = self.scheduler.schedule()
+        members = [scheduled.sequence for scheduled in step.sequences]
+        assert members
+        assert 0 < step.num_tokens <= self.bench.budget
+        running = [m for m in self.live() if m.status is SequenceStatus.RUNNING]
+        assert len(running) <= self.bench.max_num_seqs
+        assert first in members or not was_running
+        for member in running:
+            decodes = member.num_tokens - member.num_computed == 1
+            assert member in members or not decodes
+        self.check_arrival_order()
+        step_input = build_step_input(step, self.bench.kv)
+        self.check_slots(running, step)
+        if fails:
+            self.bench.model.fail(step_input)
+            assert self.scheduler.rollback(step) == members
+            self.cut_short |= {member.seq_id for member in members}
+            assert all(m.status is SequenceStatus.FINISHED_ERROR for m in members)
+            return
+        before = [member.num_output_tokens for member in members]
+        advanced = self.scheduler.update(step, self.bench.model.execute(step_input))
+        assert advanced == [s.sequence for s in step.sequences if s.samples]
+        for scheduled, count in zip(step.sequences, before, strict=True):
+            assert scheduled.sequence.num_output_tokens == count + scheduled.samples
+
+    def check_arrival_order(self) -> None:
+        """Nobody is let in before an equally urgent sequence that came earlier."""
+        for priority in (0, 1):
+            ranked = [
+                member.status is SequenceStatus.WAITING
+                for member in self.live()
+                if member.priority == priority
+            ]
+            assert ranked == sorted(ranked)
+
+    def check_slots(self, running: list[Sequence], step: ScheduledStep) -> None:
+        """A slot has one owner unless it is in a block of computed tokens common to all of them."""
+        reach = {s.sequence.seq_id: s.start + s.num_tokens for s in step.sequences}
+        owners: dict[int, tuple[Sequence, int]] = {}
+        for member in running:
+            length = reach.get(member.seq_id, member.num_computed)
+            for position, slot in enumerate(self.bench.kv.slots(member.seq_id, 0, length).tolist()):
+                other, there = owners.setdefault(slot, (member, position))
+                if other is member:
+                    continue
+                end = (position // BLOCK_SIZE + 1) * BLOCK_SIZE
+                assert self.bench.kv.layout == "block"
+                assert there == position
+                assert other.token_ids[:end] == member.token_ids[:end]
+                assert end <= min(other.num_computed, member.num_computed)
+
+    @invariant()
+    def no_memory_without_work(self) -> None:
+        if hasattr(self, "bench") and not self.live():
+            assert not self.scheduler.has_work
+            assert self.bench.kv.stats().used == 0
+
+    def teardown(self) -> None:
+        if not hasattr(self, "bench"):
+            return
+        # The first in the order moves on in every step, so each waits for the work of the others.
+        limit = sum(member.num_tokens + member.max_tokens for member in self.live()) * 2
+        for _ in range(limit):
+            if self.live():
+                self.checked_step(fails=False)
+        assert not self.live()
+        assert self.bench.kv.stats().used == 0
+        for member in self.sequences.values():
+            if member.seq_id not in self.cut_short:
+                self.bench.check_alone(member)
+            else:
+                expected, _ = generate_alone(member, self.bench.capacity)
+                assert member.output_token_ids == expected[: member.num_output_tokens]
+
+
+def test_every_sequence_ends_with_the_tokens_it_gets_alone() -> None:
+    run_state_machine_as_test(SchedulerMachine, settings=STATEFUL)

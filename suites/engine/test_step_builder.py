@@ -1,0 +1,190 @@
+"""The arrays of a step, and the sampling parameters of its rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import InvalidRequestError
+from engine.kv.block_manager import BlockManager
+from engine.sampling import SamplingParams
+from engine.scheduler import ScheduledSequence, ScheduledStep
+from engine.sequence import Sequence, SequenceStatus
+from engine.step import Float32Array, Int32Array, PagedMetadata
+from engine.step_builder import build_sampling_batch, build_step_input
+
+
+def sequence(tokens: list[int], *, output: tuple[int, ...] = (), **params: Any) -> Sequence:
+    made = Sequence(
+        len(tokens),
+        tokens,
+        SamplingParams(**params),
+        eos_token_ids=(50, 40),
+        seed=len(tokens) * 11,
+        max_tokens=16,
+    )
+    for token in output:
+        made.append(token)
+    return made
+
+
+def row(ptr: Int32Array, values: Int32Array | Float32Array, index: int) -> list[float]:
+    return values[ptr[index] : ptr[index + 1]].tolist()
+
+
+def step_of(kv: BlockManager, *parts: tuple[Sequence, int, int]) -> ScheduledStep:
+    for member, start, count in parts:
+        kv.begin(member)
+        assert kv.grow(member.seq_id, start + count)
+    return ScheduledStep(
+        tuple(
+            ScheduledSequence(member, start, count, samples=start + count == member.num_tokens)
+            for member, start, count in parts
+        )
+    )
+
+
+def test_decode_and_chunks_share_a_step() -> None:
+    kv = BlockManager(32, block_size=4)
+    decode = sequence([1, 2, 3], output=(4, 5))
+    chunk = sequence([10, 11, 12, 13, 14, 15, 16])
+    whole = sequence([20, 21])
+    step = step_of(kv, (decode, 4, 1), (chunk, 2, 3), (whole, 0, 2))
+    built = build_step_input(step, kv)
+    assert built.input_ids.tolist() == [5, 12, 13, 14, 20, 21]
+    assert built.positions.tolist() == [4, 2, 3, 4, 0, 1]
+    assert built.slot_mapping.tolist() == [4, 10, 11, 12, 16, 17]
+    assert built.cu_seqlens_q.tolist() == [0, 1, 4, 6]
+    assert built.context_lens.tolist() == [5, 5, 2]
+    assert built.logits_indices.tolist() == [0, 5]
+    assert isinstance(built.attention, PagedMetadata)
+    assert built.attention.block_tables.tolist() == [[0, 1], [2, 3], [4, 4]]
+    assert built.sampling is not None
+    assert built.sampling.seed.tolist() == [33, 22]
+    assert built.sampling.draw_index.tolist() == [2, 0]
+    for array in (
+        built.input_ids,
+        built.positions,
+        built.slot_mapping,
+        built.cu_seqlens_q,
+        built.context_lens,
+        built.logits_indices,
+    ):
+        assert array.dtype == np.int32
+
+
+def test_a_step_without_rows_samples_nothing() -> None:
+    kv = BlockManager(32, block_size=4)
+    built = build_step_input(step_of(kv, (sequence([1, 2, 3]), 0, 2)), kv)
+    assert built.logits_indices.tolist() == []
+    assert built.sampling is None
+
+
+def test_parameters_become_columns() -> None:
+    plain = sequence([1], temperature=0.5, top_k=7, top_p=0.75, min_p=0.25)
+    other = sequence([1, 2], presence_penalty=1.5, frequency_penalty=-0.5, repetition_penalty=2.0)
+    batch = build_sampling_batch([plain, other])
+    columns = {
+        "temperature": ([0.5, 1.0], np.float32),
+        "top_k": ([7, 0], np.int32),
+        "top_p": ([0.75, 1.0], np.float32),
+        "min_p": ([0.25, 0.0], np.float32),
+        "repetition_penalty": ([1.0, 2.0], np.float32),
+        "presence_penalty": ([0.0, 1.5], np.float32),
+        "frequency_penalty": ([0.0, -0.5], np.float32),
+        "seed": ([11, 22], np.int64),
+        "draw_index": ([0, 0], np.int64),
+    }
+    for name, (values, dtype) in columns.items():
+        column = getattr(batch, name)
+        assert column.tolist() == values, name
+        assert column.dtype == dtype, name
+
+
+def test_history_counts_what_was_generated() -> None:
+    batch = build_sampling_batch(
+        [
+            sequence([1, 2, 1], output=(2, 3, 3), repetition_penalty=1.1),
+            sequence([1, 2], output=(2, 9)),
+            sequence([1, 2, 1, 4], output=(2, 3, 3), presence_penalty=0.5),
+            sequence([1], output=(6,), frequency_penalty=0.5),
+        ]
+    )
+    assert batch.history_ptr.tolist() == [0, 3, 3, 5, 6]
+    assert row(batch.history_ptr, batch.history_ids, 0) == [1, 2, 3]
+    assert row(batch.history_ptr, batch.history_counts, 0) == [0, 1, 2]
+    assert row(batch.history_ptr, batch.history_ids, 2) == [2, 3]
+    assert row(batch.history_ptr, batch.history_counts, 2) == [1, 2]
+    assert row(batch.history_ptr, batch.history_ids, 3) == [6]
+
+
+def test_history_of_a_long_generation() -> None:
+    output = tuple(token % 37 for token in range(1000))
+    member = sequence([36, 36, 99], output=output, repetition_penalty=1.1)
+    batch = build_sampling_batch([member])
+    counted = dict(zip(batch.history_ids.tolist(), batch.history_counts.tolist(), strict=True))
+    assert counted == {99: 0, **{token: output.count(token) for token in range(37)}}
+
+
+def test_ends_are_forbidden_until_min_tokens() -> None:
+    early = sequence([1], output=(2,), min_tokens=2, stop_token_ids=(60,), logit_bias={40: 3, 7: 1})
+    ready = sequence([1, 2], output=(2, 3), min_tokens=2, logit_bias={40: 3, 7: -1})
+    batch = build_sampling_batch([early, ready])
+    ids, values = (
+        row(batch.bias_ptr, batch.bias_ids, 0),
+        row(batch.bias_ptr, batch.bias_values, 0),
+    )
+    assert dict(zip(ids, values, strict=True)) == {
+        40: -math.inf,
+        50: -math.inf,
+        60: -math.inf,
+        7: 1,
+    }
+    assert row(batch.bias_ptr, batch.bias_ids, 1) == [40, 7]
+    assert row(batch.bias_ptr, batch.bias_values, 1) == [3, -1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "widest"), [([None, None], -1), ([None, 0], 0), ([3, None], 3), ([2, 5], 5)]
+)
+def test_the_widest_row_sets_the_logprobs(asked: list[int | None], widest: int) -> None:
+    rows = [sequence([1] * (i + 1), logprobs=count) for i, count in enumerate(asked)]
+    assert build_sampling_batch(rows).num_logprobs == widest
+
+
+@pytest.mark.parametrize(
+    ("params", "token", "status", "reason"),
+    [
+        ({}, 50, SequenceStatus.FINISHED_STOPPED, None),
+        ({"ignore_eos": True}, 50, SequenceStatus.WAITING, None),
+        ({"stop_token_ids": (9,)}, 9, SequenceStatus.FINISHED_STOPPED, 9),
+        ({"stop_token_ids": (50,), "ignore_eos": True}, 50, SequenceStatus.FINISHED_STOPPED, 50),
+        ({"min_tokens": 1}, 50, SequenceStatus.WAITING, None),
+        ({}, 9, SequenceStatus.WAITING, None),
+    ],
+)
+def test_what_ends_a_sequence(
+    params: dict[str, Any], token: int, status: SequenceStatus, reason: int | None
+) -> None:
+    member = sequence([1], output=(token,), **params)
+    assert member.check_stop(token) == status.is_finished
+    assert (member.status, member.stop_reason) == (status, reason)
+
+
+def test_length_ends_a_sequence() -> None:
+    member = sequence([1], output=(3,) * 16)
+    assert member.check_stop(3)
+    assert member.status is SequenceStatus.FINISHED_LENGTH
+
+
+def test_a_sequence_refuses_what_cannot_run() -> None:
+    with pytest.raises(InvalidRequestError, match="no tokens") as empty:
+        sequence([])
+    assert empty.value.parameter == "prompt"
+    with pytest.raises(InvalidRequestError, match="at least 1, got 0"):
+        Sequence(0, [1], SamplingParams(), eos_token_ids=(), seed=0, max_tokens=0)
+    with pytest.raises(ValueError, match="RUNNING does not end"):
+        sequence([1]).finish(SequenceStatus.RUNNING)
