@@ -116,13 +116,10 @@ class Scheduler:
         if self._in_flight is not None:
             msg = "the last step was neither updated nor rolled back"
             raise RuntimeError(msg)
-        preemptions = self.num_preemptions
         scheduled = self._schedule_decodes()
         budget = self._max_num_batched_tokens - len(scheduled)
         budget = self._schedule_chunks(scheduled, budget)
-        if self.num_preemptions == preemptions:
-            # Memory that a decode was just short of is not given to a newcomer.
-            self._admit(scheduled, budget)
+        self._admit(scheduled, budget)
         self._in_flight = ScheduledStep(tuple(scheduled))
         return self._in_flight
 

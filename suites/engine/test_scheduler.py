@@ -428,6 +428,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for member in running:
             decodes = member.num_tokens - member.num_computed == 1
             assert member in members or not decodes
+        for member in self.live():
+            assert member.num_computed == 0 or member.status is SequenceStatus.RUNNING
         self.check_arrival_order()
         step_input = build_step_input(step, self.bench.kv)
         self.check_slots(running, step)
