@@ -1,10 +1,10 @@
 """Stagegate: an inference engine for the Qwen2 family.
 
-    from engine import LLM, SamplingParams
+from engine import LLM, SamplingParams
 
-    llm = LLM("path/to/checkpoint")
-    for output in llm.generate(["Alice was"], SamplingParams(temperature=0, max_tokens=32)):
-        print(output.outputs[0].text)
+llm = LLM("path/to/checkpoint")
+for output in llm.generate(["Alice was"], SamplingParams(temperature=0, max_tokens=32)):
+    print(output.outputs[0].text)
 """
 
 from __future__ import annotations

@@ -110,7 +110,9 @@ def _stated_template(config: JsonObject) -> str | None:
         return None
     stated = config.value("chat_template")
     if isinstance(stated, list):
-        named = {item.get("name"): item.get("template") for item in stated if isinstance(item, dict)}
+        named = {
+            item.get("name"): item.get("template") for item in stated if isinstance(item, dict)
+        }
         stated = named.get("default")
     if not isinstance(stated, str):
         raise config.error("chat_template", "a template or a list with one named default is needed")

@@ -1,14 +1,14 @@
 """Every error the engine raises on purpose.
 
-    StagegateError
-    ├── ShapeError, DTypeError, DeviceError, ContiguityError, ArgumentError, OutOfMemoryError
-    │       raised by the native core
-    ├── InvalidRequestError (also a ValueError)
-    │   └── CapacityError
-    ├── ConfigError (also a ValueError)
-    ├── ModelError
-    │   └── TokenizerError
-    └── EngineDeadError
+StagegateError
+├── ShapeError, DTypeError, DeviceError, ContiguityError, ArgumentError, OutOfMemoryError
+│       raised by the native core
+├── InvalidRequestError (also a ValueError)
+│   └── CapacityError
+├── ConfigError (also a ValueError)
+├── ModelError
+│   └── TokenizerError
+└── EngineDeadError
 """
 
 from __future__ import annotations

@@ -69,8 +69,10 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, kept)).decode(errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Bytes a token stands for; none for an id between the tokenizer's vocabulary and the
-        model's, which is often padded."""
+        """Bytes a token stands for.
+
+        None for an id past the tokenizer's vocabulary: models often pad theirs.
+        """
         if token_id < 0:
             msg = f"token ids are not negative, got {token_id}"
             raise InvalidRequestError(msg, parameter="token_ids")
@@ -88,8 +90,10 @@ class Tokenizer:
 
 @lru_cache(maxsize=1)
 def _bytes_of_letters() -> dict[str, int]:
-    """The alphabet of byte-level BPE (Radford et al., 2019): printable Latin-1 stands for itself, the
-    other bytes for the code points from 256 on, in order."""
+    """The alphabet of byte-level BPE (Radford et al., 2019).
+
+    Printable Latin-1 stands for itself, the other bytes for the code points from 256 on, in order.
+    """
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     table = {chr(byte): byte for byte in printable}

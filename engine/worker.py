@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,9 +135,10 @@ class Worker:
                 return_logits=return_logits,
             )
         )
+        token_ids = _array(output.token_ids)
         return (
             StepOutput(
-                token_ids=_array(output.token_ids, np.zeros(0, np.int32)),
+                token_ids=np.zeros(0, np.int32) if token_ids is None else token_ids,
                 logprobs=_array(output.logprobs),
                 top_ids=_array(output.top_ids),
                 top_logprobs=_array(output.top_logprobs),
@@ -155,8 +156,8 @@ def _tensor(array: npt.NDArray[np.generic]) -> _C.Tensor:
     return _C.Tensor.from_numpy(np.ascontiguousarray(array))
 
 
-def _array(tensor: _C.Tensor | None, absent: object = None) -> object:
-    return absent if tensor is None else tensor.numpy()
+def _array(tensor: _C.Tensor | None) -> npt.NDArray[Any] | None:
+    return None if tensor is None else tensor.numpy()
 
 
 def _attention(metadata: PagedMetadata | CsrMetadata) -> _C.PagedMetadata | _C.CsrMetadata:

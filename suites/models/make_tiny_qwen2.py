@@ -23,7 +23,6 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from transformers import Qwen2Config, Qwen2ForCausalLM
-
 from wonderland_corpus import read_book, write_chats
 
 VOCAB_SIZE = 2048

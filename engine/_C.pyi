@@ -1,0 +1,200 @@
+"""Types of the C++ core; csrc/bindings is what they describe."""
+
+from typing import Any
+
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+def build_info() -> dict[str, Any]: ...
+
+class Context:
+    def __init__(
+        self, device: str = "cpu", num_threads: int = 1, deterministic: bool = False
+    ) -> None: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def num_threads(self) -> int: ...
+    @property
+    def deterministic(self) -> bool: ...
+
+class Tensor:
+    @staticmethod
+    def from_numpy(array: npt.NDArray[Any], dtype: str | None = None) -> Tensor: ...
+    @staticmethod
+    def from_buffer(
+        buffer: Buffer, dtype: str, shape: list[int], offset_bytes: int = 0
+    ) -> Tensor: ...
+    def numpy(self) -> npt.NDArray[Any]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def is_contiguous(self) -> bool: ...
+    def view(self, shape: list[int]) -> Tensor: ...
+    def slice(self, dim: int, start: int, stop: int) -> Tensor: ...
+    def permute(self, dims: list[int]) -> Tensor: ...
+    def reshape(self, shape: list[int]) -> Tensor: ...
+    def contiguous(self) -> Tensor: ...
+    def to(self, *, dtype: str | None = None, device: str | None = None) -> Tensor: ...
+
+def empty(shape: list[int], dtype: str, device: str = "cpu") -> Tensor: ...
+def zeros(shape: list[int], dtype: str, device: str = "cpu") -> Tensor: ...
+
+class Qwen2Config:
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        hidden_size: int,
+        intermediate_size: int,
+        num_layers: int,
+        num_heads: int,
+        num_kv_heads: int,
+        head_dim: int,
+        rms_norm_eps: float,
+        rope_theta: float,
+        tie_word_embeddings: bool,
+    ) -> None: ...
+
+class Qwen2Weights:
+    def __init__(self, config: Qwen2Config, dtype: str, context: Context) -> None: ...
+    def load(self, name: str, tensor: Tensor) -> None: ...
+    def missing(self) -> list[str]: ...
+
+class SamplingInputs:
+    def __init__(self, **tensors: Tensor) -> None: ...
+
+class SamplingOutputs:
+    def __init__(
+        self,
+        *,
+        token_ids: Tensor,
+        logprobs: Tensor | None = None,
+        top_ids: Tensor | None = None,
+        top_logprobs: Tensor | None = None,
+    ) -> None: ...
+
+class PagedMetadata:
+    def __init__(self, block_tables: Tensor, block_size: int) -> None: ...
+
+class CsrMetadata:
+    def __init__(self, used_slots: Tensor, row_ptr: Tensor, col_idx: Tensor) -> None: ...
+
+class StepInput:
+    def __init__(
+        self,
+        *,
+        input_ids: Tensor,
+        positions: Tensor,
+        slot_mapping: Tensor,
+        cu_seqlens_q: Tensor,
+        context_lens: Tensor,
+        logits_indices: Tensor,
+        attention: PagedMetadata | CsrMetadata,
+        sampling: SamplingInputs | None,
+        num_logprobs: int,
+        return_logits: bool,
+    ) -> None: ...
+
+class StepOutput:
+    @property
+    def token_ids(self) -> Tensor | None: ...
+    @property
+    def logprobs(self) -> Tensor | None: ...
+    @property
+    def top_ids(self) -> Tensor | None: ...
+    @property
+    def top_logprobs(self) -> Tensor | None: ...
+    @property
+    def logits(self) -> Tensor | None: ...
+
+class Runner:
+    def __init__(
+        self,
+        *,
+        weights: Qwen2Weights,
+        context: Context,
+        num_slots: int,
+        max_tokens: int,
+        max_rows: int,
+        max_positions: int,
+    ) -> None: ...
+    def step(self, input: StepInput) -> StepOutput: ...
+    @property
+    def weight_bytes(self) -> int: ...
+    @property
+    def kv_bytes(self) -> int: ...
+    @property
+    def workspace_bytes(self) -> int: ...
+    @property
+    def num_slots(self) -> int: ...
+
+class ops:  # a submodule
+    @staticmethod
+    def embedding(context: Context, ids: Tensor, table: Tensor, out: Tensor) -> None: ...
+    @staticmethod
+    def linear(
+        context: Context, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor
+    ) -> None: ...
+    @staticmethod
+    def rms_norm(context: Context, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None: ...
+    @staticmethod
+    def rope(context: Context, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor) -> None: ...
+    @staticmethod
+    def make_rope_table(
+        max_positions: int, head_dim: int, theta: float
+    ) -> tuple[Tensor, Tensor]: ...
+    @staticmethod
+    def swiglu(context: Context, gate_up: Tensor, out: Tensor) -> None: ...
+    @staticmethod
+    def add(context: Context, a: Tensor, b: Tensor, out: Tensor) -> None: ...
+    @staticmethod
+    def argmax(context: Context, x: Tensor, out: Tensor) -> None: ...
+    @staticmethod
+    def kv_write(
+        context: Context,
+        k: Tensor,
+        v: Tensor,
+        slot_mapping: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def self_attention(
+        context: Context, q: Tensor, k: Tensor, v: Tensor, scale: float, out: Tensor
+    ) -> None: ...
+    @staticmethod
+    def self_attention_paged(
+        context: Context,
+        q: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        used_slots: Tensor,
+        row_ptr: Tensor,
+        col_idx: Tensor,
+        scale: float,
+        out: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def paged_attention(
+        context: Context,
+        q: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        block_tables: Tensor,
+        context_lens: Tensor,
+        cu_seqlens_q: Tensor,
+        block_size: int,
+        scale: float,
+        out: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def sample(
+        context: Context, logits: Tensor, inputs: SamplingInputs, outputs: SamplingOutputs
+    ) -> None: ...
