@@ -1,0 +1,229 @@
+"""Bad input ends in one clear typed error, and the engine serves the next request."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import LLM, SamplingParams
+from engine.errors import (
+    ArgumentError,
+    CapacityError,
+    ConfigError,
+    InvalidRequestError,
+    ModelError,
+    StagegateError,
+    TokenizerError,
+)
+
+GREEDY = SamplingParams(temperature=0, max_tokens=8)
+
+
+def serves(llm: LLM) -> bool:
+    return llm.generate("Alice was", GREEDY)[0].outputs[0].text.startswith(" beginning to get")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parameter", "words"),
+    [
+        ("", "prompt", "empty"),
+        ([], "prompt", "empty"),
+        ([5, 99999], "prompt", "99999"),
+        ([-1], "prompt", "-1"),
+        ("broken \ud800 text", "prompt", "surrogate"),
+        (3.5, "prompt", "float"),
+    ],
+)
+def test_bad_prompt(llm: LLM, prompt: Any, parameter: str, words: str) -> None:
+    good: list[Any] = ["Alice was"]
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        llm.generate([*good, prompt], GREEDY)
+    assert caught.value.parameter == parameter
+    assert serves(llm)
+
+
+def test_prompt_longer_than_the_model(llm: LLM) -> None:
+    longest = llm.engine.max_model_len
+    with pytest.raises(CapacityError, match=str(longest)):
+        llm.generate([[5] * longest], GREEDY)
+    assert serves(llm)
+
+
+def test_prompt_larger_than_the_cache(model_path: Path, layout: str) -> None:
+    llm = LLM(model_path, layout=layout, kv_capacity_tokens=64)
+    with pytest.raises(CapacityError, match="64"):
+        llm.generate([[5] * 64], GREEDY)
+    assert serves(llm)
+
+
+def test_output_that_outgrows_the_cache_ends_with_length(model_path: Path, layout: str) -> None:
+    llm = LLM(model_path, layout=layout, kv_capacity_tokens=64)
+    [output] = llm.generate(
+        [[5] * 32], SamplingParams(temperature=0, max_tokens=None, ignore_eos=True)
+    )
+    assert output.outputs[0].finish_reason == "length"
+    assert len(output.prompt_token_ids) + len(output.outputs[0].token_ids) in (64, 65)
+    assert serves(llm)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameter"),
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"min_p": 2}, "min_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 4, "min_tokens": 5}, "min_tokens"),
+        ({"n": 0}, "n"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"frequency_penalty": "1"}, "frequency_penalty"),
+        ({"stop": ["ok", ""]}, "stop"),
+        ({"stop_token_ids": [-3]}, "stop_token_ids"),
+        ({"logit_bias": {3: 101}}, "logit_bias"),
+        ({"seed": 1 << 64}, "seed"),
+    ],
+)
+def test_bad_sampling_parameter(settings: dict[str, Any], parameter: str) -> None:
+    with pytest.raises(InvalidRequestError, match=parameter) as caught:
+        SamplingParams(**settings)
+    assert caught.value.parameter == parameter
+
+
+@pytest.mark.parametrize("settings", [{"stop_token_ids": (100000,)}, {"logit_bias": {100000: 1.0}}])
+def test_parameters_beyond_the_vocabulary(llm: LLM, settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match="100000"):
+        llm.generate("Alice was", SamplingParams(**settings))
+    assert serves(llm)
+
+
+def test_wrong_number_of_parameters(llm: LLM) -> None:
+    with pytest.raises(InvalidRequestError, match="2 prompts"):
+        llm.generate(["a", "b"], [GREEDY])
+
+
+@pytest.mark.parametrize("messages", [[], [{"content": "no role"}], "text"])
+def test_bad_messages(llm: LLM, messages: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="messages"):
+        llm.chat([messages])
+    assert serves(llm)
+
+
+def test_a_step_that_fails_in_the_core(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    execute = llm.engine.worker.execute
+
+    def fail_third(step: Any) -> Any:
+        calls.append(step)
+        if len(calls) == 3:
+            msg = "planted"
+            raise ArgumentError(msg)
+        return execute(step)
+
+    monkeypatch.setattr(llm.engine.worker, "execute", fail_third)
+    with pytest.raises(ArgumentError, match="planted"):
+        llm.generate(["Alice was", "Down the"], GREEDY)
+    assert serves(llm)
+
+
+def test_an_interrupt_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(step: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llm.engine.worker, "execute", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            llm.generate("Alice was", GREEDY)
+    assert serves(llm)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"layout": "pages"}, "layout"),
+        ({"dtype": "int8"}, "dtype"),
+        ({"block_size": 0}, "block_size"),
+        ({"kv_capacity_tokens": 8}, "kv_capacity_tokens=8"),
+        ({"max_model_len": 10**9}, "max_model_len"),
+        ({"num_threads": -1}, "num_threads"),
+    ],
+)
+def test_bad_configuration(model_path: Path, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        LLM(model_path, **settings)
+
+
+def test_unknown_setting_is_named(model_path: Path) -> None:
+    with pytest.raises(TypeError, match="kv_capcity"):
+        LLM(model_path, kv_capcity=3)
+
+
+def truncate(path: Path) -> None:
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def corrupt_header(path: Path) -> None:
+    weights = path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[9] = 0xFF
+    weights.write_bytes(content)
+
+
+def remove_tokenizer(path: Path) -> None:
+    (path / "tokenizer.json").unlink()
+
+
+def break_tokenizer(path: Path) -> None:
+    (path / "tokenizer.json").write_text("{}")
+
+
+def other_architecture(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    config["architectures"] = ["LlamaForCausalLM"]
+    (path / "config.json").write_text(json.dumps(config))
+
+
+def more_layers(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    config["num_hidden_layers"] += 1
+    config.pop("layer_types", None)
+    (path / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (truncate, ModelError, "model.safetensors"),
+        (corrupt_header, ModelError, "model.safetensors"),
+        (remove_tokenizer, TokenizerError, "tokenizer.json"),
+        (break_tokenizer, TokenizerError, "tokenizer.json"),
+        (other_architecture, ModelError, "LlamaForCausalLM"),
+        (more_layers, ModelError, "model.layers.4"),
+    ],
+)
+def test_damaged_checkpoint(
+    model_path: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], None],
+    error: type[StagegateError],
+    words: str,
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model_path, copy)
+    damage(copy)
+    with pytest.raises(error, match=words):
+        LLM(copy)
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        LLM(tmp_path / "nowhere")

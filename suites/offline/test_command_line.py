@@ -1,0 +1,67 @@
+"""python -m engine as a shell user runs it, and how fast it starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_generate_prints_the_text(model_path: Path) -> None:
+    done = run(
+        "-m", "engine", "generate", "--model", str(model_path), "--prompt", "Alice was",
+        "--temperature", "0", "--max-tokens", "12", "--metrics",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(" beginning to get very tired")
+    assert "completion_tokens: 12" in done.stderr
+
+
+def test_chat_and_several_prompts(model_path: Path) -> None:
+    done = run(
+        "-m", "engine", "generate", "--model", str(model_path), "--chat",
+        "--prompt", "Who wrote this book?", "--prompt", "Tell me about the Caterpillar.",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Carroll" in done.stdout
+    assert "Caterpillar" in done.stdout
+
+
+def test_refusal_is_one_line(tmp_path: Path) -> None:
+    done = run("-m", "engine", "generate", "--model", str(tmp_path / "no"), "--prompt", "x")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error:")
+    assert "no such folder" in line
+
+
+@pytest.mark.parametrize("arguments", [["generate"], ["fly"], []])
+def test_wrong_usage(arguments: list[str]) -> None:
+    assert run("-m", "engine", *arguments).returncode == 2
+
+
+def seconds_of(statement: str, setup: str = "pass") -> float:
+    """Least of three fresh processes: the first may read files from a cold disk."""
+    script = (
+        f"import time\n{setup}\nstart = time.perf_counter()\n{statement}\n"
+        "print(time.perf_counter() - start)"
+    )
+    return min(float(run("-c", script).stdout) for _ in range(3))
+
+
+def test_import_is_fast() -> None:
+    assert seconds_of("import engine") < 0.3
+
+
+def test_start_is_fast(model_path: Path) -> None:
+    setup = "import engine"
+    assert seconds_of(f"engine.LLM({str(model_path)!r})", setup) < 1.0
