@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from attention_rows import visible_slots
@@ -172,14 +174,15 @@ class CellMachine(RuleBasedStateMachine):
     def copy(self, data: st.DataObject, fresh: bool) -> None:
         source = data.draw(st.sampled_from(self.ids))
         target = self.next_id if fresh else data.draw(st.sampled_from(self.ids))
-        start = data.draw(st.integers(self.pos_max(target) + 1, self.CAPACITY))
-        stop = data.draw(st.none() | st.integers(start, self.CAPACITY))
+        # Removed positions leave gaps, so positions may run past the number of cells.
+        start = self.pos_max(target) + 1 + data.draw(st.integers(0, 3))
+        stop = data.draw(st.none() | st.integers(start, start + 12))
         self.kv.seq_cp(source, target, start, stop)
         if fresh:
             self.ids.append(target)
             self.next_id += 1
         for position, cell in self.cells(source).items():
-            if start <= position < (self.CAPACITY if stop is None else stop):
+            if start <= position < (math.inf if stop is None else stop):
                 self.owners[cell].add(target)
 
     @precondition(lambda self: self.ids)
@@ -188,7 +191,7 @@ class CellMachine(RuleBasedStateMachine):
         seq_id = data.draw(st.sampled_from(self.ids))
         self.kv.seq_rm(seq_id, start, stop)
         for position, cell in self.cells(seq_id).items():
-            if start <= position < (self.CAPACITY if stop is None else stop):
+            if start <= position < (math.inf if stop is None else stop):
                 self.owners[cell].discard(seq_id)
 
     @precondition(lambda self: self.ids)
