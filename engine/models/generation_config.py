@@ -53,8 +53,7 @@ def _positive(
 ) -> float:
     """A number above 0 (or 0 itself when `zero`) and up to `at_most`; 1 when absent."""
     number = stated.number(key) if key in stated else 1.0
-    if number > 0 or (zero and number == 0):
-        if at_most is None or number <= at_most:
-            return number
+    if (number > 0 or (zero and number == 0)) and (at_most is None or number <= at_most):
+        return number
     bounds = ("at least 0" if zero else "above 0") + (f", at most {at_most:g}" if at_most else "")
     raise stated.error(key, f"a number {bounds} is needed")

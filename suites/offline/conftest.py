@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from engine import LLM
 
 
 @pytest.fixture(scope="module")
 def llm(model_path: Path, layout: str, num_threads: int) -> Iterator[LLM]:
     """An engine in f32; every test must leave it without requests and without used memory."""
-    yield LLM(
+    return LLM(
         model_path,
         dtype="f32",
         layout=layout,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from engine import LLM, SamplingParams
 from engine.errors import (
     ArgumentError,

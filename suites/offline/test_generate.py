@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
 import pytest
+
 from engine import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24)
@@ -192,7 +194,7 @@ def test_stream_grows_to_what_generate_gives(llm: LLM) -> None:
     [whole] = llm.generate("Alice was", GREEDY)
     states = list(llm.stream("Alice was", GREEDY))
     texts = [state.outputs[0].text for state in states]
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in itertools.pairwise(texts))
     assert [len(state.outputs[0].token_ids) for state in states] == list(range(1, 25))
     assert texts[-1] == whole.outputs[0].text
     assert [state.finished for state in states] == [False] * 23 + [True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from engine import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=16)

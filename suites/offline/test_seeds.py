@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from engine import LLM, SamplingParams
 
 SEEDED = SamplingParams(temperature=1.2, top_p=0.95, seed=1234, max_tokens=32)
@@ -14,7 +15,7 @@ OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice"
 
 @pytest.fixture(scope="module")
 def deterministic_llm(model_path: Path, layout: str) -> Iterator[LLM]:
-    yield LLM(model_path, layout=layout, deterministic=True, kv_capacity_tokens=4096, num_threads=2)
+    return LLM(model_path, layout=layout, deterministic=True, kv_capacity_tokens=4096, num_threads=2)
 
 
 def seeded_text(llm: LLM, others: int, position: int) -> str:
