@@ -123,7 +123,7 @@ class LLM:
     def _requests(
         self, prompts: Sequence[Prompt], params: Sequence[SamplingParams]
     ) -> Iterator[list[str]]:
-        """Queue requests for the time of the block; whatever is unfinished after it is cancelled."""
+        """Queue requests for the time of the block; what is unfinished after it is cancelled."""
         added: list[str] = []
         try:
             for prompt, chosen in zip(prompts, params, strict=True):

@@ -141,7 +141,13 @@ class LLMEngine:
             params=params,
             choices=[
                 Choice(
-                    self._sequence(index, token_ids, params, room, seed, priority),
+                    self._sequence(
+                        token_ids,
+                        params,
+                        seed=_as_int64(seed + index * _SEED_STRIDE),
+                        room=room,
+                        priority=priority,
+                    ),
                     Detokenizer(self.tokenizer, skip_special_tokens=params.skip_special_tokens),
                     params,
                 )
@@ -235,11 +241,11 @@ class LLMEngine:
 
     def _sequence(
         self,
-        index: int,
         token_ids: list[int],
         params: SamplingParams,
-        room: int,
+        *,
         seed: int,
+        room: int,
         priority: int,
     ) -> Sequence:
         seq_id = self._next_id
@@ -249,7 +255,7 @@ class LLMEngine:
             token_ids,
             params,
             eos_token_ids=self._eos_token_ids,
-            seed=_as_int64(seed + index * _SEED_STRIDE),
+            seed=seed,
             priority=priority,
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
         )

@@ -39,7 +39,7 @@ class RunMetrics:
 def summarize(
     outputs: Sequence[RequestOutput], seconds: float, before: KVStats, after: KVStats
 ) -> RunMetrics:
-    """Metrics of finished requests that ran for `seconds`, between two readings of the KV counters."""
+    """Metrics of finished requests that ran for `seconds`, between two KV readings."""
     completion_tokens = sum(output.usage.completion_tokens for output in outputs)
     tpots = [tpot for output in outputs if (tpot := output.timings.tpot_ms) is not None]
     ttfts = [ttft for output in outputs if (ttft := output.timings.ttft_ms) is not None]

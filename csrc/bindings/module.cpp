@@ -12,7 +12,11 @@ py::dict build_info() {
   info["compiler"] = STAGEGATE_COMPILER;
   info["build_type"] = STAGEGATE_BUILD_TYPE;
   info["onednn"] = linear.starts_with("oneDNN") ? py::object(py::str(linear)) : py::none();
-  info["cuda"] = false;
+#ifdef STAGEGATE_CUDA
+  info["cuda"] = STAGEGATE_CUDA_VERSION;
+#else
+  info["cuda"] = py::none();
+#endif
   return info;
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "core/dispatch.h"
+#include "device/cuda/runtime.h"
 #include "device/memory.h"
 
 namespace stagegate {
@@ -58,14 +59,26 @@ void convert(const Tensor& source, const Tensor& destination) {
       [&](std::int64_t i, std::int64_t j) { store_from_float(to[j], load_as_float(from[i])); });
 }
 
+void copy_cuda(const Tensor& source, const Tensor& destination) {
+  SG_CHECK(DTypeError, source.dtype() == destination.dtype(), "copy: ", source.describe(), " to ",
+           destination.describe(), ": a copy that involves a CUDA device does not convert");
+  for (const Tensor* tensor : {&source, &destination}) {
+    SG_CHECK(ContiguityError, tensor->is_contiguous(), "copy: ", tensor->describe(),
+             " must be contiguous in a copy that involves a CUDA device");
+  }
+  cuda::copy(source.raw_data(), source.device(), destination.raw_data(), destination.device(),
+             source.size_bytes());
+}
+
 }  // namespace
 
 void copy(const Tensor& source, const Tensor& destination) {
   SG_CHECK(ShapeError, source.shape() == destination.shape(), "copy: ", source.describe(),
            " does not fit ", destination.describe());
   for (const Tensor* tensor : {&source, &destination}) {
-    SG_CHECK(DeviceError, tensor->device().is_cpu(), "copy: this build has no ",
-             tensor->device().name());
+    if (tensor->device().is_cpu()) continue;
+    if constexpr (cuda::kEnabled) return copy_cuda(source, destination);
+    throw DeviceError(message("copy: this build has no ", tensor->device().name()));
   }
   if (source.dtype() == destination.dtype()) return copy_same_dtype(source, destination);
   dispatch_floating("copy", source.dtype(), [&](auto from) {
@@ -87,6 +100,15 @@ Tensor reshape(const Tensor& source, Shape shape) {
 
 Tensor to(const Tensor& source, DType dtype, Device device) {
   if (source.dtype() == dtype && source.device() == device) return source;
+  // Only the host converts and gathers, so a tensor crosses to or from it as plain bytes.
+  if (source.device() != device) {
+    if (source.device().is_cpu() && (source.dtype() != dtype || !source.is_contiguous())) {
+      return to(contiguous(to(source, dtype, source.device())), dtype, device);
+    }
+    if (source.device().is_cuda() && source.dtype() != dtype) {
+      return to(to(source, source.dtype(), Device{}), dtype, device);
+    }
+  }
   Tensor result = empty(source.shape(), dtype, device);
   copy(source, result);
   return result;

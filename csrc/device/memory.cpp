@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "device/cuda/runtime.h"
+
 namespace stagegate {
 
 namespace {
@@ -10,21 +12,26 @@ namespace {
 // One cache line, and the widest vector register.
 constexpr std::size_t kAlignment = 64;
 
-void require_cpu(Device device) {
-  SG_CHECK(DeviceError, device.is_cpu(), "allocate: this build has no ", device.name(),
-           "; build with CUDA (nox -s build-cuda)");
-}
-
-}  // namespace
-
-std::shared_ptr<Storage> allocate(std::size_t size_bytes, Device device) {
-  require_cpu(device);
+std::shared_ptr<Storage> allocate_cpu(std::size_t size_bytes, Device device) {
   // aligned_alloc wants a whole number of alignments; rounding up must not wrap around.
   const std::size_t rounded = (size_bytes / kAlignment + 1) * kAlignment;
   void* data = rounded > size_bytes ? std::aligned_alloc(kAlignment, rounded) : nullptr;
   SG_CHECK(OutOfMemoryError, data != nullptr, "allocate: ", size_bytes, " bytes on ", device.name(),
            " are not to be had");
   return std::make_shared<Storage>(data, size_bytes, device, [data] { std::free(data); });
+}
+
+}  // namespace
+
+std::shared_ptr<Storage> allocate(std::size_t size_bytes, Device device) {
+  if (device.is_cpu()) return allocate_cpu(size_bytes, device);
+  if constexpr (cuda::kEnabled) {
+    void* data = cuda::allocate(size_bytes, device.index);
+    return std::make_shared<Storage>(data, size_bytes, device,
+                                     [data, index = device.index] { cuda::release(data, index); });
+  }
+  throw DeviceError(message("allocate: this build has no ", device.name(),
+                            "; build with CUDA (nox -s build-cuda)"));
 }
 
 Tensor empty(Shape shape, DType dtype, Device device) {
@@ -40,6 +47,12 @@ Tensor empty(Shape shape, DType dtype, Device device) {
 
 Tensor zeros(Shape shape, DType dtype, Device device) {
   Tensor tensor = empty(std::move(shape), dtype, device);
+  if constexpr (cuda::kEnabled) {
+    if (device.is_cuda()) {
+      cuda::fill(tensor.raw_data(), device.index, 0, tensor.size_bytes());
+      return tensor;
+    }
+  }
   std::memset(tensor.raw_data(), 0, tensor.size_bytes());
   return tensor;
 }

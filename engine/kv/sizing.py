@@ -24,8 +24,10 @@ def kv_bytes_per_token(model: Qwen2Config, dtype: str) -> int:
 def kv_capacity_tokens(
     config: EngineConfig, model: Qwen2Config, dtype: str, max_model_len: int
 ) -> int:
-    """Tokens the KV storage holds: what the configuration asks for, else enough for every sequence at
-    full length as far as free memory allows, in whole blocks.
+    """Tokens the KV storage holds, in whole blocks.
+
+    That is what the configuration asks for, else enough for every sequence at full length as far
+    as free memory allows.
 
     Raises ConfigError when not even one block fits.
     """

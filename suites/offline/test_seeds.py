@@ -15,7 +15,9 @@ OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice"
 
 @pytest.fixture(scope="module")
 def deterministic_llm(model_path: Path, layout: str) -> Iterator[LLM]:
-    return LLM(model_path, layout=layout, deterministic=True, kv_capacity_tokens=4096, num_threads=2)
+    return LLM(
+        model_path, layout=layout, deterministic=True, kv_capacity_tokens=4096, num_threads=2
+    )
 
 
 def seeded_text(llm: LLM, others: int, position: int) -> str:

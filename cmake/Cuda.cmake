@@ -1,0 +1,41 @@
+# The CUDA backend. nvcc is looked for where CMake does, in the usual installation folder, and in the
+# pip wheel nvidia-cuda-nvcc of the Python in use.
+if(CMAKE_VERSION VERSION_LESS 3.26)
+  message(FATAL_ERROR "CMake ${CMAKE_VERSION} cannot ask nvcc for C++20; pip install 'cmake>=3.26'")
+endif()
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_package(Python3 COMPONENTS Interpreter REQUIRED)
+  execute_process(
+    COMMAND ${Python3_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+    OUTPUT_VARIABLE STAGEGATE_SITE_PACKAGES OUTPUT_STRIP_TRAILING_WHITESPACE)
+  file(GLOB STAGEGATE_NVCC_WHEELS ${STAGEGATE_SITE_PACKAGES}/nvidia/*/bin)
+  find_program(CMAKE_CUDA_COMPILER nvcc
+    HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS ${STAGEGATE_NVCC_WHEELS} /usr/local/cuda/bin
+    PATH_SUFFIXES bin)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "STAGEGATE_CUDA is on and nvcc is nowhere: "
+      "install the CUDA toolkit, set CUDACXX, or pip install nvidia-cuda-nvcc")
+  endif()
+endif()
+
+# Ampere, Ada, Hopper and Blackwell; -DCMAKE_CUDA_ARCHITECTURES=native builds faster for this machine.
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real 100-real)
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+
+file(GLOB_RECURSE STAGEGATE_CUDA_SOURCES CONFIGURE_DEPENDS csrc/*.cu)
+target_sources(stagegate PRIVATE ${STAGEGATE_CUDA_SOURCES})
+set_target_properties(stagegate PROPERTIES
+  CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}"
+  CUDA_STANDARD 20
+  CUDA_STANDARD_REQUIRED ON
+  CUDA_EXTENSIONS OFF)
+target_compile_definitions(stagegate PUBLIC STAGEGATE_CUDA
+  STAGEGATE_CUDA_VERSION="${CUDAToolkit_VERSION}")
+target_compile_options(stagegate PRIVATE
+  "$<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings;-Xcompiler=-Wall,-Wextra,-Werror>")
+# The runtime is linked in: a wheel of it has no libcudart.so to link to, and nothing has to be found
+# when the engine is loaded.
+target_link_libraries(stagegate PRIVATE CUDA::cudart_static)

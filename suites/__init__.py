@@ -1,0 +1,1 @@
+"""Staged tests and benchmarks of the engine."""

@@ -1,0 +1,96 @@
+"""Which criteria the tests of a run proved."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pytest
+
+from suites.harness.stages import Stage
+
+# Criteria travel on the reports of a test as properties: JUnit files show them, and they reach the
+# controlling process when the tests run in others.
+PROPERTY = "criterion"
+
+
+class State(StrEnum):
+    """unproved: nothing that proves the criterion ran."""
+
+    PROVED = "proved"
+    FAILED = "failed"
+    UNPROVED = "unproved"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Numbers of test cases behind one criterion."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    deselected: int = 0
+
+    @property
+    def state(self) -> State:
+        if self.failed:
+            return State.FAILED
+        return State.PROVED if self.passed else State.UNPROVED
+
+
+def criteria_of(item: pytest.Item, known: Collection[str]) -> list[str]:
+    """Ids a test proves. Raises pytest.UsageError for an id that no stage has."""
+    ids = [str(criterion) for mark in item.iter_markers("criterion") for criterion in mark.args]
+    for criterion in ids:
+        if criterion not in known:
+            msg = f"{item.nodeid}: criterion {criterion!r} is not in stages.toml"
+            raise pytest.UsageError(msg)
+    return ids
+
+
+class EvidenceCollector:
+    """Outcomes of the cases of a run, by criterion."""
+
+    def __init__(self) -> None:
+        # criterion -> case -> outcome; a case reports its setup, call and teardown separately.
+        self._outcomes: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def add_deselected(self, criteria: Iterable[str], nodeid: str) -> None:
+        for criterion in criteria:
+            self._outcomes[criterion][nodeid] = "deselected"
+
+    def add_report(self, report: pytest.TestReport) -> None:
+        if report.passed and report.when != "call":
+            return
+        for name, criterion in report.user_properties:
+            if name == PROPERTY:
+                cases = self._outcomes[str(criterion)]
+                if cases.get(report.nodeid) != "failed":
+                    cases[report.nodeid] = report.outcome
+
+    def evidence(self, criterion: str) -> Evidence:
+        return Evidence(**Counter(self._outcomes[criterion].values()))
+
+
+def write_table(
+    terminal: pytest.TerminalReporter, stage: Stage, collector: EvidenceCollector
+) -> None:
+    colours = {State.PROVED: "green", State.FAILED: "red", State.UNPROVED: "yellow"}
+    states = []
+    width = max(map(len, stage.criteria))
+    terminal.section(f"{stage.name}: {stage.title}")
+    for criterion, sentence in stage.criteria.items():
+        evidence = collector.evidence(criterion)
+        states.append(evidence.state)
+        counts = (
+            f"{evidence.passed:4} passed {evidence.failed:3} failed {evidence.skipped:3} skipped "
+            f"{evidence.deselected:3} deselected"
+        )
+        terminal.write(f"{criterion:{width}}  ")
+        terminal.write(f"{evidence.state:8}", **{colours[evidence.state]: True})
+        terminal.write(f" {counts}  {sentence}\n")
+    proved = states.count(State.PROVED)
+    verdict = "passed" if proved == len(states) else "failed" if State.FAILED in states else "open"
+    terminal.write_line(f"{stage.name} {verdict}: {proved} of {len(states)} criteria proved")

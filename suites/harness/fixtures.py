@@ -1,0 +1,46 @@
+"""Fixtures every suite may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.config import BACKENDS, LAYOUTS
+from suites.harness.options import SETTINGS, Workload
+
+
+@pytest.fixture(scope="session", params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    """KV cache layout; the test runs once for each that --layout leaves in."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Attention form; with layout, only combinations the engine distinguishes are run."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> str:
+    """The engine's name of the device under test, cpu or cuda."""
+    return pytestconfig.stash[SETTINGS].device
+
+
+@pytest.fixture(scope="session")
+def model_path(pytestconfig: pytest.Config) -> Path:
+    """Folder of the checkpoint under test."""
+    return pytestconfig.stash[SETTINGS].model_path
+
+
+@pytest.fixture(scope="session")
+def num_threads(pytestconfig: pytest.Config) -> int:
+    """Threads of the CPU operators."""
+    return pytestconfig.stash[SETTINGS].num_threads
+
+
+@pytest.fixture(scope="session")
+def workload(pytestconfig: pytest.Config) -> Workload:
+    """Size and seed of a benchmark's work."""
+    return pytestconfig.stash[SETTINGS].workload

@@ -1,0 +1,129 @@
+"""Command-line options of the harness, and their parsed form."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from engine.config import BACKENDS, LAYOUTS
+
+# The option names the maker, the engine its programming model.
+ENGINE_DEVICES = {"cpu": "cpu", "nvidia": "cuda"}
+DTYPES = ("f32", "f16", "bf16")
+RUN_CHOICES = ("auto", "always", "never")
+REQUIREMENTS = ("gpu", "hf", "model")
+DEFAULT_MODEL = Path("suites/models/tiny-qwen2")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a benchmark runs; lengths in tokens."""
+
+    rounds: int
+    prompts: int
+    input_len: int
+    output_len: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one pytest run. None on an axis selects all of it."""
+
+    stage: str | None
+    device: str
+    layout: str | None
+    backend: str | None
+    dtype: str | None
+    model_path: Path
+    run_parity: str
+    run_hf: str
+    require: frozenset[str]
+    num_threads: int
+    workload: Workload
+
+
+SETTINGS = pytest.StashKey[Settings]()
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("stagegate", "stages and axes of the engine's suites")
+    group.addoption("--stage", metavar="stageN", help="run the suites of one stage")
+    group.addoption("--device", choices=ENGINE_DEVICES, default="cpu", help="default: cpu")
+    group.addoption("--layout", choices=LAYOUTS, help="KV cache layout; default: both")
+    group.addoption("--backend", choices=BACKENDS, help="attention form; default: both")
+    group.addoption("--dtype", choices=DTYPES, help="default: all")
+    group.addoption(
+        "--model-path",
+        type=Path,
+        metavar="DIR",
+        help=f"checkpoint to run; default: {DEFAULT_MODEL}",
+    )
+    for name, what in (("parity", "comparisons with"), ("hf", "tests that run")):
+        group.addoption(
+            f"--run-{name}",
+            choices=RUN_CHOICES,
+            default="auto",
+            help=f"{what} Hugging Face: auto where torch and transformers are installed, "
+            "always (missing packages fail) or never",
+        )
+    group.addoption(
+        "--require",
+        type=_requirements,
+        default=frozenset(),
+        metavar="NAME[,NAME]",
+        help=f"fail instead of skipping what lacks one of: {', '.join(REQUIREMENTS)}",
+    )
+    group.addoption("--num-threads", type=_positive, help="CPU threads; default: all allowed")
+    group.addoption("--bench-rounds", type=_positive, default=3, help="measured rounds a case")
+    group.addoption("--bench-prompts", type=_positive, default=8, help="prompts a round")
+    group.addoption("--bench-input-len", type=_positive, default=64, help="tokens a prompt")
+    group.addoption("--bench-output-len", type=_positive, default=64, help="tokens a completion")
+    group.addoption("--bench-seed", type=int, default=0, help="seed of the workload")
+
+
+def read_settings(config: pytest.Config) -> Settings:
+    """The parsed options. Raises pytest.UsageError when the model folder does not exist."""
+    model_path = config.getoption("--model-path") or config.rootpath / DEFAULT_MODEL
+    if not model_path.is_dir():
+        msg = f"--model-path: no folder {model_path}"
+        raise pytest.UsageError(msg)
+    return Settings(
+        stage=config.getoption("--stage"),
+        device=ENGINE_DEVICES[config.getoption("--device")],
+        layout=config.getoption("--layout"),
+        backend=config.getoption("--backend"),
+        dtype=config.getoption("--dtype"),
+        model_path=model_path.resolve(),
+        run_parity=config.getoption("--run-parity"),
+        run_hf=config.getoption("--run-hf"),
+        require=config.getoption("--require"),
+        num_threads=config.getoption("--num-threads") or len(os.sched_getaffinity(0)),
+        workload=Workload(
+            rounds=config.getoption("--bench-rounds"),
+            prompts=config.getoption("--bench-prompts"),
+            input_len=config.getoption("--bench-input-len"),
+            output_len=config.getoption("--bench-output-len"),
+            seed=config.getoption("--bench-seed"),
+        ),
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        msg = f"{text!r} is not a positive whole number"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
+def _requirements(text: str) -> frozenset[str]:
+    names = frozenset(text.split(","))
+    unknown = sorted(names.difference(REQUIREMENTS))
+    if unknown:
+        msg = f"unknown requirement {', '.join(unknown)!r}; known: {', '.join(REQUIREMENTS)}"
+        raise argparse.ArgumentTypeError(msg)
+    return names

@@ -1,0 +1,92 @@
+"""The hooks; what they decide is in the modules beside this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suites.harness import axes, options, requirements
+from suites.harness.criteria import PROPERTY, EvidenceCollector, criteria_of, write_table
+from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by name in a plugin
+    backend,
+    device,
+    layout,
+    model_path,
+    num_threads,
+    workload,
+)
+from suites.harness.stages import find_stage, load_stages
+
+MARKERS = (
+    "criterion(*ids): this test is evidence for criteria of stages.toml",
+    "requires_gpu: needs a CUDA build and a GPU",
+    "requires_hf: runs Hugging Face transformers",
+    "parity: compares the engine with Hugging Face transformers",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    config.stash[options.SETTINGS] = options.read_settings(config)
+    config.pluginmanager.register(StageRun(config), "stagegate-stage-run")
+
+
+class StageRun:
+    """One pytest run: selects its tests and gathers what they prove."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.settings = config.stash[options.SETTINGS]
+        self.stages = load_stages(config.rootpath)
+        self.stage = find_stage(self.stages, self.settings.stage)
+        self.collector = EvidenceCollector()
+        self.num_run = 0
+
+    def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
+        if self.stage is None or self.stage.covers(collection_path, config.rootpath):
+            return None
+        return True
+
+    # After the selections by keyword and marker, so that what those drop is not counted here.
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        known = {criterion for stage in self.stages.values() for criterion in stage.criteria}
+        selected, deselected = [], []
+        for item in items:
+            criteria = criteria_of(item, known)
+            if axes.is_selected(item, self.settings):
+                item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
+                selected.append(item)
+            else:
+                self.collector.add_deselected(criteria, item.nodeid)
+                deselected.append(item)
+        if deselected:
+            config.hook.pytest_deselected(items=deselected)
+            items[:] = selected
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        requirements.check(item, self.settings)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed or (report.passed and report.when == "call"):
+            self.num_run += 1
+        self.collector.add_report(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        # pytest is content when every test was skipped; a gate must not be.
+        if session.config.option.collectonly:
+            return
+        if exitstatus == pytest.ExitCode.OK and self.num_run == 0:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.stage is not None:
+            write_table(terminalreporter, self.stage, self.collector)

@@ -1,0 +1,71 @@
+"""What a test needs of the machine, and whether it is here."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from suites.harness.options import Settings
+
+
+def check(item: pytest.Item, settings: Settings) -> None:
+    """Skip the test with the reason when something it needs is missing; fail where it must run."""
+    for name, must_run in _needs(item, settings).items():
+        reason = missing(name, settings)
+        if reason is None:
+            continue
+        if must_run or name in settings.require:
+            pytest.fail(f"required {name} is missing: {reason}", pytrace=False)
+        pytest.skip(reason)
+
+
+def missing(name: str, settings: Settings) -> str | None:
+    """Why a requirement is not met and how to meet it; None when it is."""
+    if name == "gpu":
+        return missing_gpu()
+    if name == "hf":
+        return missing_hf()
+    return missing_model(settings)
+
+
+def missing_gpu() -> str | None:
+    try:
+        from engine import _C
+    except ImportError:
+        return "the engine is not built (nox -s build-cuda)"
+    from engine.errors import DeviceError
+
+    try:
+        _C.empty([1], "u8", "cuda")
+    except DeviceError as error:
+        return str(error)
+    return None
+
+
+def missing_hf() -> str | None:
+    absent = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    return f"no {' and no '.join(absent)} (pip install -e '.[parity]')" if absent else None
+
+
+def missing_model(settings: Settings) -> str | None:
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(settings.model_path.glob(pattern)):
+            return f"no {pattern} in {settings.model_path}"
+    return None
+
+
+def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
+    """Names of the requirements; True where an option says that the test has to run."""
+    fixtures = getattr(item, "fixturenames", ())
+    needs: dict[str, bool] = {}
+    if item.get_closest_marker("requires_gpu") or (
+        "device" in fixtures and settings.device == "cuda"
+    ):
+        needs["gpu"] = False
+    for marker, run in (("parity", settings.run_parity), ("requires_hf", settings.run_hf)):
+        if item.get_closest_marker(marker):
+            needs["hf"] = needs.get("hf", False) or run == "always"
+    if "model_path" in fixtures:
+        needs["model"] = False
+    return needs

@@ -1,0 +1,53 @@
+"""The stages of suites/stages.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+STAGES_FILE = Path("suites/stages.toml")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """name: stageN. suites: folders below suites/. criteria: id -> what is to be proved."""
+
+    name: str
+    title: str
+    suites: tuple[str, ...]
+    criteria: Mapping[str, str]
+
+    def covers(self, path: Path, rootpath: Path) -> bool:
+        """Whether a path lies in a suite of this stage, or above one and leads to it."""
+        return any(
+            path.is_relative_to(suite) or suite.is_relative_to(path)
+            for suite in (rootpath / "suites" / name for name in self.suites)
+        )
+
+
+def load_stages(rootpath: Path) -> dict[str, Stage]:
+    """Stages by name. Raises pytest.UsageError for a criterion that two stages claim."""
+    stages: dict[str, Stage] = {}
+    owners: dict[str, str] = {}
+    for name, table in tomllib.loads((rootpath / STAGES_FILE).read_text("utf-8")).items():
+        for criterion in table["criteria"]:
+            if criterion in owners:
+                msg = f"{STAGES_FILE}: {criterion} is in {owners[criterion]} and in {name}"
+                raise pytest.UsageError(msg)
+            owners[criterion] = name
+        stages[name] = Stage(name, table["title"], tuple(table["suites"]), table["criteria"])
+    return stages
+
+
+def find_stage(stages: Mapping[str, Stage], name: str | None) -> Stage | None:
+    """Raises pytest.UsageError for an unknown name."""
+    if name is None:
+        return None
+    if name not in stages:
+        msg = f"--stage: unknown stage {name!r}; known: {', '.join(stages)}"
+        raise pytest.UsageError(msg)
+    return stages[name]

@@ -1,0 +1,76 @@
+"""What is missing skips with its reason, and fails where it was required."""
+
+import pytest
+
+from suites.harness import requirements
+from suites.harness.conftest import Project
+
+GPU_TEST = "@pytest.mark.requires_gpu\ndef test_gpu(): pass\n"
+PLAIN_TEST = "def test_plain(): pass\n"
+
+
+@pytest.fixture(autouse=True)
+def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine has, the runs below see neither a GPU nor Hugging Face."""
+    monkeypatch.setattr(requirements, "missing_gpu", lambda: "no GPU in this test")
+    monkeypatch.setattr(requirements, "missing_hf", lambda: "no torch in this test")
+
+
+def test_a_missing_gpu_skips_with_the_reason(project: Project) -> None:
+    project.add_test("core/test_cases.py", GPU_TEST + PLAIN_TEST)
+    result = project.run()
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*no GPU in this test"])
+    assert result.ret == pytest.ExitCode.OK
+
+
+def test_require_turns_the_skip_into_a_failure(project: Project) -> None:
+    project.add_test("core/test_cases.py", GPU_TEST + PLAIN_TEST)
+    result = project.run("--require", "gpu,model")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*required gpu is missing: no GPU in this test"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_run_that_only_skips_is_red(project: Project) -> None:
+    project.add_test("core/test_cases.py", GPU_TEST)
+    result = project.run()
+    result.assert_outcomes(skipped=1)
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_collecting_alone_is_no_failure(project: Project) -> None:
+    project.add_test("core/test_cases.py", PLAIN_TEST)
+    assert project.run("--collect-only").ret == pytest.ExitCode.OK
+
+
+def test_the_device_under_test_is_a_requirement(project: Project) -> None:
+    project.add_test("core/test_cases.py", "def test_name(device): assert device == 'cpu'")
+    project.run().assert_outcomes(passed=1)
+    project.run("--device", "nvidia").assert_outcomes(skipped=1)
+
+
+@pytest.mark.parametrize(("marker", "option"), [("parity", "parity"), ("requires_hf", "hf")])
+@pytest.mark.parametrize(
+    ("choice", "outcome"),
+    [("auto", "skipped"), ("always", "errors"), ("never", "deselected")],
+)
+def test_hugging_face_runs_as_told(
+    project: Project, marker: str, option: str, choice: str, outcome: str
+) -> None:
+    project.add_test("core/test_cases.py", f"@pytest.mark.{marker}\ndef test_hf(): pass")
+    result = project.run(f"--run-{option}", choice)
+    result.assert_outcomes(**{outcome: 1})
+
+
+def test_a_folder_without_weights_skips_what_needs_a_model(project: Project) -> None:
+    project.add_test("core/test_cases.py", "def test_model(model_path): pass\n" + PLAIN_TEST)
+    (project.path / "suites" / "models" / "tiny-qwen2" / "model.safetensors").unlink()
+    project.run().assert_outcomes(passed=1, skipped=1)
+    project.run("--require", "model").assert_outcomes(passed=1, errors=1)
+
+
+def test_an_unknown_requirement_is_a_usage_error(project: Project) -> None:
+    result = project.run("--require", "gpu,tpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unknown requirement 'tpu'; known: gpu, hf, model*"])

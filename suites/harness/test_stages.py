@@ -1,0 +1,103 @@
+"""A stage runs its suites and says which of its criteria they proved."""
+
+from pathlib import Path
+
+import pytest
+
+from suites.harness.conftest import STAGES, Project
+from suites.harness.stages import load_stages
+
+
+def test_a_stage_runs_its_suites_alone(project: Project) -> None:
+    project.add_test("core/test_core.py", "def test_core(): pass")
+    project.add_test("ops/test_ops.py", "def test_ops(): pass\n")
+    result = project.run("--stage", "stage1", "suites")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*ops/test_ops.py::test_ops PASSED*"])
+
+
+def test_a_stage_without_tests_is_red(project: Project) -> None:
+    project.add_test("core/test_core.py", "def test_core(): pass")
+    assert project.run("--stage", "stage1").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_an_unknown_stage_is_a_usage_error(project: Project) -> None:
+    result = project.run("--stage", "stage9")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unknown stage 'stage9'; known: stage0, stage1*"])
+
+
+def test_an_unknown_criterion_is_a_usage_error(project: Project) -> None:
+    project.add_test(
+        "core/test_core.py", "@pytest.mark.criterion('s0.three')\ndef test_core(): pass"
+    )
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_core: criterion 's0.three' is not in stages.toml*"])
+
+
+def test_proved_when_every_case_that_ran_passed(project: Project) -> None:
+    project.add_test(
+        "core/test_core.py",
+        "@pytest.mark.criterion('s0.one', 's0.two')\ndef test_core(layout): pass",
+    )
+    result = project.run("--stage", "stage0", "--layout", "block")
+    result.stdout.fnmatch_lines(
+        [
+            "s0.one  proved *1 passed *0 failed *0 skipped *1 deselected  one works",
+            "s0.two  proved *1 passed *0 failed *0 skipped *1 deselected  two works",
+            "stage0 passed: 2 of 2 criteria proved",
+        ]
+    )
+
+
+@pytest.mark.parametrize("broken", ["setup", "call", "teardown"])
+def test_one_failure_anywhere_fails_the_criterion(project: Project, broken: str) -> None:
+    project.add_test(
+        "core/test_core.py",
+        "@pytest.fixture\n"
+        "def resource():\n"
+        f"    assert {broken != 'setup'}\n"
+        "    yield\n"
+        f"    assert {broken != 'teardown'}\n"
+        "pytestmark = pytest.mark.criterion('s0.one')\n"
+        f"def test_resource(resource): assert {broken != 'call'}\n"
+        "def test_good(): pass\n",
+    )
+    result = project.run("--stage", "stage0")
+    result.stdout.fnmatch_lines(
+        [
+            "s0.one  failed *1 passed *1 failed *0 skipped*",
+            "s0.two  unproved *0 passed *0 failed*",
+            "stage0 failed: 0 of 2 criteria proved",
+        ]
+    )
+
+
+def test_skipped_cases_prove_nothing(project: Project) -> None:
+    project.add_test(
+        "core/test_core.py",
+        "@pytest.mark.criterion('s0.one')\n@pytest.mark.skip\ndef test_skipped(): pass\n"
+        "@pytest.mark.criterion('s0.two')\ndef test_passes(): pass\n",
+    )
+    project.run("--stage", "stage0").stdout.fnmatch_lines(
+        ["s0.one  unproved *0 passed *0 failed *1 skipped*", "stage0 open: 1 of 2 *"]
+    )
+
+
+def test_a_criterion_has_one_stage(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "stages.toml").write_text(STAGES.replace("s1.one", "s0.one"))
+    with pytest.raises(pytest.UsageError, match=r"s0\.one is in stage0 and in stage1"):
+        load_stages(tmp_path)
+
+
+def test_the_stages_of_this_project_are_named_after_their_criteria(
+    pytestconfig: pytest.Config,
+) -> None:
+    stages = load_stages(pytestconfig.rootpath)
+    assert list(stages) == [f"stage{number}" for number in range(8)]
+    for stage in stages.values():
+        assert stage.suites
+        assert stage.criteria
+        assert all(name.startswith(f"s{stage.name[-1]}.") for name in stage.criteria)
