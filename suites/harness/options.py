@@ -40,6 +40,7 @@ class Settings:
     backend: str | None
     dtype: str | None
     model_path: Path
+    recorded_model: Path
     run_parity: str
     run_hf: str
     require: frozenset[str]
@@ -63,14 +64,20 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DIR",
         help=f"checkpoint to run; default: {DEFAULT_MODEL}",
     )
-    for name, what in (("parity", "comparisons with"), ("hf", "tests that run")):
-        group.addoption(
-            f"--run-{name}",
-            choices=RUN_CHOICES,
-            default="auto",
-            help=f"{what} Hugging Face: auto where torch and transformers are installed, "
-            "always (missing packages fail) or never",
-        )
+    group.addoption(
+        "--run-parity",
+        choices=RUN_CHOICES,
+        default="auto",
+        help="comparisons with Hugging Face, recorded, by the reference and live: auto where "
+        "possible, always (what cannot run fails) or never",
+    )
+    group.addoption(
+        "--run-hf",
+        choices=RUN_CHOICES,
+        default="auto",
+        help="tests that run Hugging Face itself: auto where torch and transformers are installed, "
+        "always (missing packages fail) or never",
+    )
     group.addoption(
         "--require",
         type=_requirements,
@@ -88,7 +95,8 @@ def add_options(parser: pytest.Parser) -> None:
 
 def read_settings(config: pytest.Config) -> Settings:
     """The parsed options. Raises pytest.UsageError when the model folder does not exist."""
-    model_path = config.getoption("--model-path") or config.rootpath / DEFAULT_MODEL
+    recorded_model = (config.rootpath / DEFAULT_MODEL).resolve()
+    model_path = config.getoption("--model-path") or recorded_model
     if not model_path.is_dir():
         msg = f"--model-path: no folder {model_path}"
         raise pytest.UsageError(msg)
@@ -99,6 +107,7 @@ def read_settings(config: pytest.Config) -> Settings:
         backend=config.getoption("--backend"),
         dtype=config.getoption("--dtype"),
         model_path=model_path.resolve(),
+        recorded_model=recorded_model,
         run_parity=config.getoption("--run-parity"),
         run_hf=config.getoption("--run-hf"),
         require=config.getoption("--require"),

@@ -22,6 +22,7 @@ MARKERS = (
     "criterion(*ids): this test is evidence for criteria of stages.toml",
     "requires_gpu: needs a CUDA build and a GPU",
     "requires_hf: runs Hugging Face transformers",
+    "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",
 )
 

@@ -26,6 +26,8 @@ def missing(name: str, settings: Settings) -> str | None:
         return missing_gpu()
     if name == "hf":
         return missing_hf()
+    if name == "recording":
+        return missing_recording(settings)
     return missing_model(settings)
 
 
@@ -48,6 +50,12 @@ def missing_hf() -> str | None:
     return f"no {' and no '.join(absent)} (pip install -e '.[parity]')" if absent else None
 
 
+def missing_recording(settings: Settings) -> str | None:
+    if settings.model_path == settings.recorded_model:
+        return None
+    return f"the recorded outputs are those of {settings.recorded_model.name}"
+
+
 def missing_model(settings: Settings) -> str | None:
     for pattern in ("config.json", "*.safetensors"):
         if not any(settings.model_path.glob(pattern)):
@@ -63,9 +71,10 @@ def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
         "device" in fixtures and settings.device == "cuda"
     ):
         needs["gpu"] = False
-    for marker, run in (("parity", settings.run_parity), ("requires_hf", settings.run_hf)):
-        if item.get_closest_marker(marker):
-            needs["hf"] = needs.get("hf", False) or run == "always"
+    if item.get_closest_marker("requires_hf"):
+        needs["hf"] = settings.run_hf == "always"
+    if item.get_closest_marker("requires_recording"):
+        needs["recording"] = settings.run_parity == "always"
     if "model_path" in fixtures:
         needs["model"] = False
     return needs

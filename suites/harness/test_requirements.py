@@ -50,16 +50,24 @@ def test_the_device_under_test_is_a_requirement(project: Project) -> None:
     project.run("--device", "nvidia").assert_outcomes(skipped=1)
 
 
-@pytest.mark.parametrize(("marker", "option"), [("parity", "parity"), ("requires_hf", "hf")])
-@pytest.mark.parametrize(
-    ("choice", "outcome"),
-    [("auto", "skipped"), ("always", "errors"), ("never", "deselected")],
-)
-def test_hugging_face_runs_as_told(
-    project: Project, marker: str, option: str, choice: str, outcome: str
-) -> None:
-    project.add_test("core/test_cases.py", f"@pytest.mark.{marker}\ndef test_hf(): pass")
-    result = project.run(f"--run-{option}", choice)
+CHOICES = [("auto", "skipped"), ("always", "errors"), ("never", "deselected")]
+
+
+@pytest.mark.parametrize(("choice", "outcome"), CHOICES)
+def test_hugging_face_runs_as_told(project: Project, choice: str, outcome: str) -> None:
+    project.add_test("core/test_cases.py", "@pytest.mark.requires_hf\ndef test_hf(): pass")
+    project.run("--run-hf", choice).assert_outcomes(**{outcome: 1})
+
+
+@pytest.mark.parametrize(("choice", "outcome"), CHOICES)
+def test_recordings_are_of_one_checkpoint(project: Project, choice: str, outcome: str) -> None:
+    project.add_test(
+        "core/test_cases.py",
+        "@pytest.mark.parity\n@pytest.mark.requires_recording\ndef test_recorded(): pass",
+    )
+    (project.path / "other").mkdir()
+    project.run("--run-parity", "auto").assert_outcomes(passed=1)
+    result = project.run("--run-parity", choice, "--model-path", "other")
     result.assert_outcomes(**{outcome: 1})
 
 

@@ -1,0 +1,183 @@
+"""Write a Qwen2 checkpoint with seeded random weights.
+
+    python suites/models/random_qwen2.py group-7 DIR
+
+The files are what Hugging Face transformers writes. The weights are drawn so that the model behaves
+like a trained one where it matters to a comparison: layers change the residual stream as much as
+the embedding does, greedy choices have a margin, and the key biases are large, as Qwen2's are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.models.json_object import JsonObject
+from engine.models.qwen2 import Qwen2Config
+
+TOKENIZER = Path(__file__).parent / "tiny-qwen2"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+# Rows of a tensor drawn at a time: a vocabulary of 151936 in f64 would take a gigabyte.
+_CHUNK_ELEMENTS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    vocab_size: int = 512
+    hidden_size: int = 64
+    intermediate_size: int = 160
+    num_layers: int = 2
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int | None = None  # None: not stated, hidden_size / num_heads
+    tie_word_embeddings: bool = True
+    rope_theta: float = 10000.0
+    max_position_embeddings: int = 1024
+
+
+PRESETS = {
+    "group-1": Dimensions(num_heads=4, num_kv_heads=4),
+    "group-6": Dimensions(hidden_size=96, num_heads=6, num_kv_heads=1),
+    "group-7": Dimensions(hidden_size=112, num_heads=14, num_kv_heads=2, num_layers=3),
+    "untied": Dimensions(tie_word_embeddings=False),
+    "odd-vocab": Dimensions(vocab_size=509, tie_word_embeddings=False),
+    "explicit-head-dim": Dimensions(hidden_size=72, head_dim=32),
+    "qwen2-0.5b": Dimensions(
+        vocab_size=151936,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_layers=24,
+        num_heads=14,
+        num_kv_heads=2,
+        rope_theta=1e6,
+        max_position_embeddings=32768,
+    ),
+}
+
+
+def write_random_qwen2(
+    directory: Path, dimensions: Dimensions, *, seed: int = 0, shards: int = 1
+) -> Path:
+    """Write config, tokenizer and bf16 weights to `directory`, which is made; returns it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    stated = _config_json(dimensions)
+    (directory / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
+    for name in TOKENIZER_FILES:
+        if (TOKENIZER / name).exists():
+            shutil.copy(TOKENIZER / name, directory / name)
+    shapes = Qwen2Config.from_json(JsonObject(directory / "config.json", stated)).tensor_shapes()
+    rng = np.random.default_rng(seed)
+    names = list(shapes)
+    if shards == 1:
+        _write_safetensors(directory / "model.safetensors", names, shapes, rng)
+        return directory
+    weight_map: dict[str, str] = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        members = names[shard::shards]
+        _write_safetensors(directory / file, members, shapes, rng)
+        weight_map |= dict.fromkeys(members, file)
+    total = sum(2 * int(np.prod(shape)) for shape in shapes.values())
+    (directory / "model.safetensors.index.json").write_text(
+        json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n"
+    )
+    return directory
+
+
+def _config_json(dimensions: Dimensions) -> dict[str, object]:
+    stated: dict[str, object] = {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "vocab_size": dimensions.vocab_size,
+        "hidden_size": dimensions.hidden_size,
+        "intermediate_size": dimensions.intermediate_size,
+        "num_hidden_layers": dimensions.num_layers,
+        "num_attention_heads": dimensions.num_heads,
+        "num_key_value_heads": dimensions.num_kv_heads,
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-6,
+        "rope_theta": dimensions.rope_theta,
+        "max_position_embeddings": dimensions.max_position_embeddings,
+        "tie_word_embeddings": dimensions.tie_word_embeddings,
+        "use_sliding_window": False,
+        "torch_dtype": "bfloat16",
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    if dimensions.head_dim is not None:
+        stated["head_dim"] = dimensions.head_dim
+    return stated
+
+
+def _write_safetensors(
+    path: Path, names: list[str], shapes: dict[str, tuple[int, ...]], rng: np.random.Generator
+) -> None:
+    """The format is 8 bytes of header length, a JSON header and the data (safetensors README)."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name in names:
+        size = 2 * int(np.prod(shapes[name]))
+        header[name] = {
+            "dtype": "BF16",
+            "shape": list(shapes[name]),
+            "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            mean, deviation = _distribution(name, shapes[name])
+            count = int(np.prod(shapes[name]))
+            for begin in range(0, count, _CHUNK_ELEMENTS):
+                size = min(_CHUNK_ELEMENTS, count - begin)
+                values = rng.standard_normal(size, dtype=np.float32)
+                values *= np.float32(deviation)
+                values += np.float32(mean)
+                file.write(_bf16_bits(values).tobytes())
+
+
+def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Mean and standard deviation of the weights of one tensor."""
+    if name.endswith("norm.weight"):
+        return 1.0, 0.1
+    if name.endswith("k_proj.bias"):
+        return 0.0, 8.0
+    if name.endswith(".bias"):
+        return 0.0, 1.0
+    fan_in = shape[1]
+    return 0.0, (0.5 if "embed" in name or "lm_head" in name else 2.0 / fan_in**0.5)
+
+
+def _bf16_bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+    """Round finite f32 to the nearest bf16, ties to even."""
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=PRESETS)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=1)
+    arguments = parser.parse_args()
+    write_random_qwen2(
+        arguments.directory,
+        PRESETS[arguments.preset],
+        seed=arguments.seed,
+        shards=arguments.shards,
+    )
+    print(arguments.directory)
+
+
+if __name__ == "__main__":
+    main()

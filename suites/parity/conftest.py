@@ -1,0 +1,58 @@
+"""Models, prompts and what the engine makes of them, each computed once a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from suites.models.random_qwen2 import PRESETS, write_random_qwen2
+from suites.parity.prompts import random_prompts, text_prompts
+from suites.parity.schedules import SCHEDULES
+
+# The checkpoint under test, and random ones that cover what it does not.
+MODELS = ("checkpoint", *(name for name in PRESETS if name != "qwen2-0.5b"))
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    path: Path
+    prompts: list[list[int]]
+
+
+@pytest.fixture(scope="session", params=MODELS)
+def model(
+    request: pytest.FixtureRequest, model_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Model:
+    name = str(request.param)
+    if name == "checkpoint":
+        return Model(name, model_path, text_prompts(model_path))
+    path = write_random_qwen2(tmp_path_factory.mktemp("models") / name, PRESETS[name])
+    return Model(name, path, random_prompts(path))
+
+
+Generate = Callable[[Path, str, str, str], list[list[int]]]
+
+
+@pytest.fixture(scope="session")
+def generate(num_threads: int, device: str) -> Generate:
+    """Greedy tokens of the engine in f32: (model, layout, backend, schedule) to one list a prompt."""
+
+    @cache
+    def run(path: Path, layout: str, backend: str, schedule: str) -> list[list[int]]:
+        prompts = text_prompts(path) if path.name not in PRESETS else random_prompts(path)
+        settings = {
+            "device": device,
+            "dtype": "f32",
+            "layout": layout,
+            "backend": backend,
+            "kv_capacity_tokens": 4096,
+            "num_threads": num_threads,
+        }
+        return SCHEDULES[schedule](path, prompts, settings)
+
+    return run
