@@ -18,6 +18,16 @@ if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
   endif()
 endif()
 
+# The wheels put their libraries into lib, where nvcc does not look by itself, and have no libcudart.so
+# for find_package.
+get_filename_component(STAGEGATE_CUDA_ROOT "${CMAKE_CUDA_COMPILER}" DIRECTORY)
+get_filename_component(STAGEGATE_CUDA_ROOT "${STAGEGATE_CUDA_ROOT}" DIRECTORY)
+if(STAGEGATE_CUDA_ROOT MATCHES "/nvidia/cu[0-9]+$")
+  string(APPEND CMAKE_CUDA_FLAGS " -L${STAGEGATE_CUDA_ROOT}/lib")
+  file(GLOB STAGEGATE_CUDART ${STAGEGATE_CUDA_ROOT}/lib/libcudart.so.*)
+  set(CUDA_CUDART ${STAGEGATE_CUDART} CACHE FILEPATH "The CUDA runtime of the wheel")
+endif()
+
 # Ampere, Ada, Hopper and Blackwell; -DCMAKE_CUDA_ARCHITECTURES=native builds faster for this machine.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 86-real 89-real 90a-real 100-real)

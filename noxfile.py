@@ -1,0 +1,172 @@
+"""The menu: nox -l lists it, nox -s NAME -- ARGUMENTS runs one session.
+
+A session installs into a conda environment where micromamba, mamba or conda is there, else into a
+virtualenv. nox --no-venv uses the Python that runs nox, installs nothing into it, and builds the
+core into engine/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.default_venv_backend = "micromamba|mamba|conda|virtualenv"
+nox.options.reuse_venv = "yes"
+
+ROOT = Path(__file__).parent
+OUT = ROOT / "reports" / "out"
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+CONDA = ("micromamba", "mamba", "conda")
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build the engine for the CPU: nox -s build"""
+    install_engine(session, cuda=False)
+
+
+@nox.session(name="build-cuda", default=False, tags=["gpu"])
+def build_cuda(session: nox.Session) -> None:
+    """Build the engine with CUDA; compiles without a GPU too: nox -s build-cuda"""
+    install_engine(session, cuda=True)
+
+
+@nox.session(default=False, tags=["gate"])
+def suite(session: nox.Session) -> None:
+    """Build, then test and measure one stage: nox -s suite -- stage0 [--layout slot] [PYTEST...]"""
+    parser = argparse.ArgumentParser(prog="nox -s suite --")
+    parser.add_argument("stage", help="stage0 to stage7, see suites/stages.toml")
+    arguments, others = parser.parse_known_args(session.posargs)
+    prepare(session, others)
+    record = OUT / f"{arguments.stage}.json"
+    session.run(
+        "python", "-m", "pytest", "--stage", arguments.stage, f"--benchmark-json={record}", *others
+    )
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Build, then run every test but no benchmark: nox -s tests -- [--layout slot] [PYTEST...]"""
+    prepare(session, session.posargs)
+    session.run("python", "-m", "pytest", "--benchmark-skip", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Build, then run the benchmarks alone: nox -s bench -- [--bench-rounds 5] [PYTEST...]"""
+    prepare(session, session.posargs)
+    record = OUT / "bench.json"
+    session.run(
+        "python", "-m", "pytest", "--benchmark-only", f"--benchmark-json={record}", *session.posargs
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types and C++ formatting: nox -s lint"""
+    install(session, *project_list("dependencies"), *project_list("lint"), "nox", "pytest")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    sources = [
+        str(path)
+        for suffix in ("h", "cpp", "cu", "cuh")
+        for path in sorted(ROOT.glob(f"csrc/**/*.{suffix}"))
+    ]
+    session.run("clang-format", "--dry-run", "-Werror", *sources)
+
+
+@nox.session(default=False, venv_backend="none")
+def doctor(session: nox.Session) -> None:
+    """Say what this machine has and lacks, and how to get it: nox -s doctor"""
+    environments = Path(session.cache_dir).parent
+    built = [environments / name / "bin" / "python" for name in ("build-cuda", "build")]
+    python = next((path for path in built if path.exists()), Path(sys.executable))
+    session.run(str(python), "-m", "engine", "doctor", external=True)
+
+
+def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
+    """Build and install what a pytest run with these arguments needs."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    parser.add_argument("--run-parity")
+    parser.add_argument("--run-hf")
+    wanted, _ = parser.parse_known_args(pytest_arguments)
+    install_engine(session, cuda=wanted.device == "nvidia")
+    install(session, *project_list("test"))
+    if "always" in (wanted.run_parity, wanted.run_hf):
+        # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
+        install(session, *project_list("parity"))
+    OUT.mkdir(parents=True, exist_ok=True)
+
+
+def install_engine(session: nox.Session, *, cuda: bool) -> None:
+    env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(len(os.sched_getaffinity(0)))} | build_settings()
+    if session.venv_backend == "none":
+        preset = "cuda" if cuda else "cpu"
+        # The interpreter is shared with whatever else lives there, so the core goes into the tree.
+        session.run(
+            "cmake", "--preset", preset, f"-DPython3_EXECUTABLE={sys.executable}",
+            env=env, external=True,
+        )  # fmt: skip
+        session.run("cmake", "--build", "--preset", preset, env=env, external=True)
+        session.run("cmake", "--install", f"build/{preset}", "--prefix", ".", external=True)
+        return
+    install_toolchain(session, cuda=cuda)
+    session.install(
+        "--no-build-isolation",
+        f"-Cbuild-dir=build/{session.name}-{'cuda' if cuda else 'cpu'}",
+        f"-Ccmake.define.STAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
+        "-c", "constraints.txt", "-ve", ".",
+        env=env,
+    )  # fmt: skip
+
+
+def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
+    """Compilers and libraries: all from environment.yml under conda, else what pip has of them."""
+    if session.venv_backend in CONDA:
+        verb = ["install"] if session.venv_backend == "micromamba" else ["env", "update"]
+        yes = ["--yes"] if session.venv_backend == "micromamba" else []
+        session.run(
+            session.venv_backend, *verb, *yes,
+            "--prefix", session.virtualenv.location, "--file", "environment.yml",
+            external=True,
+        )  # fmt: skip
+        return
+    install(session, *dependency_group("build"), *dependency_group("onednn"))
+    if cuda and not machine_has_nvcc():
+        install(session, *dependency_group("cuda"))
+
+
+def install(session: nox.Session, *requirements: str) -> None:
+    if session.venv_backend != "none":
+        session.install("-c", "constraints.txt", *requirements)
+
+
+def build_settings() -> dict[str, str]:
+    """ccache where it is installed: sessions build the same sources for their own environments."""
+    if not shutil.which("ccache"):
+        return {}
+    return {f"CMAKE_{language}_COMPILER_LAUNCHER": "ccache" for language in ("CXX", "CUDA")}
+
+
+def machine_has_nvcc() -> bool:
+    roots = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")] + ["/usr/local/cuda"]
+    installed = any(root and Path(root, "bin", "nvcc").exists() for root in roots)
+    return installed or bool(os.environ.get("CUDACXX") or shutil.which("nvcc"))
+
+
+def project_list(name: str) -> list[str]:
+    """Requirements of the engine itself ("dependencies") or of one of its extras."""
+    project = PYPROJECT["project"]
+    return list(project[name] if name == "dependencies" else project["optional-dependencies"][name])
+
+
+def dependency_group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PYPROJECT, name))

@@ -1,0 +1,72 @@
+"""The doctor names what is missing and how to get it, on any machine and before any build."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import doctor
+
+
+def report() -> tuple[int, str]:
+    stream = io.StringIO()
+    return doctor.run(stream), stream.getvalue()
+
+
+@pytest.fixture
+def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No program is found but those put into the folder."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    return tmp_path
+
+
+def add_program(folder: Path, name: str, output: str) -> None:
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho '{output}'\n")
+    program.chmod(0o755)
+
+
+def test_missing_tools_of_the_cpu_build_are_an_error(bare_machine: Path) -> None:
+    status, text = report()
+    assert status == 1
+    assert "MISSING  C++ compiler -> apt install g++" in text
+    assert "MISSING  CMake >= 3.25 -> pip install cmake" in text
+    assert text.endswith("The CPU build cannot work without: C++ compiler, CMake >= 3.25\n")
+
+
+@pytest.mark.parametrize(("version", "status"), [("3.24.9", 1), ("3.25.0", 0), ("4.0.1", 0)])
+def test_cmake_has_to_be_new_enough(bare_machine: Path, version: str, status: int) -> None:
+    add_program(bare_machine, "c++", "c++ 12.2.0")
+    add_program(bare_machine, "cmake", f"cmake version {version}")
+    assert report()[0] == status
+
+
+def test_a_missing_gpu_is_no_error(bare_machine: Path) -> None:
+    add_program(bare_machine, "c++", "c++ 12.2.0")
+    add_program(bare_machine, "cmake", "cmake version 4.0.1")
+    status, text = report()
+    assert status == 0
+    assert "missing  GPU (name, driver, memory) -> install the NVIDIA driver" in text
+
+
+def test_gpus_are_listed(bare_machine: Path) -> None:
+    add_program(bare_machine, "nvidia-smi", "NVIDIA H200, 580.1, 143771 MiB")
+    assert "ok       GPU (name, driver, memory): NVIDIA H200, 580.1, 143771 MiB" in report()[1]
+
+
+def test_an_engine_that_is_not_built_says_how_to_build_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "engine._C", None)
+    assert "missing  engine._C -> nox -s build (" in report()[1]
+
+
+def test_it_needs_the_standard_library_alone() -> None:
+    # -S leaves site-packages out: this is the Python of a machine with nothing installed.
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import engine.doctor"
+    root = Path(doctor.__file__).parents[1]
+    subprocess.run([sys.executable, "-S", "-c", code, str(root)], check=True)

@@ -1,0 +1,73 @@
+"""environment.yml, pyproject.toml and constraints.txt speak of the same packages."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+# What conda has beyond Python packages. The wheels of oneDNN and CUDA are their counterparts.
+NATIVE = {
+    *("python", "pip", "cxx-compiler", "onednn"),
+    *("cuda-nvcc", "cuda-cudart-dev", "libcublas-dev", "nccl"),
+}
+
+
+def by_name(requirements: list[str]) -> dict[str, Requirement]:
+    parsed = [Requirement(text) for text in requirements]
+    return {canonicalize_name(requirement.name): requirement for requirement in parsed}
+
+
+@pytest.fixture(scope="module")
+def root(pytestconfig: pytest.Config) -> Path:
+    return pytestconfig.rootpath
+
+
+@pytest.fixture(scope="module")
+def pyproject(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def pins(root: Path) -> dict[str, Requirement]:
+    lines = (root / "constraints.txt").read_text("utf-8").splitlines()
+    return by_name([line for line in lines if line and not line.startswith("#")])
+
+
+def test_conda_installs_what_pip_would(root: Path, pyproject: dict) -> None:
+    environment = yaml.safe_load((root / "environment.yml").read_text("utf-8"))
+    conda = by_name(environment["dependencies"])
+    assert conda.keys() >= NATIVE
+    extras = pyproject["project"]["optional-dependencies"]
+    pip = by_name(
+        pyproject["project"]["dependencies"]
+        + extras["test"]
+        + extras["lint"]
+        + pyproject["dependency-groups"]["build"]
+    )
+    assert {name: conda[name].specifier for name in conda.keys() - NATIVE} == {
+        name: requirement.specifier for name, requirement in pip.items()
+    }
+
+
+def test_every_requirement_has_a_pin_that_satisfies_it(
+    pyproject: dict, pins: dict[str, Requirement]
+) -> None:
+    lists = [
+        pyproject["project"]["dependencies"],
+        *pyproject["project"]["optional-dependencies"].values(),
+        *pyproject["dependency-groups"].values(),
+    ]
+    for requirements in lists:
+        for name, requirement in by_name(requirements).items():
+            (pin,) = pins[name].specifier
+            assert pin.operator == "=="
+            assert requirement.specifier.contains(pin.version), requirement
+
+
+def test_an_isolated_build_takes_what_the_build_group_names(pyproject: dict) -> None:
+    isolated = by_name(pyproject["build-system"]["requires"])
+    group = by_name(pyproject["dependency-groups"]["build"])
+    assert isolated.items() <= group.items()
