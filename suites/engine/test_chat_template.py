@@ -1,0 +1,110 @@
+"""Conversations to prompts as Hugging Face renders them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine.chat_template import ChatTemplate
+from engine.errors import InvalidRequestError, TokenizerError
+
+from suites.engine.conftest import TINY
+
+CONVERSATIONS: list[list[dict[str, Any]]] = [
+    [{"role": "user", "content": "Who wrote this book?"}],
+    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<b>&\n'é'"}],
+    [
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+    ],
+]
+
+
+@pytest.fixture(scope="module")
+def template() -> ChatTemplate:
+    return ChatTemplate.load(TINY)
+
+
+def test_chatml(template: ChatTemplate) -> None:
+    text = template.render([{"role": "user", "content": "Hello"}])
+    assert text.endswith("<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n")
+    assert text.startswith("<|im_start|>system\n")
+    closed = template.render([{"role": "user", "content": "Hello"}], add_generation_prompt=False)
+    assert text == closed + "<|im_start|>assistant\n"
+
+
+@pytest.mark.requires_hf
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
+def test_equals_hugging_face(template: ChatTemplate, conversation: list[dict[str, Any]]) -> None:
+    from transformers import AutoTokenizer
+
+    theirs = AutoTokenizer.from_pretrained(TINY)
+    for prompt in (True, False):
+        assert template.render(
+            conversation, add_generation_prompt=prompt
+        ) == theirs.apply_chat_template(conversation, tokenize=False, add_generation_prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    ["text", [], {"role": "user"}, ["text"], [{"content": "x"}], [{"role": 3, "content": "x"}]],
+)
+def test_bad_messages(template: ChatTemplate, messages: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="messages") as caught:
+        template.render(messages)
+    assert caught.value.parameter == "messages"
+
+
+def test_a_template_may_refuse(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text("{{ raise_exception('no tools here') }}")
+    with pytest.raises(InvalidRequestError, match="no tools here"):
+        ChatTemplate.load(tmp_path).render(CONVERSATIONS[0])
+
+
+def test_a_template_cannot_reach_outside(tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text(
+        "{{ messages.__class__.__mro__[1].__subclasses__() }}"
+    )
+    with pytest.raises(InvalidRequestError, match="unsafe"):
+        ChatTemplate.load(tmp_path).render(CONVERSATIONS[0])
+
+
+def test_named_templates_and_special_tokens(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "chat_template": [
+                    {"name": "tool_use", "template": "tools"},
+                    {
+                        "name": "default",
+                        "template": "{{ bos_token }}{{ eos_token }}{{ tools | tojson }}",
+                    },
+                ],
+                "bos_token": {"content": "<s>"},
+                "eos_token": "</s>",
+            }
+        )
+    )
+    text = ChatTemplate.load(tmp_path).render(CONVERSATIONS[0], tools=[{"name": "<é>"}])
+    assert text == '<s></s>[{"name": "<é>"}]'
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "neither"),
+        ({"chat_template.jinja": "{% if %}"}, "does not compile"),
+        ({"tokenizer_config.json": "{"}, "cannot be read"),
+        ({"tokenizer_config.json": '{"chat_template": 3}'}, "chat_template"),
+        ({"tokenizer_config.json": '{"chat_template": [{"name": "rag"}]}'}, "default"),
+    ],
+)
+def test_unusable_templates(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(TokenizerError, match=words):
+        ChatTemplate.load(tmp_path)

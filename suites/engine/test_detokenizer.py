@@ -1,0 +1,71 @@
+"""Pieces of text join to the whole, and no piece has a broken or repeated character."""
+
+from __future__ import annotations
+
+import pytest
+from engine.detokenizer import Detokenizer
+from engine.tokenizer import Tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+
+VOCABULARY = 2048
+# Surrogates have no UTF-8 form and cannot be encoded at all.
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+token_lists = st.lists(st.integers(0, VOCABULARY + 60), max_size=40)
+
+
+def pieces(tokenizer: Tokenizer, token_ids: list[int], *, skip: bool = True) -> list[str]:
+    detokenizer = Detokenizer(tokenizer, skip_special_tokens=skip)
+    return [*map(detokenizer.push, token_ids), detokenizer.flush()]
+
+
+@given(text=texts)
+def test_text_comes_back_without_a_broken_character(tokenizer: Tokenizer, text: str) -> None:
+    token_ids = tokenizer.encode(text)
+    parts = pieces(tokenizer, token_ids)
+    assert "".join(parts) == tokenizer.decode(token_ids)
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in part for part in parts)
+
+
+@given(token_ids=token_lists, skip=st.booleans())
+def test_any_tokens_give_what_decoding_them_at_once_gives(
+    tokenizer: Tokenizer, token_ids: list[int], skip: bool
+) -> None:
+    whole = tokenizer.decode(token_ids, skip_special_tokens=skip)
+    assert "".join(pieces(tokenizer, token_ids, skip=skip)) == whole
+
+
+@given(token_ids=token_lists)
+def test_text_only_grows(tokenizer: Tokenizer, token_ids: list[int]) -> None:
+    detokenizer = Detokenizer(tokenizer)
+    seen = ""
+    whole = tokenizer.decode(token_ids)
+    for token_id in token_ids:
+        seen += detokenizer.push(token_id)
+        assert whole.startswith(seen)
+
+
+@pytest.mark.parametrize("text", ["😀", "é", "e\u0301", "爱丽丝", "👩‍👩‍👧‍👦", "Ǆ", "\u200d"])
+def test_a_character_of_several_tokens_comes_out_whole(tokenizer: Tokenizer, text: str) -> None:
+    token_ids = tokenizer.encode(text)
+    parts = [part for part in pieces(tokenizer, token_ids) if part]
+    assert "".join(parts) == tokenizer.decode(token_ids)
+    assert all("\ufffd" not in part for part in parts)
+
+
+def test_an_unfinished_character_is_replaced_at_the_end(tokenizer: Tokenizer) -> None:
+    token_ids = tokenizer.encode("a😀")
+    parts = pieces(tokenizer, token_ids[:-1])
+    assert parts[-1] == "\ufffd"
+    assert "".join(parts) == "a\ufffd"
+
+
+def test_special_tokens_are_skipped_or_shown(tokenizer: Tokenizer) -> None:
+    token_ids = tokenizer.encode("<|im_start|>user<|im_end|>")
+    assert "".join(pieces(tokenizer, token_ids)) == "user"
+    assert "".join(pieces(tokenizer, token_ids, skip=False)) == "<|im_start|>user<|im_end|>"
+
+
+def test_padding_of_the_vocabulary_is_no_text(tokenizer: Tokenizer) -> None:
+    assert pieces(tokenizer, [VOCABULARY, VOCABULARY + 5]) == ["", "", ""]

@@ -1,0 +1,76 @@
+"""Stop strings cut a stream exactly, however it is split."""
+
+from __future__ import annotations
+
+import pytest
+from engine.stopping import StopMatcher
+from hypothesis import given
+from hypothesis import strategies as st
+
+# Few letters make overlaps, repeats and near misses common.
+texts = st.text(alphabet="abé😀", max_size=24)
+stops = st.lists(st.text(alphabet="abé😀", min_size=1, max_size=5), max_size=4).map(tuple)
+
+
+def split(text: str, cuts: list[int]) -> list[str]:
+    bounds = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+    return [text[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def whole_text_cut(text: str, stop: tuple[str, ...], *, include: bool) -> tuple[str, str | None]:
+    """The rule on the whole text: the first match to end, the longer of two that end together."""
+    for end in range(1, len(text) + 1):
+        found = [word for word in stop if text[:end].endswith(word)]
+        if found:
+            word = max(found, key=len)
+            return text[: end if include else end - len(word)], word
+    return text, None
+
+
+@given(text=texts, stop=stops, cuts=st.lists(st.integers(0, 99), max_size=8), include=st.booleans())
+def test_any_split_gives_the_cut_of_the_whole(
+    text: str, stop: tuple[str, ...], cuts: list[int], include: bool
+) -> None:
+    matcher = StopMatcher(stop, include_stop_str_in_output=include)
+    seen = ""
+    for piece in split(text, cuts):
+        seen += matcher.push(piece)
+    seen += matcher.flush()
+    assert (seen, matcher.matched) == whole_text_cut(text, stop, include=include)
+
+
+@given(text=texts, stop=stops)
+def test_only_a_possible_beginning_is_held_back(text: str, stop: tuple[str, ...]) -> None:
+    matcher = StopMatcher(stop)
+    seen = ""
+    for count, letter in enumerate(text, start=1):
+        seen += matcher.push(letter)
+        if matcher.matched is not None:
+            return
+        held = text[len(seen) : count]
+        assert text.startswith(seen)
+        assert held == "" or any(word.startswith(held) for word in stop)
+
+
+def test_after_a_match_nothing_is_visible() -> None:
+    matcher = StopMatcher(("stop",))
+    assert matcher.push("go stop go") == "go "
+    assert matcher.push("more") == ""
+    assert matcher.flush() == ""
+    assert matcher.matched == "stop"
+
+
+@pytest.mark.parametrize(
+    ("stop", "text", "visible", "matched"),
+    [
+        (("ab", "b"), "xab", "x", "ab"),  # complete together: the one that begins earlier
+        (("abc", "b"), "xabc", "xa", "b"),  # complete first
+        (("aab",), "aaab", "a", "aab"),
+        (("\n\n",), "one\n\ntwo", "one", "\n\n"),
+    ],
+)
+def test_which_match_counts(stop: tuple[str, ...], text: str, visible: str, matched: str) -> None:
+    for pieces in ([text], list(text)):
+        matcher = StopMatcher(stop)
+        assert "".join(map(matcher.push, pieces)) + matcher.flush() == visible
+        assert matcher.matched == matched
