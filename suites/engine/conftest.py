@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from engine.tokenizer import Tokenizer
 
 TINY = Path(__file__).parents[1] / "models" / "tiny-qwen2"

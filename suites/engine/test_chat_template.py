@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from engine.chat_template import ChatTemplate
 from engine.errors import InvalidRequestError, TokenizerError
-
 from suites.engine.conftest import TINY
 
 CONVERSATIONS: list[list[dict[str, Any]]] = [

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from engine.errors import ModelError
 from engine.models.checkpoint import Checkpoint
 from engine.models.registry import load_model_config
 from engine.models.safetensors_file import read_safetensors
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 
 UNTIED = PRESETS["untied"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from engine.detokenizer import Detokenizer
-from engine.tokenizer import Tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+
+from engine.detokenizer import Detokenizer
+from engine.tokenizer import Tokenizer
 
 VOCABULARY = 2048
 # Surrogates have no UTF-8 form and cannot be encoded at all.

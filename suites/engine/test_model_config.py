@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from engine.errors import ModelError
 from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from engine.stopping import StopMatcher
 from hypothesis import given
 from hypothesis import strategies as st
+
+from engine.stopping import StopMatcher
 
 # Few letters make overlaps, repeats and near misses common.
 texts = st.text(alphabet="abé😀", max_size=24)

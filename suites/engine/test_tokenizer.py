@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from engine.errors import InvalidRequestError, TokenizerError
-from engine.tokenizer import Tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.errors import InvalidRequestError, TokenizerError
+from engine.tokenizer import Tokenizer
 from suites.engine.conftest import TINY
 
 LIBRARY = tokenizers.Tokenizer.from_file(str(TINY / "tokenizer.json"))

@@ -16,6 +16,11 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
     num_threads,
     workload,
 )
+from suites.harness.measure import (
+    CASES,
+    measure,  # noqa: F401 - a fixture
+    write_metrics,
+)
 from suites.harness.stages import find_stage, load_stages
 
 MARKERS = (
@@ -35,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     config.stash[options.SETTINGS] = options.read_settings(config)
+    config.stash[CASES] = []
     config.pluginmanager.register(StageRun(config), "stagegate-stage-run")
 
 
@@ -88,6 +94,13 @@ class StageRun:
         if exitstatus == pytest.ExitCode.OK and self.num_run == 0:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(
+        self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
+    ) -> None:
+        if config.stash[CASES]:
+            terminalreporter.section("metrics: median over the rounds, [least, most]")
+            write_metrics(terminalreporter, config.stash[CASES])
+        if config.getoption("benchmark_json", None):
+            terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:
             write_table(terminalreporter, self.stage, self.collector)
