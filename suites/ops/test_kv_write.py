@@ -15,9 +15,9 @@ def rows(count: int, seed: int) -> np.ndarray:
 
 
 def run(
-    context: Context, k: Tensor, v: Tensor, slots: list[int], num_slots: int, dtype: str
+    context: Context, k: Tensor, v: Tensor, slots: list[int], num_slots: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    caches = [poisoned(context, (num_slots, *HEADS), dtype) for _ in range(2)]
+    caches = [poisoned(context, (num_slots, *HEADS), k.dtype) for _ in range(2)]
     ops.kv_write(context, k, v, load(context, slots, "i32"), *caches)
     return fetch(caches[0]), fetch(caches[1])
 
@@ -29,7 +29,7 @@ def test_writes_the_named_slots_and_no_other(
     context: Context, dtype: str, slots: list[int], place: type(load)
 ) -> None:
     k, v = rows(len(slots), 1), rows(len(slots), 2)
-    caches = run(context, place(context, k, dtype), place(context, v, dtype), slots, 9, dtype)
+    caches = run(context, place(context, k, dtype), place(context, v, dtype), slots, 9)
     untouched = sorted(set(range(9)) - set(slots))
     for cache, values in zip(caches, (k, v), strict=True):
         np.testing.assert_array_equal(cache[slots], rounded(values, dtype))
@@ -39,9 +39,7 @@ def test_writes_the_named_slots_and_no_other(
 def test_padding_writes_nothing(context: Context, dtype: str) -> None:
     k, v = rows(5, 3), rows(5, 4)
     k[[0, 2, 4]] = v[[0, 2, 4]] = 1e4
-    caches = run(
-        context, load(context, k, dtype), load(context, v, dtype), [-1, 3, -1, 0, -1], 4, dtype
-    )
+    caches = run(context, load(context, k, dtype), load(context, v, dtype), [-1, 3, -1, 0, -1], 4)
     for cache, values in zip(caches, (k, v), strict=True):
         np.testing.assert_array_equal(cache[[3, 0]], rounded(values[[1, 3]], dtype))
         assert np.isnan(cache[[1, 2]]).all()
@@ -52,7 +50,7 @@ def test_threads_do_not_change_the_result(
 ) -> None:
     slots = np.random.default_rng(5).permutation(60)[:50].tolist()
     k, v = load(context, rows(50, 6), dtype), load(context, rows(50, 7), dtype)
-    one, two = (run(where, k, v, slots, 60, dtype) for where in (context, two_threads))
+    one, two = (run(where, k, v, slots, 60) for where in (context, two_threads))
     np.testing.assert_array_equal(one, two)
 
 
@@ -65,4 +63,4 @@ def test_names_the_first_slot_outside_the_cache(
     k = load(context, rows(len(slots), 8), "f32")
     message = f"kv_write: slot {slots[token]} of token {token} is outside a cache of 9 slots"
     with pytest.raises(ArgumentError, match=f"^{message}$"):
-        run(context, k, k, slots, 9, "f32")
+        run(context, k, k, slots, 9)
