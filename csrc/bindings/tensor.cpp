@@ -1,5 +1,7 @@
 #include "core/tensor.h"
 
+#include <charconv>
+
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -17,21 +19,32 @@ namespace {
 Device device_from_name(const std::string& name) {
   if (name == "cpu") return {};
   if (name == "cuda") return {DeviceType::kCUDA, 0};
-  if (name.starts_with("cuda:") && name.size() > 5 &&
-      name.find_first_not_of("0123456789", 5) == std::string::npos) {
-    return {DeviceType::kCUDA, std::stoi(name.substr(5))};
+  constexpr std::string_view kIndexed = "cuda:";
+  if (name.starts_with(kIndexed)) {
+    int index = 0;
+    const char* end = name.data() + name.size();
+    const auto [rest, error] = std::from_chars(name.data() + kIndexed.size(), end, index);
+    if (error == std::errc() && rest == end && index >= 0) return {DeviceType::kCUDA, index};
   }
   throw DeviceError(message("unknown device '", name, "'; use cpu, cuda or cuda:N"));
+}
+
+// In the byte order of this machine, or of single bytes.
+bool is_native(const py::array& array) {
+  const char order = array.dtype().byteorder();
+  return order == '=' || order == '|';
 }
 
 DType dtype_of_array(const py::array& array) {
   const char kind = array.dtype().kind();
   const py::ssize_t width = array.itemsize();
-  if (kind == 'f' && width == 4) return DType::kF32;
-  if (kind == 'f' && width == 2) return DType::kF16;
-  if (kind == 'i' && width == 4) return DType::kI32;
-  if (kind == 'i' && width == 8) return DType::kI64;
-  if (kind == 'u' && width == 1) return DType::kU8;
+  if (is_native(array)) {
+    if (kind == 'f' && width == 4) return DType::kF32;
+    if (kind == 'f' && width == 2) return DType::kF16;
+    if (kind == 'i' && width == 4) return DType::kI32;
+    if (kind == 'i' && width == 8) return DType::kI64;
+    if (kind == 'u' && width == 1) return DType::kU8;
+  }
   throw DTypeError(message("from_numpy: no dtype for a numpy array of ",
                            py::str(array.dtype()).cast<std::string>(),
                            "; use float32, float16, int32, int64 or uint8, or uint16 bits with "
@@ -40,7 +53,8 @@ DType dtype_of_array(const py::array& array) {
 
 Tensor from_numpy(const py::array& source, const std::optional<std::string>& dtype) {
   const py::array array = py::array::ensure(source, py::array::c_style);
-  const bool bits = dtype == "bf16" && array.dtype().kind() == 'u' && array.itemsize() == 2;
+  const bool bits = dtype == "bf16" && array.dtype().kind() == 'u' && array.itemsize() == 2 &&
+                    is_native(array);
   const DType stored = bits ? DType::kBF16 : dtype_of_array(array);
   const Shape shape(array.shape(), array.shape() + array.ndim());
   Tensor tensor = empty(shape, stored, Device{});
@@ -52,6 +66,8 @@ Tensor from_buffer(const py::buffer& owner, const std::string& dtype, Shape shap
                    std::size_t offset_bytes) {
   // The view holds the exporter: a memory map cannot be closed while a tensor reads it.
   auto view = std::make_shared<py::buffer_info>(owner.request());
+  SG_CHECK(ContiguityError, PyBuffer_IsContiguous(view->view(), 'C') == 1,
+           "from_buffer: the buffer must be contiguous; copy it, or pass what it is a slice of");
   const auto size_bytes = static_cast<std::size_t>(view->size * view->itemsize);
   SG_CHECK(ArgumentError, offset_bytes <= size_bytes, "from_buffer: offset ", offset_bytes,
            " is past the end of a buffer of ", size_bytes, " bytes");

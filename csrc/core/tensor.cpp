@@ -14,8 +14,21 @@ std::string to_string(const Shape& shape) {
   return text + "]";
 }
 
+namespace {
+
+std::int64_t product(std::int64_t a, std::int64_t b, const Shape& shape) {
+  std::int64_t result = 0;
+  SG_CHECK(ShapeError, !__builtin_mul_overflow(a, b, &result), "tensor: shape ", to_string(shape),
+           " has more elements than can be counted");
+  return result;
+}
+
+}  // namespace
+
 std::int64_t numel_of(const Shape& shape) {
-  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+  std::int64_t count = 1;
+  for (const std::int64_t extent : shape) count = product(count, extent, shape);
+  return count;
 }
 
 Shape contiguous_strides(const Shape& shape) {
@@ -23,7 +36,7 @@ Shape contiguous_strides(const Shape& shape) {
   std::int64_t stride = 1;
   for (std::size_t i = shape.size(); i-- > 0;) {
     strides[i] = stride;
-    stride *= shape[i];
+    stride = product(stride, shape[i], shape);
   }
   return strides;
 }
@@ -63,11 +76,10 @@ Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, Shape shape, Shape
   SG_CHECK(ShapeError, std::ranges::all_of(shape_, [](std::int64_t n) { return n >= 0; }),
            "tensor: shape ", to_string(shape_), " has a negative dimension");
   SG_CHECK(ShapeError, offset_ >= 0, "tensor: negative offset ", offset_);
-  const auto needed =
-      static_cast<std::size_t>(extent_of(shape_, strides_, offset_)) * size_of(dtype_);
-  SG_CHECK(ShapeError, needed <= storage_->size_bytes(), "tensor: ", name_of(dtype_),
-           to_string(shape_), " needs ", needed, " bytes but the storage has ",
-           storage_->size_bytes());
+  const auto needed = static_cast<std::size_t>(extent_of(shape_, strides_, offset_));
+  SG_CHECK(ShapeError, needed <= storage_->size_bytes() / size_of(dtype_), "tensor: ",
+           name_of(dtype_), to_string(shape_), " needs ", needed,
+           " elements but the storage has ", storage_->size_bytes(), " bytes");
 }
 
 Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, Shape shape)
@@ -105,7 +117,9 @@ Tensor Tensor::slice(int dim, std::int64_t start, std::int64_t stop) const {
            stop, ") is outside dimension ", dim, " of ", describe());
   Shape shape = shape_;
   shape[d] = stop - start;
-  return Tensor(storage_, dtype_, std::move(shape), strides_, offset_ + start * strides_[d]);
+  // A view of nothing keeps its place: the storage of an empty tensor has no other.
+  const std::int64_t offset = numel_of(shape) > 0 ? offset_ + start * strides_[d] : offset_;
+  return Tensor(storage_, dtype_, std::move(shape), strides_, offset);
 }
 
 Tensor Tensor::permute(const std::vector<int>& dims) const {

@@ -16,6 +16,7 @@ namespace stagegate {
 using Shape = std::vector<std::int64_t>;
 
 std::string to_string(const Shape& shape);
+// Both throw ShapeError when the product of the dimensions overflows.
 std::int64_t numel_of(const Shape& shape);
 Shape contiguous_strides(const Shape& shape);
 

@@ -119,7 +119,8 @@ void linear_block(const simd::LinearBlock<T>& block) {
   if (block.rows <= kRowTile) return linear_rows(block, 0, block.rows);
   // A strip of weights small enough for the first-level cache serves every tile of rows.
   constexpr std::int64_t kStripBytes = 16384;
-  std::int64_t strip = kStripBytes / (block.depth * static_cast<std::int64_t>(sizeof(T)));
+  const std::int64_t depth = block.depth > 0 ? block.depth : 1;
+  std::int64_t strip = kStripBytes / (depth * static_cast<std::int64_t>(sizeof(T)));
   strip = strip < 2 ? 2 : strip / 2 * 2;
   simd::LinearBlock<T> part = block;
   for (std::int64_t n = block.first; n < block.last; n += strip) {

@@ -16,13 +16,17 @@ namespace {
 
 constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 
-// Most likely first; the lower id first among equals.
+// Most likely first; the lower id first among equals. NaN comes last: an order it took no part in
+// would not be one.
 struct ByLogit {
   std::span<const float> logits;
   bool operator()(std::int32_t a, std::int32_t b) const {
     const float left = logits[static_cast<std::size_t>(a)];
     const float right = logits[static_cast<std::size_t>(b)];
-    return left != right ? left > right : a < b;
+    if (left > right) return true;
+    if (left < right) return false;
+    if (std::isnan(left) != std::isnan(right)) return std::isnan(right);
+    return a < b;
   }
 };
 
@@ -99,6 +103,9 @@ float& logit_at(const Row& row, std::span<float> logits, std::int32_t id, std::s
 
 void apply_bias(const Row& row, std::span<float> logits) {
   for (std::size_t i = 0; i < row.bias_ids.size(); ++i) {
+    SG_CHECK(ArgumentError, std::isfinite(row.bias_values[i]) || row.bias_values[i] == kForbidden,
+             "sample: bias_values of row ", row.index, " must be finite or -inf, got ",
+             row.bias_values[i]);
     logit_at(row, logits, row.bias_ids[i], "bias_ids") += row.bias_values[i];
   }
 }
@@ -114,11 +121,17 @@ void apply_penalties(const Row& row, std::span<float> logits) {
 
 std::int32_t most_likely(const Row& row, std::span<const float> logits) {
   std::size_t best = 0;
-  for (std::size_t i = 1; i < logits.size(); ++i) {
-    if (logits[i] > logits[best]) best = i;
+  float highest = kForbidden;  // which NaN does not exceed
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (logits[i] > highest) {
+      best = i;
+      highest = logits[i];
+    }
   }
-  SG_CHECK(ArgumentError, std::isfinite(logits[best]), "sample: row ", row.index,
+  SG_CHECK(ArgumentError, highest != kForbidden, "sample: row ", row.index,
            " has no finite logit");
+  SG_CHECK(ArgumentError, std::isfinite(highest), "sample: row ", row.index,
+           " has an infinite logit for token ", best);
   return static_cast<std::int32_t>(best);
 }
 

@@ -1,0 +1,25 @@
+"""Where the operators run: --device chooses, the bodies of the tests do not change."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine._C import Context
+from suites.harness.options import DTYPES
+
+
+@pytest.fixture
+def context(device: str) -> Context:
+    return Context(device)
+
+
+@pytest.fixture
+def two_threads(device: str) -> Context:
+    """What is computed must not depend on how many threads share the work."""
+    return Context(device, num_threads=2)
+
+
+@pytest.fixture(params=DTYPES)
+def dtype(request: pytest.FixtureRequest) -> str:
+    """Storage format of the float operands."""
+    return str(request.param)

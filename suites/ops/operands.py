@@ -1,0 +1,43 @@
+"""Tensors for operator tests, and the exact values they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine._C import Context, Tensor
+
+Array = np.ndarray
+
+
+def load(context: Context, values: Array | Sequence, dtype: str) -> Tensor:
+    """Contiguous tensor on the device of the context; floats are rounded to dtype."""
+    numpy_type = {"i32": np.int32, "i64": np.int64}.get(dtype, np.float32)
+    tensor = Tensor.from_numpy(np.asarray(values, numpy_type))
+    return tensor.to(dtype=dtype).to(device=context.device)
+
+
+def strided(context: Context, values: Array, dtype: str) -> Tensor:
+    """The same rows as a slice of wider ones, as in a merged projection; NaN lies between them."""
+    rows = values.shape[0]
+    inner = values.shape[1:]
+    padding = np.full((rows, 1, *inner[1:]), np.nan)
+    wide = np.concatenate([padding, values, padding, padding], axis=1)
+    return load(context, wide, dtype).slice(1, 1, 1 + inner[0])
+
+
+def poisoned(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
+    """A result nobody has written yet: NaN, or -1 for integers."""
+    return load(context, np.full(shape, -1 if dtype in ("i32", "i64") else np.nan), dtype)
+
+
+def fetch(tensor: Tensor) -> Array:
+    """Values on the host: float64 for floats (exact), else integers."""
+    array = tensor.to(device="cpu").numpy()
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def rounded(values: Array, dtype: str) -> Array:
+    """The float64 values that a tensor of dtype holds after loading these."""
+    return fetch(Tensor.from_numpy(np.asarray(values, np.float32)).to(dtype=dtype))

@@ -1,0 +1,87 @@
+"""What sampling has to do, in float64: the distribution of a draw, and the very token drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from suites.ops.references import softmax
+
+Array = np.ndarray
+MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Row:
+    """Parameters of one draw. history: token -> times generated; bias: token -> added value."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = 0
+    draw_index: int = 0
+    history: Mapping[int, int] = field(default_factory=dict)
+    bias: Mapping[int, float] = field(default_factory=dict)
+
+
+def adjusted(logits: Array, row: Row) -> Array:
+    """Logits after bias and penalties."""
+    logits = np.array(logits, np.float64)
+    for token, value in row.bias.items():
+        logits[token] += value
+    for token, count in row.history.items():
+        # Keskar et al., CTRL, 2019, section 4.1, with the sign case of its later implementations.
+        logit = logits[token]
+        penalty = row.repetition_penalty
+        logits[token] = logit / penalty if logit > 0 else logit * penalty
+        if count > 0:
+            logits[token] -= row.presence_penalty + count * row.frequency_penalty
+    return logits
+
+
+def distribution(logits: Array, row: Row) -> Array:
+    """Probability of each token [V] of a row that is not greedy."""
+    p = softmax(adjusted(logits, row) / row.temperature)
+    p[p < row.min_p * p.max()] = 0
+    # A stable sort keeps the lower id first among equals.
+    order = np.argsort(-p, kind="stable")
+    if row.top_k > 0:
+        p[order[row.top_k :]] = 0
+    if row.top_p < 1:
+        before = np.cumsum(p[order]) - p[order]
+        p[order[before >= row.top_p * p.sum()]] = 0
+    return p / p.sum()
+
+
+def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> list[int]:
+    """Philox4x32-10 in integers of any size (Salmon et al., 2011, section 3.3)."""
+    k0, k1 = key
+    c0, c1, c2, c3 = counter
+    for _ in range(10):
+        a, b = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (b >> 32) ^ c1 ^ k0, b & MASK, (a >> 32) ^ c3 ^ k1, a & MASK
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return [c0, c1, c2, c3]
+
+
+def uniforms(row: Row, vocab: int) -> Array:
+    """The noise of each token, in (0, 1)."""
+    key = (row.seed & MASK, (row.seed >> 32) & MASK)
+    draw = (row.draw_index & MASK, (row.draw_index >> 32) & MASK)
+    words = [word for block in range(-(-vocab // 4)) for word in philox(key, (block, *draw, 0))]
+    return (np.array(words[:vocab], np.float64) + 0.5) * 2.0**-32
+
+
+def draw(logits: Array, row: Row) -> int:
+    """Gumbel-max as a race of exponential clocks: the first of those with rates p."""
+    if row.temperature == 0:
+        return int(adjusted(logits, row).argmax())
+    p = distribution(logits, row)
+    with np.errstate(divide="ignore"):
+        return int(np.argmin(-np.log(uniforms(row, len(p))) / p))

@@ -1,0 +1,416 @@
+"""The three attention operators, each through the same cases.
+
+A case is a batch of sequences, some of whose last positions are queries. It is written down in
+three ways: keys in order for self_attention, rows of slots for self_attention_paged, and block
+tables for paged_attention. Whatever no query sees is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine._C import Context, Tensor, ops
+from engine.errors import ArgumentError, ShapeError
+from suites.ops import references
+from suites.ops.bounds import F32, assert_within, sum_error
+from suites.ops.operands import fetch, load, poisoned, rounded, strided
+
+Place = Callable[[Context, np.ndarray, str], Tensor]
+
+
+@dataclass(frozen=True)
+class Heads:
+    query: int
+    key: int
+    dim: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences of context_lens tokens whose last query_lens are queries."""
+
+    context_lens: list[int]
+    query_lens: list[int]
+    heads: Heads
+    block_size: int
+    q: np.ndarray  # [T, query heads, dim]
+    k: np.ndarray  # [S, key heads, dim]; NaN where no sequence has a token
+    v: np.ndarray
+    block_tables: np.ndarray  # [B, W]; -7 past the last block of a sequence
+
+    @property
+    def scale(self) -> float:
+        return self.heads.dim**-0.5
+
+    @property
+    def cu_seqlens_q(self) -> np.ndarray:
+        return np.concatenate([[0], np.cumsum(self.query_lens)]).astype(int)
+
+    def slots(self, sequence: int) -> np.ndarray:
+        """Slots of the tokens of a sequence, in order of position."""
+        positions = np.arange(self.context_lens[sequence])
+        blocks = self.block_tables[sequence, positions // self.block_size]
+        return blocks * self.block_size + positions % self.block_size
+
+    def visible(self) -> list[np.ndarray]:
+        """Slots that each query sees."""
+        return [
+            self.slots(sequence)[: length - queries + t + 1]
+            for sequence, (length, queries) in enumerate(
+                zip(self.context_lens, self.query_lens, strict=True)
+            )
+            for t in range(queries)
+        ]
+
+
+def make_batch(
+    context_lens: list[int],
+    query_lens: list[int],
+    heads: Heads,
+    block_size: int = 16,
+    *,
+    ascending: bool = False,
+    seed: int = 1,
+) -> Batch:
+    """Random values in blocks in random order (ascending: in order, as CSR rows must be)."""
+    random = np.random.default_rng(seed)
+    num_blocks = [-(-length // block_size) for length in context_lens]
+    spare = 2
+    total = sum(num_blocks) + spare
+    free = np.sort(random.permutation(total)[: sum(num_blocks)])
+    order = free if ascending else random.permutation(free)
+    block_tables = np.full((len(context_lens), max([1, *num_blocks])), -7)
+    for sequence, count in enumerate(num_blocks):
+        start = sum(num_blocks[:sequence])
+        block_tables[sequence, :count] = order[start : start + count]
+    shape = (total * block_size, heads.key, heads.dim)
+    batch = Batch(
+        context_lens,
+        query_lens,
+        heads,
+        block_size,
+        random.standard_normal((sum(query_lens), heads.query, heads.dim)),
+        np.full(shape, np.nan),
+        np.full(shape, np.nan),
+        block_tables,
+    )
+    for sequence in range(len(context_lens)):
+        slots = batch.slots(sequence)
+        batch.k[slots] = random.standard_normal((len(slots), heads.key, heads.dim))
+        batch.v[slots] = random.standard_normal((len(slots), heads.key, heads.dim))
+    return batch
+
+
+def run_paged(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
+    out = poisoned(context, batch.q.shape, dtype)
+    ops.paged_attention(
+        context,
+        place(context, batch.q, dtype),
+        load(context, batch.k, dtype),
+        load(context, batch.v, dtype),
+        load(context, batch.block_tables, "i32"),
+        load(context, batch.context_lens, "i32"),
+        load(context, batch.cu_seqlens_q, "i32"),
+        batch.block_size,
+        batch.scale,
+        out,
+    )
+    return fetch(out)
+
+
+def run_csr(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
+    rows = batch.visible()
+    used = np.unique(np.concatenate([[], *rows])).astype(int)
+    columns = [np.searchsorted(used, row) for row in rows]
+    return run_rows(context, batch, columns, used, dtype, place=place)
+
+
+def run_rows(
+    context: Context,
+    batch: Batch,
+    columns: list[np.ndarray],
+    used: np.ndarray,
+    dtype: str,
+    *,
+    place: Place = load,
+) -> np.ndarray:
+    out = poisoned(context, batch.q.shape, dtype)
+    ops.self_attention_paged(
+        context,
+        place(context, batch.q, dtype),
+        load(context, batch.k, dtype),
+        load(context, batch.v, dtype),
+        load(context, used, "i32"),
+        load(context, np.cumsum([0, *map(len, columns)]), "i32"),
+        load(context, np.concatenate([[], *columns]), "i32"),
+        batch.scale,
+        out,
+    )
+    return fetch(out)
+
+
+def run_dense(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
+    results = [np.zeros((0, *batch.q.shape[1:]))]
+    for sequence, queries in enumerate(batch.query_lens):
+        first, slots = batch.cu_seqlens_q[sequence], batch.slots(sequence)
+        operands = (batch.q[first : first + queries], batch.k[slots], batch.v[slots])
+        out = poisoned(context, operands[0].shape, dtype)
+        tensors = [place(context, values, dtype) for values in operands]
+        ops.self_attention(context, *tensors, batch.scale, out)
+        results.append(fetch(out))
+    return np.concatenate(results)
+
+
+FORMS = [run_dense, run_csr, run_paged]
+
+
+def assert_exact_enough(
+    actual: np.ndarray, batch: Batch, visible: list[np.ndarray], dtype: str
+) -> None:
+    q, k, v = (rounded(values, dtype) for values in (batch.q, batch.k, batch.v))
+    expected, magnitude, products = references.attention(q, k, v, batch.scale, visible)
+    # A score is a sum of dim products of scaled queries; minus the largest, at most 87 where it
+    # counts, it rounds once more, and the exponential is good to 2e-7. Such an error of the
+    # exponents moves each weight, over the total of the weights, by twice as much.
+    score = sum_error(batch.heads.dim + 2) * products + 87 * F32 + 2e-7
+    # The weighted sum and the total of the weights are sums over the visible rows, scaled down
+    # once for every 64 of them.
+    longest = max([1, *map(len, visible)])
+    relative = np.expm1(2 * score) + 2 * sum_error(longest + longest // 64 + 4)
+    assert_within(actual, expected, dtype, relative[..., None] * magnitude)
+
+
+QWEN = Heads(14, 2, 64)
+SMALL = Heads(4, 2, 8)
+BATCHES = {
+    "one token": ([1], [1], SMALL),
+    "prefill": ([70], [70], SMALL),
+    "decode": ([1, 17, 64, 65, 130], [1, 1, 1, 1, 1], SMALL),
+    "mixture": ([33, 5, 129, 16, 40], [1, 5, 3, 16, 7], QWEN),
+    "waiting sequence": ([9, 12, 4, 0], [2, 0, 4, 0], SMALL),
+    "a head each": ([20, 3], [4, 3], Heads(3, 3, 33)),
+    "one key head": ([66, 2], [3, 1], Heads(9, 1, 20)),
+    "head_dim 1": ([19], [6], Heads(2, 1, 1)),
+    "head_dim 128": ([37, 18], [2, 18], Heads(8, 8, 128)),
+    "no query": ([], [], SMALL),
+}
+
+
+@pytest.mark.criterion("s3.cpu-match", "s3.ragged")
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", BATCHES)
+def test_agrees_with_float64(context: Context, dtype: str, form: Callable, name: str) -> None:
+    batch = make_batch(*BATCHES[name], ascending=form is run_csr)
+    assert_exact_enough(form(context, batch, dtype), batch, batch.visible(), dtype)
+
+
+@pytest.mark.parametrize("name", ["mixture", "one key head", "a head each"])
+def test_forms_agree_to_the_bit(context: Context, dtype: str, name: str) -> None:
+    batch = make_batch(*BATCHES[name], ascending=True)
+    dense, csr, paged = (form(context, batch, dtype) for form in FORMS)
+    np.testing.assert_array_equal(csr, dense)
+    np.testing.assert_array_equal(paged, dense)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_strided_queries(context: Context, dtype: str, form: Callable) -> None:
+    """For self_attention keys and values are strided too."""
+    batch = make_batch(*BATCHES["mixture"], ascending=True)
+    np.testing.assert_array_equal(
+        form(context, batch, dtype, strided), form(context, batch, dtype, load)
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_threads_do_not_change_the_result(
+    context: Context, two_threads: Context, dtype: str, form: Callable
+) -> None:
+    batch = make_batch(*BATCHES["mixture"], ascending=True)
+    np.testing.assert_array_equal(form(context, batch, dtype), form(two_threads, batch, dtype))
+
+
+def test_where_blocks_lie_changes_nothing(context: Context, dtype: str) -> None:
+    batch = make_batch(*BATCHES["mixture"])
+    np.testing.assert_array_equal(
+        run_paged(context, batch, dtype), run_dense(context, batch, dtype)
+    )
+
+
+@pytest.mark.parametrize("block_size", [1, 2, 3, 16, 100])
+def test_block_size_changes_nothing(context: Context, dtype: str, block_size: int) -> None:
+    batch = make_batch(*BATCHES["mixture"][:2], SMALL, block_size)
+    np.testing.assert_array_equal(
+        run_paged(context, batch, dtype), run_dense(context, batch, dtype)
+    )
+
+
+def test_neighbours_change_nothing(context: Context, dtype: str) -> None:
+    batch = make_batch(*BATCHES["mixture"])
+    whole = run_paged(context, batch, dtype)
+    first, last = batch.cu_seqlens_q[2], batch.cu_seqlens_q[3]
+    alone = Batch(
+        batch.context_lens[2:3],
+        batch.query_lens[2:3],
+        batch.heads,
+        batch.block_size,
+        batch.q[first:last],
+        batch.k,
+        batch.v,
+        batch.block_tables[2:3],
+    )
+    np.testing.assert_array_equal(run_paged(context, alone, dtype), whole[first:last])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bias", [30.0, -30.0, 400.0])
+def test_key_biases_as_large_as_in_qwen(
+    context: Context, dtype: str, form: Callable, bias: float
+) -> None:
+    """Keys share an offset far above their differences: scores of thousands, all close together."""
+    batch = make_batch(*BATCHES["mixture"], ascending=True)
+    batch.k[..., ::5] += bias
+    assert_exact_enough(form(context, batch, dtype), batch, batch.visible(), dtype)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("winner", [0, 63, 64, 99])
+def test_one_key_takes_all(context: Context, dtype: str, form: Callable, winner: int) -> None:
+    """Its score is hundreds above the rest, before, inside or behind a block of the running sum."""
+    batch = make_batch([100], [1], SMALL, ascending=True)
+    batch.q[:] = np.abs(batch.q) + 4
+    slot = batch.slots(0)[winner]
+    batch.k[slot] = 60.0
+    expected = rounded(batch.v[slot], dtype)
+    expected = np.repeat(expected, SMALL.query // SMALL.key, axis=0)[None]
+    np.testing.assert_array_equal(form(context, batch, dtype), expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_keys_average_the_values(context: Context, form: Callable) -> None:
+    batch = make_batch([128], [1], SMALL, ascending=True)
+    batch.k[:] = 1.0
+    batch.v[batch.slots(0)] = np.arange(128.0)[:, None, None]
+    np.testing.assert_allclose(form(context, batch, "f32"), 63.5, rtol=1e-6)
+
+
+def test_rows_of_any_choice(context: Context, dtype: str) -> None:
+    """Every row sees its own slots; some see none and give zeros."""
+    batch = make_batch([90], [9], Heads(6, 2, 24), ascending=True)
+    random = np.random.default_rng(2)
+    used = batch.slots(0)
+    lengths = [1, 0, 90, 33, 64, 65, 0, 2, 17]
+    columns = [np.sort(random.permutation(90)[:length]) for length in lengths]
+    actual = run_rows(context, batch, columns, used, dtype)
+    assert_exact_enough(actual, batch, [used[row] for row in columns], dtype)
+    assert not actual[[1, 6]].any()
+
+
+def test_all_rows_empty(context: Context, dtype: str) -> None:
+    batch = make_batch([5], [5], SMALL)
+    actual = run_rows(context, batch, [np.array([], int)] * 5, np.array([], int), dtype)
+    assert not actual.any()
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Batch:
+    query_lens = draw(st.lists(st.integers(0, 20), min_size=1, max_size=5))
+    cached = [draw(st.integers(0, 80)) for _ in query_lens]
+    key_heads = draw(st.integers(1, 3))
+    heads = Heads(key_heads * draw(st.integers(1, 10)), key_heads, draw(st.integers(1, 40)))
+    lengths = [a + b for a, b in zip(query_lens, cached, strict=True)]
+    return make_batch(
+        lengths,
+        query_lens,
+        heads,
+        draw(st.integers(1, 20)),
+        ascending=True,
+        seed=draw(st.integers(0, 99)),
+    )
+
+
+@given(batch=batches())
+@settings(max_examples=40, deadline=None)
+def test_any_batch(device: str, batch: Batch) -> None:
+    context = Context(device)
+    dense, csr, paged = (form(context, batch, "f32") for form in FORMS)
+    np.testing.assert_array_equal(csr, dense)
+    np.testing.assert_array_equal(paged, dense)
+    assert_exact_enough(paged, batch, batch.visible(), "f32")
+
+
+def test_dense_needs_as_many_keys_as_queries(context: Context) -> None:
+    q, k = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (3, 2))
+    with pytest.raises(ShapeError, match="self_attention: 3 queries need as many keys or more"):
+        ops.self_attention(context, q, k, k, 1.0, q)
+
+
+@pytest.mark.parametrize("query_heads", [1, 3])
+def test_heads_must_divide(context: Context, query_heads: int) -> None:
+    q = load(context, np.ones((1, query_heads, 4)), "f32")
+    k = load(context, np.ones((1, 2, 4)), "f32")
+    message = f"self_attention: {query_heads} query heads are not a multiple of 2 key heads"
+    with pytest.raises(ShapeError, match=message):
+        ops.self_attention(context, q, k, k, 1.0, q)
+
+
+CSR_RULES = {
+    "used_slots[1] = 6 is outside a cache of 6 slots": ([0, 6], [0, 1, 2], [0, 1]),
+    "used_slots[0] = -1 is outside a cache of 6 slots": ([-1, 0], [0, 1, 2], [0, 1]),
+    "used_slots[1] = 3 does not ascend": ([3, 3], [0, 1, 2], [0, 1]),
+    "used_slots[2] = 1 does not ascend": ([0, 2, 1], [0, 1, 2], [0, 1]),
+    "row_ptr must run from 0 to 2, got 1 to 2": ([0, 1], [1, 1, 2], [0, 1]),
+    "row_ptr must run from 0 to 2, got 0 to 1": ([0, 1], [0, 1, 1], [0, 1]),
+    "row_ptr[2] = 2 is less than the entry before it": ([0, 1], [0, 3, 2], [0, 1]),
+    "col_idx[1] = 2 of query 1": ([0, 1], [0, 1, 2], [0, 2]),
+    "col_idx[0] = -1 of query 0": ([0, 1], [0, 1, 2], [-1, 1]),
+    "col_idx[1] = 1 of query 0": ([0, 1], [0, 2, 2], [1, 1]),
+    "col_idx[1] = 0 of query 0": ([0, 1], [0, 2, 2], [1, 0]),
+}
+
+
+@pytest.mark.parametrize("rule", CSR_RULES)
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_csr_rule(device: str, rule: str, num_threads: int) -> None:
+    context = Context(device, num_threads)
+    q, cache = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (2, 6))
+    metadata = [load(context, values, "i32") for values in CSR_RULES[rule]]
+    with pytest.raises(ArgumentError) as caught:
+        ops.self_attention_paged(context, q, cache, cache, *metadata, 1.0, q)
+    assert f"self_attention_paged: {rule}" in str(caught.value)
+
+
+# block_tables, context_lens and cu_seqlens_q over 2 queries and 6 slots in blocks of 2
+PAGED_RULES = {
+    "cu_seqlens_q must run from 0 to 2, got 0 to 1": ([[0]], [1], [0, 1]),
+    "cu_seqlens_q must run from 0 to 2, got 1 to 2": ([[0]], [1], [1, 2]),
+    "sequence 1 of 3 tokens cannot have -1 queries": ([[0, 1]] * 2, [3, 3], [0, 3, 2]),
+    "sequence 0 of 1 tokens cannot have 2 queries": ([[0]], [1], [0, 2]),
+    "sequence 0 of -1 tokens cannot have 0 queries": ([[0]] * 2, [-1, 2], [0, 0, 2]),
+    "sequence 0 has 3 tokens, its table of 1 blocks holds 2": ([[0]], [3], [0, 2]),
+    "block_tables[0, 1] = 3 is outside a cache of 3 blocks": ([[0, 3]], [3], [0, 2]),
+    "block_tables[1, 0] = -1 is outside a cache of 3 blocks": ([[0], [-1]], [1, 1], [0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("rule", PAGED_RULES)
+def test_paged_rule(context: Context, rule: str) -> None:
+    q, cache = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (2, 6))
+    metadata = [load(context, values, "i32") for values in PAGED_RULES[rule]]
+    with pytest.raises(ArgumentError) as caught:
+        ops.paged_attention(context, q, cache, cache, *metadata, 2, 1.0, q)
+    assert f"paged_attention: {rule}" in str(caught.value)
+
+
+@pytest.mark.parametrize("block_size", [0, -16])
+def test_block_size_must_be_positive(context: Context, block_size: int) -> None:
+    q = load(context, np.ones((1, 2, 4)), "f32")
+    metadata = [load(context, values, "i32") for values in ([[0]], [1], [0, 1])]
+    message = f"paged_attention: block_size must be positive, got {block_size}"
+    with pytest.raises(ArgumentError, match=message):
+        ops.paged_attention(context, q, q, q, *metadata, block_size, 1.0, q)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine._C import Context, ops
+from engine.errors import ArgumentError
+from suites.ops.operands import fetch, load, poisoned, rounded
+
+
+def run(context: Context, ids: list[int], table: np.ndarray, dtype: str) -> np.ndarray:
+    out = poisoned(context, (len(ids), table.shape[1]), dtype)
+    ops.embedding(context, load(context, ids, "i32"), load(context, table, dtype), out)
+    return fetch(out)
+
+
+TABLE = np.random.default_rng(1).standard_normal((11, 37))
+
+
+@pytest.mark.criterion("s1.smoke")
+@pytest.mark.parametrize("ids", [[], [0], [10, 0, 10, 3], list(range(11)) * 5])
+def test_gathers_rows(context: Context, dtype: str, ids: list[int]) -> None:
+    np.testing.assert_array_equal(run(context, ids, TABLE, dtype), rounded(TABLE[ids], dtype))
+
+
+def test_copies_special_values(context: Context, dtype: str) -> None:
+    table = np.array([[np.nan, np.inf], [-0.0, -np.inf]])
+    actual = run(context, [1, 0], table, dtype)
+    np.testing.assert_array_equal(actual, table[[1, 0]])
+    assert np.signbit(actual[0, 0])
+
+
+def test_threads_do_not_change_the_result(
+    context: Context, two_threads: Context, dtype: str
+) -> None:
+    ids = np.random.default_rng(2).integers(0, 11, 99).tolist()
+    one, two = (run(where, ids, TABLE, dtype) for where in (context, two_threads))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("ids", "position"),
+    [([11], 0), ([0, 3, -1, 99], 2), ([0] * 40 + [2**31 - 1] + [-(2**31)] * 40, 40)],
+)
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_names_the_first_id_outside_the_table(
+    device: str, ids: list[int], position: int, num_threads: int
+) -> None:
+    message = f"embedding: id {ids[position]} at position {position} is outside a table of 11 rows"
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        run(Context(device, num_threads), ids, TABLE, "f32")

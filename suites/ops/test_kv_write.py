@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine._C import Context, Tensor, ops
+from engine.errors import ArgumentError
+from suites.ops.operands import fetch, load, poisoned, rounded, strided
+
+HEADS = (2, 5)  # key heads, head_dim
+
+
+def rows(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((count, *HEADS))
+
+
+def run(
+    context: Context, k: Tensor, v: Tensor, slots: list[int], num_slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    caches = [poisoned(context, (num_slots, *HEADS), k.dtype) for _ in range(2)]
+    ops.kv_write(context, k, v, load(context, slots, "i32"), *caches)
+    return fetch(caches[0]), fetch(caches[1])
+
+
+@pytest.mark.criterion("s1.smoke")
+@pytest.mark.parametrize("slots", [[], [0], [7, 0, 3], [8, 7, 6, 5, 4, 3, 2, 1, 0]])
+@pytest.mark.parametrize("place", [load, strided])
+def test_writes_the_named_slots_and_no_other(
+    context: Context, dtype: str, slots: list[int], place: type(load)
+) -> None:
+    k, v = rows(len(slots), 1), rows(len(slots), 2)
+    caches = run(context, place(context, k, dtype), place(context, v, dtype), slots, 9)
+    untouched = sorted(set(range(9)) - set(slots))
+    for cache, values in zip(caches, (k, v), strict=True):
+        np.testing.assert_array_equal(cache[slots], rounded(values, dtype))
+        assert np.isnan(cache[untouched]).all()
+
+
+def test_padding_writes_nothing(context: Context, dtype: str) -> None:
+    k, v = rows(5, 3), rows(5, 4)
+    k[[0, 2, 4]] = v[[0, 2, 4]] = 1e4
+    caches = run(context, load(context, k, dtype), load(context, v, dtype), [-1, 3, -1, 0, -1], 4)
+    for cache, values in zip(caches, (k, v), strict=True):
+        np.testing.assert_array_equal(cache[[3, 0]], rounded(values[[1, 3]], dtype))
+        assert np.isnan(cache[[1, 2]]).all()
+
+
+def test_threads_do_not_change_the_result(
+    context: Context, two_threads: Context, dtype: str
+) -> None:
+    slots = np.random.default_rng(5).permutation(60)[:50].tolist()
+    k, v = load(context, rows(50, 6), dtype), load(context, rows(50, 7), dtype)
+    one, two = (run(where, k, v, slots, 60) for where in (context, two_threads))
+    np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(("slots", "token"), [([9], 0), ([0, -2, 10], 1), ([-1, 1, 2, 9, -5], 3)])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_names_the_first_slot_outside_the_cache(
+    device: str, slots: list[int], token: int, num_threads: int
+) -> None:
+    context = Context(device, num_threads)
+    k = load(context, rows(len(slots), 8), "f32")
+    message = f"kv_write: slot {slots[token]} of token {token} is outside a cache of 9 slots"
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        run(context, k, k, slots, 9)

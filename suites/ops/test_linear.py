@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine._C import Context, Tensor, ops
+from suites.ops import references
+from suites.ops.bounds import assert_within, sum_error
+from suites.ops.operands import fetch, load, poisoned, rounded, strided
+
+
+def run(
+    context: Context, x: Tensor, weight: Tensor, bias: Tensor | None, out_dtype: str
+) -> np.ndarray:
+    out = poisoned(context, (x.shape[0], weight.shape[0]), out_dtype)
+    ops.linear(context, x, weight, bias, out)
+    return fetch(out)
+
+
+def check(
+    context: Context,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    dtype: str,
+    *,
+    out_dtype: str | None = None,
+) -> None:
+    out_dtype = out_dtype or dtype
+    actual = run(
+        context,
+        load(context, x, dtype),
+        load(context, weight, dtype),
+        None if bias is None else load(context, bias, dtype),
+        out_dtype,
+    )
+    x, weight = rounded(x, dtype), rounded(weight, dtype)
+    bias = None if bias is None else rounded(bias, dtype)
+    magnitude = references.linear(abs(x), abs(weight), None if bias is None else abs(bias))
+    # depth products and the bias are one sum.
+    computed = sum_error(x.shape[1] + 2) * magnitude
+    assert_within(actual, references.linear(x, weight, bias), out_dtype, computed)
+
+
+def random_operands(rows: int, depth: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    random = np.random.default_rng([rows, depth, width])
+    return (
+        random.standard_normal((rows, depth)),
+        random.standard_normal((width, depth)),
+        random.standard_normal(width),
+    )
+
+
+# One row, a few, and enough for the path that packs; depths around the widest vectors.
+SHAPES = [(1, 1, 1), (1, 33, 7), (3, 64, 8), (7, 17, 9), (8, 31, 25), (9, 129, 24), (40, 100, 33)]
+
+
+@pytest.mark.criterion("s2.cpu-match")
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_agrees_with_float64(
+    context: Context, dtype: str, shape: tuple[int, int, int], with_bias: bool
+) -> None:
+    x, weight, bias = random_operands(*shape)
+    check(context, x, weight, bias if with_bias else None, dtype)
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+def test_f32_result_of_16_bit_operands_keeps_the_f32_sum(
+    context: Context, dtype: str, rows: int
+) -> None:
+    check(context, *random_operands(rows, 96, 40), dtype, out_dtype="f32")
+
+
+@given(rows=st.integers(1, 20), depth=st.integers(1, 70), width=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("kind", ["f32", "bf16"])
+def test_any_shape(device: str, kind: str, rows: int, depth: int, width: int) -> None:
+    check(Context(device), *random_operands(rows, depth, width), kind)
+
+
+def test_cancelling_terms(context: Context, dtype: str) -> None:
+    """Each row sums to nearly nothing, so an accumulator narrower than f32 would show."""
+    random = np.random.default_rng(3)
+    half = random.standard_normal((5, 300)) * 30
+    x = np.concatenate([half, half + random.standard_normal((5, 300)) * 0.1], axis=1)
+    signs = np.concatenate([np.ones((6, 300)), -np.ones((6, 300))], axis=1)
+    check(context, x, signs, None, dtype, out_dtype="f32")
+
+
+def test_16_bit_sums_do_not_overflow_half_way(context: Context) -> None:
+    x = np.array([[60000.0, 60000.0, -60000.0, -59999.0]])
+    check(context, x, np.ones((3, 4)), None, "f16")
+
+
+def test_zero_depth_leaves_the_bias(context: Context, dtype: str) -> None:
+    for rows in (1, 9, 40):
+        x, weight = np.zeros((rows, 0)), np.zeros((5, 0))
+        check(context, x, weight, np.arange(5.0), dtype)
+        check(context, x, weight, None, dtype)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(0, 5), (5, 0), (0, 0)])
+def test_empty_result(context: Context, dtype: str, rows: int, width: int) -> None:
+    x, weight, bias = random_operands(rows, 8, width)
+    operands = [load(context, values, dtype) for values in (x, weight, bias)]
+    assert run(context, *operands, dtype).shape == (rows, width)
+
+
+@pytest.mark.parametrize("rows", [3, 24])
+def test_strided_rows(context: Context, dtype: str, rows: int) -> None:
+    x, weight, bias = random_operands(rows, 45, 13)
+    w, b = load(context, weight, dtype), load(context, bias, dtype)
+    together = run(context, load(context, x, dtype), w, b, dtype)
+    apart = run(context, strided(context, x, dtype), w, b, dtype)
+    expected = references.linear(*(rounded(values, dtype) for values in (x, weight, bias)))
+    magnitude = references.linear(*(abs(rounded(values, dtype)) for values in (x, weight, bias)))
+    for actual in (together, apart):
+        assert_within(actual, expected, dtype, sum_error(47) * magnitude)
+
+
+def test_deterministic_row_is_the_same_in_any_batch(device: str, dtype: str) -> None:
+    context = Context(device, deterministic=True)
+    x, weight, bias = random_operands(70, 203, 37)
+    operands = load(context, weight, dtype), load(context, bias, dtype)
+    rows = load(context, x, dtype)
+    whole = run(context, rows, *operands, dtype)
+    for start, stop in [(0, 1), (3, 5), (10, 17), (60, 70), (0, 16), (1, 66), (69, 70)]:
+        part = run(context, rows.slice(0, start, stop), *operands, dtype)
+        np.testing.assert_array_equal(part, whole[start:stop])
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_threads_do_not_change_the_result(device: str, dtype: str, rows: int) -> None:
+    x, weight, bias = random_operands(rows, 130, 61)
+    one, two = (
+        run(
+            context,
+            load(context, x, dtype),
+            load(context, weight, dtype),
+            load(context, bias, dtype),
+            dtype,
+        )
+        for context in (Context(device, threads, True) for threads in (1, 2))
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_not_a_number_stays_in_its_row(context: Context, dtype: str) -> None:
+    x, weight, bias = random_operands(20, 40, 11)
+    x[4, 39] = np.nan
+    operands = [load(context, values, dtype) for values in (x, weight, bias)]
+    bad = np.isnan(run(context, *operands, dtype))
+    assert bad[4].all()
+    assert not np.delete(bad, 4, axis=0).any()

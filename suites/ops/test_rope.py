@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine._C import Context, Tensor, ops
+from engine.errors import ArgumentError, ShapeError
+from suites.ops import references
+from suites.ops.bounds import F32, assert_within
+from suites.ops.operands import fetch, load, rounded, strided
+
+THETA = 1e6
+
+
+def tables(context: Context, num_positions: int, head_dim: int) -> list[Tensor]:
+    return [
+        table.to(device=context.device)
+        for table in ops.make_rope_table(num_positions, head_dim, THETA)
+    ]
+
+
+def pairs_length(x: np.ndarray) -> np.ndarray:
+    """Length of each rotated pair, at both of its elements."""
+    half = x.shape[2] // 2
+    return np.tile(np.hypot(x[..., :half], x[..., half:]), 2)
+
+
+SHAPES = [(1, 1, 2), (3, 2, 6), (4, 14, 64), (2, 3, 34), (0, 2, 8)]
+
+
+@pytest.mark.criterion("s1.smoke")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("place", [load, strided])
+def test_agrees_with_float64(
+    context: Context, dtype: str, shape: tuple[int, int, int], place: type(load)
+) -> None:
+    random = np.random.default_rng(shape)
+    values = random.standard_normal(shape) * 4
+    positions = random.integers(0, 5000, shape[0])
+    x = place(context, values, dtype)
+    ops.rope(context, x, load(context, positions, "i32"), *tables(context, 5000, shape[2]))
+    values = rounded(values, dtype)
+    expected = references.rope(values, references.rope_angles(positions, shape[2], THETA))
+    # The table rounds twice (cos and sin), each product once and their sum once, all relative to
+    # the length of the pair, which the rotation keeps: |c| + |s| <= sqrt(2).
+    assert_within(fetch(x), expected, dtype, 4 * F32 * pairs_length(values))
+
+
+def test_strided_rows_leave_what_lies_between(context: Context, dtype: str) -> None:
+    """The queries of a merged projection are rotated; its values lie behind them."""
+    wide = load(context, np.random.default_rng(1).standard_normal((3, 5, 8)), dtype)
+    before = fetch(wide)
+    positions = load(context, [4, 0, 9], "i32")
+    ops.rope(context, wide.slice(1, 0, 2), positions, *tables(context, 10, 8))
+    after = fetch(wide)
+    np.testing.assert_array_equal(after[:, 2:], before[:, 2:])
+    assert (after[0, :2] != before[0, :2]).any()
+
+
+def test_position_zero_is_the_identity(context: Context, dtype: str) -> None:
+    values = np.random.default_rng(2).standard_normal((4, 3, 10))
+    x = load(context, values, dtype)
+    ops.rope(context, x, load(context, [0] * 4, "i32"), *tables(context, 1, 10))
+    np.testing.assert_array_equal(fetch(x), rounded(values, dtype))
+
+
+def test_scores_depend_on_the_distance_alone(context: Context) -> None:
+    """What the embedding is for: q at position m times k at n is a function of m - n."""
+    q, k = np.random.default_rng(3).standard_normal((2, 1, 1, 64))
+    cos_sin = tables(context, 3000, 64)
+    scores = []
+    for shift in (0, 1, 1500):
+        rows = [load(context, values, "f32") for values in (q, k)]
+        for row, position in zip(rows, (700 + shift, 690 + shift), strict=True):
+            ops.rope(context, row, load(context, [position], "i32"), *cos_sin)
+        scores.append((fetch(rows[0]) * fetch(rows[1])).sum())
+    magnitude = np.linalg.norm(q) * np.linalg.norm(k)
+    np.testing.assert_allclose(scores[1:], scores[0], rtol=0, atol=2 * 4 * 2 * F32 * magnitude)
+
+
+@pytest.mark.parametrize(("head_dim", "theta"), [(64, 1e6), (6, 10000.0), (2, 1.0)])
+def test_table_is_exact_far_out(head_dim: int, theta: float) -> None:
+    """Angles in f32 would be off by 2^-8 radians at position 40,000."""
+    cos, sin = ops.make_rope_table(40_001, head_dim, theta)
+    angles = references.rope_angles(np.arange(40_001), head_dim, theta)
+    # Rounding to f32, and what the last bits of pow leave of an angle of up to 40,000.
+    np.testing.assert_allclose(fetch(cos), np.cos(angles), rtol=0, atol=F32 + 1e-10)
+    np.testing.assert_allclose(fetch(sin), np.sin(angles), rtol=0, atol=F32 + 1e-10)
+
+
+@pytest.mark.parametrize("arguments", [(0, 8, 1e4), (4, 7, 1e4), (4, 0, 1e4), (4, 8, 0.0)])
+def test_table_of_nothing_is_refused(arguments: tuple[int, int, float]) -> None:
+    with pytest.raises(ArgumentError, match="rope: needs positions, an even head_dim"):
+        ops.make_rope_table(*arguments)
+
+
+def test_threads_do_not_change_the_result(
+    context: Context, two_threads: Context, dtype: str
+) -> None:
+    values = np.random.default_rng(4).standard_normal((33, 3, 18))
+    positions = load(context, np.arange(33), "i32")
+    one, two = (load(context, values, dtype) for _ in range(2))
+    ops.rope(context, one, positions, *tables(context, 40, 18))
+    ops.rope(two_threads, two, positions, *tables(context, 40, 18))
+    np.testing.assert_array_equal(fetch(one), fetch(two))
+
+
+@pytest.mark.parametrize(("positions", "token"), [([4], 0), ([0, -1, 9], 1), ([3, 3, 9], 2)])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_names_the_first_position_outside_the_table(
+    device: str, positions: list[int], token: int, num_threads: int
+) -> None:
+    context = Context(device, num_threads)
+    x = load(context, np.ones((len(positions), 1, 4)), "f32")
+    message = f"rope: position {positions[token]} of token {token} is outside a table of 4"
+    with pytest.raises(ArgumentError, match=f"^{message}$"):
+        ops.rope(context, x, load(context, positions, "i32"), *tables(context, 4, 4))
+
+
+def test_odd_head_dim_is_refused(context: Context) -> None:
+    x = load(context, np.ones((1, 1, 5)), "f32")
+    with pytest.raises(ShapeError, match="rope: head_dim of x must be even"):
+        ops.rope(context, x, load(context, [0], "i32"), *tables(context, 1, 4))

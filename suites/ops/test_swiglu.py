@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine._C import Context, ops
+from suites.ops import references
+from suites.ops.bounds import F32, assert_within
+from suites.ops.operands import fetch, load, poisoned, rounded
+
+
+def check(context: Context, gate_up: np.ndarray, dtype: str) -> None:
+    out = poisoned(context, (gate_up.shape[0], gate_up.shape[1] // 2), dtype)
+    ops.swiglu(context, load(context, gate_up, dtype), out)
+    gate_up = rounded(gate_up, dtype)
+    expected = references.swiglu(gate_up)
+    # The exponential within two units, then a sum, a quotient and a product. Far below zero the
+    # sigmoid may be flushed where f32 ends, hence the smallest normal number times the operands.
+    gate, up = np.split(np.abs(gate_up), 2, axis=1)
+    flushed = 2.0**-126 * (1 + gate) * (1 + up)
+    assert_within(fetch(out), expected, dtype, 8 * F32 * abs(expected) + flushed)
+
+
+@pytest.mark.criterion("s1.smoke")
+@pytest.mark.parametrize("shape", [(1, 2), (3, 14), (2, 128), (5, 258), (0, 8), (4, 0)])
+def test_agrees_with_float64(context: Context, dtype: str, shape: tuple[int, int]) -> None:
+    check(context, np.random.default_rng(shape[1]).standard_normal(shape) * 4, dtype)
+
+
+def test_gates_from_closed_to_open(context: Context, dtype: str) -> None:
+    """The exponential runs from underflow to overflow on the way."""
+    gate = np.concatenate([np.linspace(-120, 120, 481), [-1e4, 1e4, 0.0, -0.0]])
+    check(context, np.concatenate([gate, np.full(485, -1.5)])[None], dtype)
+
+
+def test_halves_are_not_swapped(context: Context, dtype: str) -> None:
+    out = poisoned(context, (1, 2), dtype)
+    ops.swiglu(context, load(context, [[40.0, 0.0, 0.5, 8.0]], dtype), out)
+    np.testing.assert_array_equal(fetch(out), [[20.0, 0.0]])
+
+
+def test_threads_do_not_change_the_result(
+    context: Context, two_threads: Context, dtype: str
+) -> None:
+    gate_up = load(context, np.random.default_rng(6).standard_normal((9, 130)), dtype)
+    one, two = (poisoned(context, (9, 65), dtype) for _ in range(2))
+    ops.swiglu(context, gate_up, one)
+    ops.swiglu(two_threads, gate_up, two)
+    np.testing.assert_array_equal(fetch(one), fetch(two))
