@@ -18,9 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     commands.add_parser("doctor", help="what was found on this machine, and what is missing")
     arguments = parser.parse_args(argv)
     if arguments.command == "doctor":
-        from engine import doctor
+        from engine.doctor import run
 
-        return doctor.run(sys.stdout)
+        return run(sys.stdout)
     try:
         return _generate(arguments)
     except StagegateError as error:

@@ -14,8 +14,8 @@ FILE_NAME = "generation_config.json"
 class GenerationConfig:
     """Sampling defaults of a checkpoint, in the meaning of SamplingParams.
 
-    A key that the file leaves out is neutral here. Hugging Face would put its own defaults in (top_k 50 among
-    them), which say nothing about the model.
+    A key that the file leaves out is neutral here. Hugging Face would put its own defaults in,
+    top_k 50 among them, which say nothing about the model.
     """
 
     temperature: float = 1.0  # 0 is greedy
@@ -28,8 +28,8 @@ class GenerationConfig:
     def read(cls, model: Path) -> GenerationConfig:
         """The file in the checkpoint folder `model`; all defaults when there is none.
 
-        `do_sample: false` gives greedy, whatever temperature, top_p and top_k say, as in Hugging Face.
-        Raises ModelError naming a value outside its range.
+        `do_sample: false` gives greedy, whatever temperature, top_p and top_k say, as in Hugging
+        Face. Raises ModelError naming a value outside its range.
         """
         path = model / FILE_NAME
         if not path.exists():

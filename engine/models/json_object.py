@@ -1,4 +1,4 @@
-"""JSON files of a checkpoint, read strictly: every complaint names the file, the key and the value."""
+"""JSON files of a checkpoint, read strictly: complaints name the file, the key and the value."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from engine.errors import ModelError
 def parse_object(text: str | bytes) -> dict[str, Any]:
     """The JSON object in `text`.
 
-    Raises ValueError for anything else: bad JSON or UTF-8, a repeated key (RFC 8259 leaves its meaning
-    open, so two readers may load two models), NaN or Infinity, an array or a scalar.
+    Raises ValueError for anything else: bad JSON or UTF-8, a repeated key (RFC 8259 leaves its
+    meaning open, so two readers may load two models), NaN or Infinity, an array or a scalar.
     """
     try:
         value = json.loads(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ stops = st.lists(st.text(alphabet="abé😀", min_size=1, max_size=5), max_size=
 
 def split(text: str, cuts: list[int]) -> list[str]:
     bounds = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+    return [text[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 def whole_text_cut(text: str, stop: tuple[str, ...], *, include: bool) -> tuple[str, str | None]:

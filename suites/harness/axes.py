@@ -14,21 +14,38 @@ from suites.harness.options import Settings
 
 
 def is_selected(item: pytest.Item, settings: Settings) -> bool:
-    params: Mapping[str, object] = getattr(getattr(item, "callspec", None), "params", {})
-    if params.get("layout") == "slot" and params.get("backend") == "native":
-        # Slots have no block tables: this would be the csr case under another name.
+    """Whether a case runs under these options."""
+    return not (
+        _is_duplicate(item) or is_narrowed(item, settings) or _is_switched_off(item, settings)
+    )
+
+
+def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
+    """Whether --layout, --backend or --dtype leaves a case out that the full run has."""
+    if _is_duplicate(item):
         return False
-    wanted = {
-        "layout": settings.layout,
-        "backend": settings.backend,
-        "dtype": settings.dtype,
-        "device": settings.device,
-    }
-    if any(
-        value is not None and params.get(axis, value) != value for axis, value in wanted.items()
-    ):
-        return False
+    wanted = {"layout": settings.layout, "backend": settings.backend, "dtype": settings.dtype}
+    return any(
+        value is not None and _params(item).get(axis, value) != value
+        for axis, value in wanted.items()
+    )
+
+
+def _is_duplicate(item: pytest.Item) -> bool:
+    """Slots have no block tables: slot on native would be the csr case under another name."""
+    params = _params(item)
+    return params.get("layout") == "slot" and params.get("backend") == "native"
+
+
+def _is_switched_off(item: pytest.Item, settings: Settings) -> bool:
+    if _params(item).get("device", settings.device) != settings.device:
+        return True
     switches = {"parity": settings.run_parity, "requires_hf": settings.run_hf}
-    return not any(
+    return any(
         run == "never" and item.get_closest_marker(marker) for marker, run in switches.items()
     )
+
+
+def _params(item: pytest.Item) -> Mapping[str, object]:
+    params: Mapping[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+    return params

@@ -17,7 +17,7 @@ PROPERTY = "criterion"
 
 
 class State(StrEnum):
-    """unproved: nothing that proves the criterion ran."""
+    """unproved: nothing that proves the criterion ran, or an axis option left some of it out."""
 
     PROVED = "proved"
     FAILED = "failed"
@@ -26,18 +26,18 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Numbers of test cases behind one criterion."""
+    """Numbers of test cases behind one criterion; left_out: by an axis option."""
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
-    deselected: int = 0
+    left_out: int = 0
 
     @property
     def state(self) -> State:
         if self.failed:
             return State.FAILED
-        return State.PROVED if self.passed else State.UNPROVED
+        return State.PROVED if self.passed and not self.left_out else State.UNPROVED
 
 
 def criteria_of(item: pytest.Item, known: Collection[str]) -> list[str]:
@@ -57,9 +57,9 @@ class EvidenceCollector:
         # criterion -> case -> outcome; a case reports its setup, call and teardown separately.
         self._outcomes: dict[str, dict[str, str]] = defaultdict(dict)
 
-    def add_deselected(self, criteria: Iterable[str], nodeid: str) -> None:
+    def add_left_out(self, criteria: Iterable[str], nodeid: str) -> None:
         for criterion in criteria:
-            self._outcomes[criterion][nodeid] = "deselected"
+            self._outcomes[criterion][nodeid] = "left_out"
 
     def add_report(self, report: pytest.TestReport) -> None:
         if report.passed and report.when != "call":
@@ -86,7 +86,7 @@ def write_table(
         states.append(evidence.state)
         counts = (
             f"{evidence.passed:4} passed {evidence.failed:3} failed {evidence.skipped:3} skipped "
-            f"{evidence.deselected:3} deselected"
+            f"{evidence.left_out:3} left out"
         )
         terminal.write(f"{criterion:{width}}  ")
         terminal.write(f"{evidence.state:8}", **{colours[evidence.state]: True})

@@ -70,7 +70,7 @@ class Measure:
 @pytest.fixture
 def measure(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Measure]:
     """A Measure named after the test."""
-    yield Measure(benchmark, request.config, request.node.name)
+    return Measure(benchmark, request.config, request.node.name)
 
 
 def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:
@@ -81,6 +81,5 @@ def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:
         for name, samples in case.samples.items():
             values = [sample for sample in samples if sample is not None]
             if values:
-                terminal.write_line(
-                    f"  {name:22} {np.median(values):14.4f}   [{min(values):.4f}, {max(values):.4f}]"
-                )
+                spread = f"[{min(values):.4f}, {max(values):.4f}]"
+                terminal.write_line(f"  {name:22} {np.median(values):14.4f}   {spread}")

@@ -68,11 +68,14 @@ class StageRun:
         selected, deselected = [], []
         for item in items:
             criteria = criteria_of(item, known)
+            if self.stage is not None:
+                criteria += self.stage.criteria_of_path(item.path, config.rootpath)
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
                 selected.append(item)
             else:
-                self.collector.add_deselected(criteria, item.nodeid)
+                if axes.is_narrowed(item, self.settings):
+                    self.collector.add_left_out(criteria, item.nodeid)
                 deselected.append(item)
         if deselected:
             config.hook.pytest_deselected(items=deselected)

@@ -14,12 +14,16 @@ STAGES_FILE = Path("suites/stages.toml")
 
 @dataclass(frozen=True)
 class Stage:
-    """name: stageN. suites: folders below suites/. criteria: id -> what is to be proved."""
+    """name: stageN. suites: folders below suites/. criteria: id -> what is to be proved.
+
+    proved_by_suites: criterion -> suites whose every test is evidence for it.
+    """
 
     name: str
     title: str
     suites: tuple[str, ...]
     criteria: Mapping[str, str]
+    proved_by_suites: Mapping[str, tuple[str, ...]]
 
     def covers(self, path: Path, rootpath: Path) -> bool:
         """Whether a path lies in a suite of this stage, or above one and leads to it."""
@@ -28,9 +32,17 @@ class Stage:
             for suite in (rootpath / "suites" / name for name in self.suites)
         )
 
+    def criteria_of_path(self, path: Path, rootpath: Path) -> list[str]:
+        """Criteria that a test file is evidence for because of the suite it lies in."""
+        return [
+            criterion
+            for criterion, suites in self.proved_by_suites.items()
+            if any(path.is_relative_to(rootpath / "suites" / name) for name in suites)
+        ]
+
 
 def load_stages(rootpath: Path) -> dict[str, Stage]:
-    """Stages by name. Raises pytest.UsageError for a criterion that two stages claim."""
+    """Stages by name. Raises pytest.UsageError for a criterion that is unknown or claimed twice."""
     stages: dict[str, Stage] = {}
     owners: dict[str, str] = {}
     for name, table in tomllib.loads((rootpath / STAGES_FILE).read_text("utf-8")).items():
@@ -39,7 +51,18 @@ def load_stages(rootpath: Path) -> dict[str, Stage]:
                 msg = f"{STAGES_FILE}: {criterion} is in {owners[criterion]} and in {name}"
                 raise pytest.UsageError(msg)
             owners[criterion] = name
-        stages[name] = Stage(name, table["title"], tuple(table["suites"]), table["criteria"])
+        proved_by_suites = table.get("proved_by_suites", {})
+        for criterion in proved_by_suites:
+            if owners.get(criterion) != name:
+                msg = f"{STAGES_FILE}: {name} has no criterion {criterion}"
+                raise pytest.UsageError(msg)
+        stages[name] = Stage(
+            name,
+            table["title"],
+            tuple(table["suites"]),
+            table["criteria"],
+            {criterion: tuple(suites) for criterion, suites in proved_by_suites.items()},
+        )
     return stages
 
 

@@ -41,14 +41,40 @@ def test_proved_when_every_case_that_ran_passed(project: Project) -> None:
         "core/test_core.py",
         "@pytest.mark.criterion('s0.one', 's0.two')\ndef test_core(layout): pass",
     )
-    result = project.run("--stage", "stage0", "--layout", "block")
-    result.stdout.fnmatch_lines(
+    project.run("--stage", "stage0").stdout.fnmatch_lines(
         [
-            "s0.one  proved *1 passed *0 failed *0 skipped *1 deselected  one works",
-            "s0.two  proved *1 passed *0 failed *0 skipped *1 deselected  two works",
+            "s0.one  proved *2 passed *0 failed *0 skipped *0 left out  one works",
+            "s0.two  proved *2 passed *0 failed *0 skipped *0 left out  two works",
             "stage0 passed: 2 of 2 criteria proved",
         ]
     )
+
+
+def test_one_layout_is_not_the_whole_proof(project: Project) -> None:
+    project.add_test(
+        "core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_core(layout): pass"
+    )
+    project.run("--stage", "stage0", "--layout", "block").stdout.fnmatch_lines(
+        ["s0.one  unproved *1 passed *0 failed *0 skipped *1 left out  one works"]
+    )
+
+
+def test_a_suite_proves_as_a_whole(project: Project) -> None:
+    stages = project.path / "suites" / "stages.toml"
+    stages.write_text(stages.read_text() + '[stage1.proved_by_suites]\n"s1.one" = ["ops"]\n')
+    project.add_test("ops/test_ops.py", "def test_passes(): pass")
+    project.run("--stage", "stage1").stdout.fnmatch_lines(["s1.one  proved *1 passed *"])
+    project.add_test("ops/test_more.py", "def test_fails(): assert False")
+    project.run("--stage", "stage1").stdout.fnmatch_lines(["s1.one  failed *1 passed *1 failed *"])
+
+
+def test_a_suite_cannot_prove_another_stage(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "stages.toml").write_text(
+        STAGES + '[stage1.proved_by_suites]\n"s0.one" = ["ops"]\n'
+    )
+    with pytest.raises(pytest.UsageError, match=r"stage1 has no criterion s0\.one"):
+        load_stages(tmp_path)
 
 
 @pytest.mark.parametrize("broken", ["setup", "call", "teardown"])

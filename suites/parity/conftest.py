@@ -40,7 +40,7 @@ Generate = Callable[[Path, str, str, str], list[list[int]]]
 
 @pytest.fixture(scope="session")
 def generate(num_threads: int, device: str) -> Generate:
-    """Greedy tokens of the engine in f32: (model, layout, backend, schedule) to one list a prompt."""
+    """Greedy tokens of the engine in f32, one list a prompt, by model folder and schedule."""
 
     @cache
     def run(path: Path, layout: str, backend: str, schedule: str) -> list[list[int]]:

@@ -19,7 +19,7 @@ def load(path: Path, dtype: torch.dtype = torch.float32) -> Any:
 def greedy(
     model: Any, prompt: list[int], new_tokens: int
 ) -> tuple[list[int], npt.NDArray[np.float32]]:
-    """Tokens of `generate` with its KV cache, past any end of sequence, and their logits [N, vocab]."""
+    """Tokens of `generate`, past any end of sequence, and their logits [N, vocab]."""
     with torch.inference_mode():
         output = model.generate(
             torch.tensor([prompt]),

@@ -1,4 +1,4 @@
-"""Qwen2 in plain numpy float64: slow, short, and the same formulas as the paper and Hugging Face."""
+"""Qwen2 in plain numpy float64: slow, short, and the formulas of Hugging Face's model."""
 
 from __future__ import annotations
 

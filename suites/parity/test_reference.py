@@ -49,11 +49,11 @@ def test_greedy_tokens(
 # How far logits may be from exact ones, as a share of their size (both root mean square).
 # A value is rounded about ten times a layer on its way through the residual stream (norm, merged
 # projection, rope, attention, output projection, sum, norm, merged projection, swiglu, down
-# projection), each time by up to u of itself: 2^-9 in bf16, 2^-12 in f16, 2^-24 in f32. Independent
-# errors add in quadrature, to u · sqrt(10 · layers). What comes on top is how much the layers amplify
-# an error: softmax turns an absolute error of a score into a relative one of a weight. The trained
-# model has small scores; in the random ones, with key biases of 8, they reach hundreds. Hugging
-# Face's error in the same dtype is as large: see test_live_hf.
+# projection), each time by up to u of itself: 2^-9 in bf16, 2^-12 in f16, 2^-24 in f32.
+# Independent errors add in quadrature, to u · sqrt(10 · layers). What comes on top is how much the
+# layers amplify an error: softmax turns an absolute error of a score into a relative one of a
+# weight. The trained model has small scores; in the random ones, with key biases of 8, they reach
+# hundreds. Hugging Face's error in the same dtype is as large: see test_live_hf.
 _UNIT_ROUNDOFF = {"f32": 2.0**-24, "f16": 2.0**-12, "bf16": 2.0**-9}
 _AMPLIFICATION = {"checkpoint": 3.0}
 _AMPLIFICATION_OF_RANDOM_WEIGHTS = 9.0
