@@ -17,7 +17,7 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
                      const Tensor& cu_seqlens_q, std::int64_t block_size, float scale,
                      const Tensor& out) {
   constexpr std::string_view kOp = "paged_attention";
-  checks::attention(kOp, context, q, k_cache, v_cache, out);
+  checks::attention(kOp, context, q, {"k_cache", &k_cache}, {"v_cache", &v_cache}, out);
   checks::shape(kOp, "context_lens", context_lens, {-1});
   checks::shape(kOp, "block_tables", block_tables, {context_lens.dim(0), -1});
   checks::shape(kOp, "cu_seqlens_q", cu_seqlens_q, {context_lens.dim(0) + 1});

@@ -12,7 +12,7 @@ void self_attention(const Context& context, const Tensor& q, const Tensor& k, co
 
 void self_attention(const Context& context, const Tensor& q, const Tensor& k, const Tensor& v,
                     float scale, const Tensor& out) {
-  checks::attention("self_attention", context, q, k, v, out);
+  checks::attention("self_attention", context, q, {"k", &k}, {"v", &v}, out);
   SG_CHECK(ShapeError, k.dim(0) >= q.dim(0), "self_attention: ", q.dim(0),
            " queries need as many keys or more, got ", k.dim(0));
   if (context.device.is_cpu()) return cpu::self_attention(context, q, k, v, scale, out);

@@ -15,7 +15,7 @@ void self_attention_paged(const Context& context, const Tensor& q, const Tensor&
                           const Tensor& v_cache, const Tensor& used_slots, const Tensor& row_ptr,
                           const Tensor& col_idx, float scale, const Tensor& out) {
   constexpr std::string_view kOp = "self_attention_paged";
-  checks::attention(kOp, context, q, k_cache, v_cache, out);
+  checks::attention(kOp, context, q, {"k_cache", &k_cache}, {"v_cache", &v_cache}, out);
   checks::shape(kOp, "used_slots", used_slots, {-1});
   checks::shape(kOp, "row_ptr", row_ptr, {q.dim(0) + 1});
   checks::shape(kOp, "col_idx", col_idx, {-1});

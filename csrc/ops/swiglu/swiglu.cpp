@@ -9,8 +9,10 @@ void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out);
 }
 
 void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out) {
-  checks::shape("swiglu", "out", out, {-1, -1});
-  checks::shape("swiglu", "gate_up", gate_up, {out.dim(0), 2 * out.dim(1)});
+  checks::shape("swiglu", "gate_up", gate_up, {-1, -1});
+  SG_CHECK(ShapeError, gate_up.dim(1) % 2 == 0, "swiglu: rows of gate_up must be even, got ",
+           gate_up.describe());
+  checks::shape("swiglu", "out", out, {gate_up.dim(0), gate_up.dim(1) / 2});
   checks::floating("swiglu", "gate_up", gate_up);
   checks::dtype("swiglu", "out", out, gate_up.dtype());
   checks::dense("swiglu", context, {{"gate_up", &gate_up}, {"out", &out}});
