@@ -1,0 +1,159 @@
+"""One record: what one pytest process measured and proved.
+
+A record is the "stagegate" section of a pytest-benchmark JSON file. The models check what comes
+from a file; inside the program they are plain immutable values.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+# Finite numbers only: JSON has no others.
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Scalar = str | int | Number | bool | None
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Better(StrEnum):
+    HIGHER = "higher"
+    LOWER = "lower"
+
+
+class MetricClass(StrEnum):
+    """Decides the least margin of the gate: docs/gate.md has the table.
+
+    info is recorded and shown, never judged.
+    """
+
+    KERNEL = "kernel"
+    THROUGHPUT = "throughput"
+    LATENCY_P50 = "latency-p50"
+    LATENCY_P99 = "latency-p99"
+    MEMORY = "memory"
+    INFO = "info"
+
+
+class Metric(Strict):
+    """Samples of one quantity, one a round; None where a round could not give it.
+
+    floor: absolute difference, in the unit, below which a change does not matter.
+    """
+
+    name: str
+    unit: str
+    better: Better
+    metric_class: MetricClass
+    floor: Number = 0.0
+    samples: tuple[Number | None, ...]
+
+
+class Case(Strict):
+    """One benchmark under one set of parameters.
+
+    suite: folder below suites/. params: axes and workload, all that tells cases apart.
+    workload_hash: of the code and parameters that define the work; cases compare when it is equal.
+    model_digest: of the checkpoint's files. invalid: why the numbers must not be used.
+    """
+
+    name: str
+    suite: str
+    params: dict[str, Scalar]
+    workload_hash: Digest
+    model_digest: Digest | None
+    metrics: tuple[Metric, ...]
+    invalid: tuple[str, ...] = ()
+
+
+class Gpu(Strict):
+    name: str
+    memory_bytes: int
+    driver: str
+    power_limit_w: Number | None
+    max_sm_clock_mhz: int | None
+    max_memory_clock_mhz: int | None
+    ecc: bool | None
+    mig: bool | None
+
+
+class Machine(Strict):
+    """Hardware and what is set on it; nothing that names a person or a host."""
+
+    cpu: str
+    physical_cores: int
+    logical_cores: int
+    memory_bytes: int
+    gpus: tuple[Gpu, ...]
+
+
+class Environment(Strict):
+    """Software: what a change may change."""
+
+    python: str
+    compiler: str
+    build_type: str
+    cuda: str | None
+    onednn: str | None
+    packages: dict[str, str]
+    variables: dict[str, str]  # OMP_*, CUDA_VISIBLE_DEVICES and the like
+    num_threads: int
+    git_revision: str | None
+    git_dirty: bool | None
+
+
+class TelemetrySample(Strict):
+    """State of one GPU, `seconds` after the run began."""
+
+    seconds: Number
+    gpu: int
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    power_w: Number | None
+    temperature_c: int | None
+    memory_used_bytes: int | None
+    throttle_reasons: tuple[str, ...]
+    other_processes: int
+
+
+class TestOutcome(Strict):
+    test: str
+    outcome: Literal["passed", "failed", "skipped", "left-out"]
+    seconds: Number
+    reason: str | None = None
+
+
+class Evidence(Strict):
+    criterion: str
+    sentence: str
+    state: Literal["proved", "failed", "unproved"]
+    tests: tuple[TestOutcome, ...]
+
+
+class Record(Strict):
+    """schema_version: older ones are upgraded on load. created: UTC, ISO 8601.
+
+    machine_key and environment_key are digests of the two blocks. launch: which of several fresh
+    processes this is, when a gate started it.
+    """
+
+    schema_version: Literal[1]
+    created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    stage: str | None
+    machine_key: Digest
+    environment_key: Digest
+    machine: Machine
+    environment: Environment
+    cases: tuple[Case, ...]
+    evidence: tuple[Evidence, ...]
+    telemetry: tuple[TelemetrySample, ...] = ()
+    launch: int | None = None
+    # Where it came from when no run of ours made it.
+    legacy: str | None = None
