@@ -1,9 +1,9 @@
 #include "core/tensor.h"
 
-#include <charconv>
-
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
+
+#include <charconv>
 
 #include "bindings/bindings.h"
 #include "device/context.h"
@@ -53,8 +53,8 @@ DType dtype_of_array(const py::array& array) {
 
 Tensor from_numpy(const py::array& source, const std::optional<std::string>& dtype) {
   const py::array array = py::array::ensure(source, py::array::c_style);
-  const bool bits = dtype == "bf16" && array.dtype().kind() == 'u' && array.itemsize() == 2 &&
-                    is_native(array);
+  const bool bits =
+      dtype == "bf16" && array.dtype().kind() == 'u' && array.itemsize() == 2 && is_native(array);
   const DType stored = bits ? DType::kBF16 : dtype_of_array(array);
   const Shape shape(array.shape(), array.shape() + array.ndim());
   Tensor tensor = empty(shape, stored, Device{});

@@ -77,8 +77,8 @@ Tensor::Tensor(std::shared_ptr<Storage> storage, DType dtype, Shape shape, Shape
            "tensor: shape ", to_string(shape_), " has a negative dimension");
   SG_CHECK(ShapeError, offset_ >= 0, "tensor: negative offset ", offset_);
   const auto needed = static_cast<std::size_t>(extent_of(shape_, strides_, offset_));
-  SG_CHECK(ShapeError, needed <= storage_->size_bytes() / size_of(dtype_), "tensor: ",
-           name_of(dtype_), to_string(shape_), " needs ", needed,
+  SG_CHECK(ShapeError, needed <= storage_->size_bytes() / size_of(dtype_),
+           "tensor: ", name_of(dtype_), to_string(shape_), " needs ", needed,
            " elements but the storage has ", storage_->size_bytes(), " bytes");
 }
 

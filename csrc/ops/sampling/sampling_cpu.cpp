@@ -128,8 +128,7 @@ std::int32_t most_likely(const Row& row, std::span<const float> logits) {
       highest = logits[i];
     }
   }
-  SG_CHECK(ArgumentError, highest != kForbidden, "sample: row ", row.index,
-           " has no finite logit");
+  SG_CHECK(ArgumentError, highest != kForbidden, "sample: row ", row.index, " has no finite logit");
   SG_CHECK(ArgumentError, std::isfinite(highest), "sample: row ", row.index,
            " has an infinite logit for token ", best);
   return static_cast<std::int32_t>(best);
