@@ -28,7 +28,9 @@ class EngineConfig:
     max_num_batched_tokens: tokens of one step, decode and prefill chunks together.
     max_num_seqs: sequences that run at the same time.
     num_threads: threads of the CPU operators; None takes every processor the process may use.
-    deterministic: a result never depends on what else is in the batch; costs prefill speed.
+    deterministic: a result never depends on what else is in the batch, so that a seed gives the
+        same text in any company. Off, large matrix products go to a library that may sum in another
+        order for another batch; long prompts are computed faster then.
     seed: where requests without a seed of their own draw theirs from.
     """
 
@@ -44,7 +46,7 @@ class EngineConfig:
     max_num_seqs: int = 256
     enable_prefix_cache: bool = True
     num_threads: int | None = None
-    deterministic: bool = False
+    deterministic: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -14,10 +14,8 @@ OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice"
 
 
 @pytest.fixture(scope="module")
-def deterministic_llm(model_path: Path, layout: str) -> Iterator[LLM]:
-    return LLM(
-        model_path, layout=layout, deterministic=True, kv_capacity_tokens=4096, num_threads=2
-    )
+def seeded_llm(model_path: Path, layout: str) -> Iterator[LLM]:
+    return LLM(model_path, layout=layout, kv_capacity_tokens=4096, num_threads=2)
 
 
 def seeded_text(llm: LLM, others: int, position: int) -> str:
@@ -28,17 +26,15 @@ def seeded_text(llm: LLM, others: int, position: int) -> str:
     return llm.generate(prompts, params)[position].outputs[0].text
 
 
-def test_neighbours_do_not_change_a_draw(deterministic_llm: LLM) -> None:
-    alone = seeded_text(deterministic_llm, 0, 0)
+def test_neighbours_do_not_change_a_draw(seeded_llm: LLM) -> None:
+    alone = seeded_text(seeded_llm, 0, 0)
     for others, position in [(1, 0), (3, 2), (7, 7), (7, 0)]:
-        assert seeded_text(deterministic_llm, others, position) == alone
+        assert seeded_text(seeded_llm, others, position) == alone
 
 
-def test_other_seeds_draw_other_texts(deterministic_llm: LLM) -> None:
+def test_other_seeds_draw_other_texts(seeded_llm: LLM) -> None:
     texts = {
-        deterministic_llm.generate(
-            "Alice was", SamplingParams(temperature=4, seed=seed, max_tokens=24)
-        )[0]
+        seeded_llm.generate("Alice was", SamplingParams(temperature=4, seed=seed, max_tokens=24))[0]
         .outputs[0]
         .text
         for seed in range(8)
@@ -57,3 +53,25 @@ def test_requests_without_a_seed_follow_the_engine_seed(model_path: Path) -> Non
     assert len(set(first)) == 3
     assert texts(5) == first
     assert texts(6) != first
+
+
+def test_bits_do_not_depend_on_the_company(model_path: Path, num_threads: int) -> None:
+    """Log-probabilities are equal bit for bit in any layout, chunking, batch and thread count."""
+    params = SamplingParams(temperature=1.2, seed=3, max_tokens=24, logprobs=2)
+    prompt = "Alice was beginning to get very tired of sitting by her sister on the bank"
+    settings: list[dict[str, object]] = [
+        {},
+        {"layout": "slot"},
+        {"backend": "csr"},
+        {"max_num_batched_tokens": 5},
+        {"num_threads": 1 if num_threads > 1 else 2},
+        {"block_size": 4},
+    ]
+    seen = []
+    for changes in settings:
+        llm = LLM(model_path, **{"kv_capacity_tokens": 2048, **changes})
+        alone = llm.generate(prompt, params)[0]
+        crowded = llm.generate([*OTHERS, prompt], params)[-1]
+        again = llm.generate(prompt, params)[0]  # behind a prefix hit
+        seen += [output.outputs[0].logprobs for output in (alone, crowded, again)]
+    assert all(logprobs == seen[0] for logprobs in seen)

@@ -89,48 +89,57 @@ inline void linear_columns(const simd::LinearBlock<T>& block, std::int64_t row) 
   for (; n < block.last; ++n) linear_tile<T, kRows, 1>(block, row, n);
 }
 
-constexpr std::int64_t kRowTile = 8;
-
-// Fewer rows leave registers for more weights, which keeps as many loads in flight.
+// Few rows: one pass over the weights, as many of them in registers as the rows leave room for.
 template <typename T>
-void linear_rows(const simd::LinearBlock<T>& block, std::int64_t row, std::int64_t rows) {
-  switch (rows) {
+void linear_few_rows(const simd::LinearBlock<T>& block) {
+  switch (block.rows) {
     case 1:
-      return linear_columns<T, 1, 8>(block, row);
+      return linear_columns<T, 1, 8>(block, 0);
     case 2:
-      return linear_columns<T, 2, 4>(block, row);
+      return linear_columns<T, 2, 4>(block, 0);
     case 3:
-      return linear_columns<T, 3, 4>(block, row);
+      return linear_columns<T, 3, 4>(block, 0);
     case 4:
-      return linear_columns<T, 4, 4>(block, row);
+      return linear_columns<T, 4, 4>(block, 0);
     case 5:
-      return linear_columns<T, 5, 2>(block, row);
+      return linear_columns<T, 5, 2>(block, 0);
     case 6:
-      return linear_columns<T, 6, 2>(block, row);
+      return linear_columns<T, 6, 2>(block, 0);
     case 7:
-      return linear_columns<T, 7, 2>(block, row);
+      return linear_columns<T, 7, 2>(block, 0);
     default:
-      return linear_columns<T, 8, 3>(block, row);
+      return linear_columns<T, 8, 3>(block, 0);
+  }
+}
+
+constexpr std::int64_t kFewRows = 8;
+constexpr std::int64_t kRowTile = 4;
+constexpr std::int64_t kWeightTile = 6;
+constexpr std::int64_t kStripBytes = 32768;
+
+// Many rows: a strip of weights stays in the nearest cache and serves every tile of rows. Tiles are
+// wider in weights than in rows, for the rows come from the next cache.
+template <typename T>
+void linear_many_rows(const simd::LinearBlock<T>& block) {
+  const std::int64_t depth = block.depth > 0 ? block.depth : 1;
+  const std::int64_t fitting = kStripBytes / (depth * static_cast<std::int64_t>(sizeof(T)));
+  const std::int64_t tiles = fitting < 2 * kWeightTile ? 2 : fitting / kWeightTile;
+  const std::int64_t strip = tiles * kWeightTile;
+  simd::LinearBlock<T> part = block;
+  for (std::int64_t n = block.first; n < block.last; n += strip) {
+    part.first = n;
+    part.last = n + strip < block.last ? n + strip : block.last;
+    std::int64_t row = 0;
+    for (; row + kRowTile <= block.rows; row += kRowTile) {
+      linear_columns<T, kRowTile, kWeightTile>(part, row);
+    }
+    for (; row < block.rows; ++row) linear_columns<T, 1, kWeightTile>(part, row);
   }
 }
 
 template <typename T>
 void linear_block(const simd::LinearBlock<T>& block) {
-  if (block.rows <= kRowTile) return linear_rows(block, 0, block.rows);
-  // A strip of weights small enough for the first-level cache serves every tile of rows.
-  constexpr std::int64_t kStripBytes = 16384;
-  const std::int64_t depth = block.depth > 0 ? block.depth : 1;
-  std::int64_t strip = kStripBytes / (depth * static_cast<std::int64_t>(sizeof(T)));
-  strip = strip < 2 ? 2 : strip / 2 * 2;
-  simd::LinearBlock<T> part = block;
-  for (std::int64_t n = block.first; n < block.last; n += strip) {
-    part.first = n;
-    part.last = n + strip < block.last ? n + strip : block.last;
-    for (std::int64_t row = 0; row < block.rows; row += kRowTile) {
-      const std::int64_t rest = block.rows - row;
-      linear_rows(part, row, rest < kRowTile ? rest : kRowTile);
-    }
-  }
+  block.rows <= kFewRows ? linear_few_rows(block) : linear_many_rows(block);
 }
 
 }  // namespace
