@@ -145,7 +145,7 @@ class SlotManager:
             f"cannot shift positions {start}..{stop} of sequence {seq_id} by {delta}: their keys "
             "would have to be rotated again; remove the sequence and compute it anew"
         )
-        raise NotImplementedError(msg)
+        raise ValueError(msg)
 
     def _take(self, count: int) -> Int32Array:
         """`count` free cells from the cursor on; the caller has seen that there are so many."""

@@ -113,7 +113,7 @@ def test_removed_positions_are_not_seen() -> None:
 
 def test_shift_is_refused() -> None:
     kv = started(8, a=4)
-    with pytest.raises(NotImplementedError, match="rotated again"):
+    with pytest.raises(ValueError, match="rotated again"):
         kv.seq_add(1, 0, None, 2)
 
 

@@ -1,17 +1,7 @@
-#include "ops/attention/attention_simd.h"
-#include "ops/linear/linear_simd.h"
-#include "ops/simd/kernels.h"
+#include "ops/simd/compiled_kernels.h"
 
 namespace stagegate::simd {
 
-const Kernels avx512_kernels = {
-    .name = "avx512",
-    .linear_f32 = linear_block<float>,
-    .linear_f16 = linear_block<float16>,
-    .linear_bf16 = linear_block<bfloat16>,
-    .attend_f32 = attend_block<float>,
-    .attend_f16 = attend_block<float16>,
-    .attend_bf16 = attend_block<bfloat16>,
-};
+constinit const Kernels avx512_kernels = compiled_kernels("avx512");
 
 }  // namespace stagegate::simd
