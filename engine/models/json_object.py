@@ -6,9 +6,12 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engine.errors import ModelError
+
+# Sizes and token ids reach the operators as 32-bit integers.
+_MAX_INTEGER: Final = 2**31 - 1
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
@@ -75,10 +78,12 @@ class JsonObject:
             raise ModelError(f"{self.path}: key {key!r} is missing")
         return self._members[key]
 
-    def integer(self, key: str, *, at_least: int) -> int:
+    def integer(self, key: str, *, at_least: int, at_most: int = _MAX_INTEGER) -> int:
         value = self.value(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-            raise self.error(key, f"an integer of at least {at_least} is needed")
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self.error(key, "an integer is needed")
+        if not at_least <= value <= at_most:
+            raise self.error(key, f"an integer from {at_least} to {at_most} is needed")
         return value
 
     def number(self, key: str) -> float:
@@ -115,6 +120,6 @@ class JsonObject:
         value = self._members.get(key)
         ids = [] if value is None else value if isinstance(value, list) else [value]
         for token in ids:
-            if not isinstance(token, int) or isinstance(token, bool) or token < 0:
+            if type(token) is not int or not 0 <= token <= _MAX_INTEGER:
                 raise self.error(key, "a token id or a list of token ids is needed")
         return tuple(dict.fromkeys(ids))

@@ -21,6 +21,9 @@ _ONLY_SUPPORTED: Final = {
     "use_sliding_window": False,
 }
 
+# Far above any model; the names of all tensors are listed before one is read.
+_MAX_LAYERS: Final = 10_000
+
 _ROPE_KEYS: Final = {"rope_type", "type", "rope_theta"}
 
 
@@ -54,7 +57,7 @@ class Qwen2Config:
         Raises ModelError for a key that is missing or out of range, and for every variant of the
         architecture that this engine does not compute; the message names key and value.
         """
-        num_layers = stated.integer("num_hidden_layers", at_least=1)
+        num_layers = stated.integer("num_hidden_layers", at_least=1, at_most=_MAX_LAYERS)
         _refuse_variants(stated, num_layers)
         num_heads = stated.integer("num_attention_heads", at_least=1)
         num_kv_heads = stated.integer("num_key_value_heads", at_least=1)

@@ -132,9 +132,10 @@ def _read_entry(
         )
     tensor = StoredTensor(name, _DTYPES[dtype], tuple(shape), mapping, data_start + begin, path)
     if tensor.size_bytes != end - begin:
+        # Without the size that shape takes: Python refuses to print integers of many digits.
         raise error(
-            f"{dtype} of shape {shape} takes {tensor.size_bytes} bytes, but data_offsets {offsets} "
-            f"hold {end - begin}"
+            f"data_offsets {offsets} hold {end - begin} bytes, which is not what {dtype} of shape "
+            f"{shape} takes"
         )
     return tensor
 
