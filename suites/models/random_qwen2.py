@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,9 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jin
 
 # Rows of a tensor drawn at a time: a vocabulary of 151936 in f64 would take a gigabyte.
 _CHUNK_ELEMENTS = 1 << 24
+
+_ITEM_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
+_TORCH_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -63,35 +68,49 @@ PRESETS = {
 
 
 def write_random_qwen2(
-    directory: Path, dimensions: Dimensions, *, seed: int = 0, shards: int = 1
+    directory: Path,
+    dimensions: Dimensions,
+    *,
+    seed: int = 0,
+    dtype: str = "bf16",
+    shards: int = 1,
 ) -> Path:
-    """Write config, tokenizer and bf16 weights to `directory`, which is made; returns it."""
+    """Write config, tokenizer and weights to `directory`, which is made; returns it.
+
+    The weights are the same whatever `shards` is, and for every `dtype` ("f32", "f16" or "bf16") up
+    to its rounding.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    stated = _config_json(dimensions)
+    stated = _config_json(dimensions, dtype)
     (directory / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
     for name in TOKENIZER_FILES:
         if (TOKENIZER / name).exists():
             shutil.copy(TOKENIZER / name, directory / name)
     shapes = Qwen2Config.from_json(JsonObject(directory / "config.json", stated)).tensor_shapes()
-    rng = np.random.default_rng(seed)
-    names = list(shapes)
     if shards == 1:
-        _write_safetensors(directory / "model.safetensors", names, shapes, rng)
-        return directory
-    weight_map: dict[str, str] = {}
-    for shard in range(shards):
-        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
-        members = names[shard::shards]
-        _write_safetensors(directory / file, members, shapes, rng)
-        weight_map |= dict.fromkeys(members, file)
-    total = sum(2 * int(np.prod(shape)) for shape in shapes.values())
-    (directory / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n"
-    )
+        file_of = dict.fromkeys(shapes, "model.safetensors")
+    else:
+        # Turn by turn, so that a layer's tensors lie in several files.
+        file_of = {
+            name: f"model-{index % shards + 1:05}-of-{shards:05}.safetensors"
+            for index, name in enumerate(shapes)
+        }
+        total = _ITEM_BYTES[dtype] * sum(math.prod(shape) for shape in shapes.values())
+        index = {"metadata": {"total_size": total}, "weight_map": file_of}
+        text = json.dumps(index, indent=2) + "\n"
+        (directory / "model.safetensors.index.json").write_text(text)
+    for file in set(file_of.values()):
+        members = {name: shape for name, shape in shapes.items() if file_of[name] == file}
+        (directory / file).write_bytes(_header(members, dtype))
+    rng = np.random.default_rng(seed)
+    for name, shape in shapes.items():
+        with (directory / file_of[name]).open("ab") as stream:
+            for values in _draw(rng, name, shape):
+                stream.write(_encode(values, dtype).tobytes())
     return directory
 
 
-def _config_json(dimensions: Dimensions) -> dict[str, object]:
+def _config_json(dimensions: Dimensions, dtype: str) -> dict[str, object]:
     stated: dict[str, object] = {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
@@ -107,7 +126,7 @@ def _config_json(dimensions: Dimensions) -> dict[str, object]:
         "max_position_embeddings": dimensions.max_position_embeddings,
         "tie_word_embeddings": dimensions.tie_word_embeddings,
         "use_sliding_window": False,
-        "torch_dtype": "bfloat16",
+        "torch_dtype": _TORCH_DTYPES[dtype],
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
@@ -116,33 +135,33 @@ def _config_json(dimensions: Dimensions) -> dict[str, object]:
     return stated
 
 
-def _write_safetensors(
-    path: Path, names: list[str], shapes: dict[str, tuple[int, ...]], rng: np.random.Generator
-) -> None:
-    """The format is 8 bytes of header length, a JSON header and the data (safetensors README)."""
+def _header(shapes: dict[str, tuple[int, ...]], dtype: str) -> bytes:
+    """What stands before the data: 8 bytes of length, then JSON (safetensors README)."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for name in names:
-        size = 2 * int(np.prod(shapes[name]))
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + _ITEM_BYTES[dtype] * math.prod(shape)
         header[name] = {
-            "dtype": "BF16",
-            "shape": list(shapes[name]),
-            "data_offsets": [offset, offset + size],
+            "dtype": dtype.upper(),
+            "shape": list(shape),
+            "data_offsets": [begin, end],
         }
-        offset += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
-            mean, deviation = _distribution(name, shapes[name])
-            count = int(np.prod(shapes[name]))
-            for begin in range(0, count, _CHUNK_ELEMENTS):
-                size = min(_CHUNK_ELEMENTS, count - begin)
-                values = rng.standard_normal(size, dtype=np.float32)
-                values *= np.float32(deviation)
-                values += np.float32(mean)
-                file.write(_bf16_bits(values).tobytes())
+    return len(text).to_bytes(8, "little") + text
+
+
+def _draw(
+    rng: np.random.Generator, name: str, shape: tuple[int, ...]
+) -> Iterator[npt.NDArray[np.float32]]:
+    """The weights of one tensor in row-major order, chunk by chunk."""
+    mean, deviation = _distribution(name, shape)
+    count = math.prod(shape)
+    for begin in range(0, count, _CHUNK_ELEMENTS):
+        values = rng.standard_normal(min(_CHUNK_ELEMENTS, count - begin), dtype=np.float32)
+        values *= np.float32(deviation)
+        values += np.float32(mean)
+        yield values
 
 
 def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
@@ -157,10 +176,12 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     return 0.0, (0.5 if "embed" in name or "lm_head" in name else 2.0 / fan_in**0.5)
 
 
-def _bf16_bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    """Round finite f32 to the nearest bf16, ties to even."""
+def _encode(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.generic]:
+    """Finite f32 as they are stored, rounded to the nearest, ties to even."""
+    if dtype != "bf16":
+        return values.astype({"f32": "<f4", "f16": "<f2"}[dtype])
     bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
 
 
 def main() -> None:
@@ -168,12 +189,14 @@ def main() -> None:
     parser.add_argument("preset", choices=PRESETS)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", choices=_ITEM_BYTES, default="bf16")
     parser.add_argument("--shards", type=int, default=1)
     arguments = parser.parse_args()
     write_random_qwen2(
         arguments.directory,
         PRESETS[arguments.preset],
         seed=arguments.seed,
+        dtype=arguments.dtype,
         shards=arguments.shards,
     )
     print(arguments.directory)
