@@ -58,11 +58,8 @@ def test_every_tensor_of_the_model_comes_once(single: Path) -> None:
         assert content == data[begin:end]
 
 
-def test_shards_hold_the_same_kind_of_model(sharded: Path) -> None:
-    loaded = load(sharded)
-    assert {name: shape for name, (shape, _) in loaded.items()} == load_model_config(
-        sharded
-    ).tensor_shapes()
+def test_shards_hold_the_same_model(single: Path, sharded: Path) -> None:
+    assert load(sharded) == load(single)
     files = {
         tensor.file
         for file in sharded.glob("*.safetensors")
@@ -83,6 +80,24 @@ def test_the_library_reads_the_same(single: Path) -> None:
         for name in theirs.keys():  # noqa: SIM118 - not a mapping
             bits = theirs.get_tensor(name).view(torch.int16).numpy().tobytes()
             assert bits == loaded[name][1]
+
+
+def test_stored_dtypes(single: Path, tmp_path: Path) -> None:
+    """f32 is what f16 and bf16 were rounded from, so reading it wrong cannot pass."""
+    numpy_dtypes = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2")}
+    arrays: dict[str, dict[str, Any]] = {}
+    for dtype, numpy_dtype in numpy_dtypes.items():
+        path = write_random_qwen2(tmp_path / dtype, UNTIED, dtype=dtype)
+        config = load_model_config(path)
+        assert config.dtype == dtype
+        with Checkpoint.open(path, config) as checkpoint:
+            assert {tensor.dtype for tensor in checkpoint} == {dtype}
+            arrays[dtype] = {t.name: np.frombuffer(t.data(), numpy_dtype) for t in checkpoint}
+    for name, (_, content) in load(single).items():
+        exact = arrays["f32"][name]
+        assert np.array_equal(arrays["f16"][name], exact.astype(np.float16))
+        bf16 = (np.frombuffer(content, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        assert np.all(np.abs(bf16 - exact) <= np.abs(exact) * 2.0**-8)
 
 
 def test_a_map_outlives_its_checkpoint(single: Path) -> None:
@@ -137,6 +152,12 @@ def no_offsets(header: dict[str, Any]) -> None:
     del header["model.norm.weight"]["data_offsets"]
 
 
+def config_of_more_layers(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    config["num_hidden_layers"] += 1
+    (path / "config.json").write_text(json.dumps(config))
+
+
 def truncate(path: Path) -> None:
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -181,6 +202,7 @@ def no_weights(path: Path) -> None:
         (damage_header(overlap), r"layers\.1\.input_layernorm\.weight.*overlaps"),
         (damage_header(negative), r"model\.norm\.weight.*data_offsets"),
         (damage_header(no_offsets), r"model\.norm\.weight"),
+        (config_of_more_layers, r"lack 12 tensors.*model\.layers\.2\.input_layernorm"),
         (truncate, "truncated"),
         (trailing_bytes, "2 bytes after the last tensor"),
         (duplicate_key, r"'lm_head\.weight' appears twice"),
@@ -224,6 +246,29 @@ def outside(weight_map: dict[str, str]) -> None:
     weight_map["lm_head.weight"] = "../other.safetensors"
 
 
+def empty_name(weight_map: dict[str, str]) -> None:
+    weight_map["lm_head.weight"] = ""
+
+
+def absent_tensor(weight_map: dict[str, str]) -> None:
+    weight_map["model.extra"] = weight_map["lm_head.weight"]
+
+
+def in_two_shards(path: Path) -> None:
+    first, second = sorted(path.glob("*.safetensors"))[:2]
+    header, data = read_parts(first)
+    begin, end = header["model.embed_tokens.weight"]["data_offsets"]
+    copied = data[begin:end]
+    entry = header["model.embed_tokens.weight"]
+    header, data = read_parts(second)
+    entry["data_offsets"] = [len(data), len(data) + len(copied)]
+    write_parts(second, {**header, "model.embed_tokens.weight": entry}, data + copied)
+
+
+def no_weight_map(path: Path) -> None:
+    (path / "model.safetensors.index.json").write_text('{"metadata": {}}')
+
+
 def missing_shard(path: Path) -> None:
     (path / "model-00002-of-00003.safetensors").unlink()
 
@@ -234,6 +279,10 @@ def missing_shard(path: Path) -> None:
         (edit_index(wrong_shard), r"lm_head\.weight"),
         (edit_index(unlisted), r"lm_head\.weight.*nothing of it"),
         (edit_index(outside), r"other\.safetensors"),
+        (edit_index(empty_name), r"lm_head\.weight.*name of a \.safetensors file"),
+        (edit_index(absent_tensor), r"model\.extra.*no shard"),
+        (in_two_shards, r"00002-of.*embed_tokens\.weight.*model-00001-of-00003\.safetensors too"),
+        (no_weight_map, r"index\.json.*weight_map"),
         (missing_shard, r"model-00002-of-00003\.safetensors: no such file"),
     ],
 )

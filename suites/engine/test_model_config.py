@@ -1,4 +1,4 @@
-"""config.json and generation_config.json: what is read, and what is refused by name."""
+"""config.json: what is read, and what is refused by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from engine.errors import ModelError
-from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config
 
 # As the 0.5B model of the family states it.
@@ -82,24 +81,39 @@ def test_spellings(tmp_path: Path, changes: dict[str, Any], attribute: str, valu
     [
         ({"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM.*Qwen2ForCausalLM"),
         ({"architectures": ...}, "architectures"),
+        ({"architectures": "Qwen2ForCausalLM"}, "architectures"),
+        ({"architectures": []}, r"architectures = \[\]"),
         ({"model_type": "qwen2_moe"}, "qwen2_moe"),
         ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_scaling.*yarn"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 2}}, "rope_parameters.*linear"),
         ({"rope_parameters": {"rope_theta": 3.0}}, "contradicting"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"rope_parameters": "default"}, "rope_parameters.*an object"),
+        ({"rope_theta": -1.0}, r"rope_theta = -1\.0"),
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"layer_types": ["sliding_attention"] * 24}, "layer_types.*sliding_attention"),
+        ({"layer_types": ["full_attention"] * 23}, "layer_types.*24 layers"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config.*awq"),
         ({"hidden_act": "gelu"}, "hidden_act.*gelu"),
         ({"attention_bias": False}, "attention_bias"),
+        ({"attention_bias": 1}, "attention_bias"),
         ({"num_key_value_heads": 4}, "num_key_value_heads"),
         ({"num_key_value_heads": 0}, "num_key_value_heads"),
         ({"head_dim": 63}, "head_dim.*63"),
         ({"hidden_size": 895}, "hidden_size.*895"),
         ({"num_hidden_layers": "24"}, "num_hidden_layers.*'24'"),
+        ({"num_hidden_layers": 10_001}, "num_hidden_layers.*10000"),
+        ({"intermediate_size": 0}, "intermediate_size.*from 1"),
+        ({"max_position_embeddings": -1}, "max_position_embeddings.*from 1"),
+        ({"hidden_size": 10**400}, "hidden_size.*2147483647"),
         ({"rms_norm_eps": 0}, "rms_norm_eps"),
         ({"rope_theta": ...}, "rope_theta"),
         ({"torch_dtype": "int8"}, "torch_dtype.*int8"),
+        ({"torch_dtype": ...}, "torch_dtype.*missing"),
+        ({"dtype": "float16"}, "dtype = 'float16'.*torch_dtype = 'bfloat16'"),
         ({"eos_token_id": 151936}, "eos_token_id"),
+        ({"eos_token_id": 2**31}, "eos_token_id"),
+        ({"bos_token_id": [1, 2]}, "bos_token_id.*at most one"),
         ({"vocab_size": True}, "vocab_size"),
         ({"hidden_size": ...}, "hidden_size"),
     ],
@@ -109,49 +123,15 @@ def test_refusals_name_key_and_value(tmp_path: Path, changes: dict[str, Any], wo
         load_model_config(write(tmp_path, **changes))
 
 
+def test_missing_folder_and_file_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere: no such folder.*hf download"):
+        load_model_config(tmp_path / "nowhere")
+    with pytest.raises(ModelError, match=r"config\.json: no such file.*copy it"):
+        load_model_config(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1, "a": 2}', '{"a": NaN}', "\udcff"])
 def test_broken_json(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content, errors="surrogateescape")
     with pytest.raises(ModelError, match=r"config\.json"):
         load_model_config(tmp_path)
-
-
-def test_generation_defaults(tmp_path: Path) -> None:
-    assert GenerationConfig.read(tmp_path) == GenerationConfig()
-    (tmp_path / "generation_config.json").write_text(
-        json.dumps(
-            {
-                "do_sample": True,
-                "eos_token_id": [151645, 151643],
-                "repetition_penalty": 1.1,
-                "temperature": 0.7,
-                "top_k": 20,
-                "top_p": 0.8,
-            }
-        )
-    )
-    config = GenerationConfig.read(tmp_path)
-    assert (config.temperature, config.top_k, config.top_p) == (0.7, 20, 0.8)
-    assert (config.repetition_penalty, config.eos_token_ids) == (1.1, (151645, 151643))
-
-
-@pytest.mark.parametrize(
-    ("stated", "words"),
-    [
-        ({"temperature": -1}, "temperature"),
-        ({"top_p": 1.5}, "top_p"),
-        ({"top_k": 2.5}, "top_k"),
-        ({"repetition_penalty": 0}, "repetition_penalty"),
-        ({"do_sample": "yes"}, "do_sample"),
-        ({"eos_token_id": "x"}, "eos_token_id"),
-    ],
-)
-def test_bad_generation_defaults(tmp_path: Path, stated: dict[str, Any], words: str) -> None:
-    (tmp_path / "generation_config.json").write_text(json.dumps(stated))
-    with pytest.raises(ModelError, match=words):
-        GenerationConfig.read(tmp_path)
-
-
-def test_not_sampling_is_greedy(tmp_path: Path) -> None:
-    (tmp_path / "generation_config.json").write_text('{"do_sample": false, "temperature": 0.7}')
-    assert GenerationConfig.read(tmp_path).temperature == 0
