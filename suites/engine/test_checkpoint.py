@@ -130,6 +130,10 @@ def other_shape(header: dict[str, Any]) -> None:
     header["model.norm.weight"]["shape"] = [8, 8]
 
 
+def transposed(header: dict[str, Any]) -> None:
+    header["model.layers.0.mlp.down_proj.weight"]["shape"].reverse()
+
+
 def too_large(header: dict[str, Any]) -> None:
     header["model.norm.weight"]["shape"] = [1 << 40]
 
@@ -197,6 +201,7 @@ def no_weights(path: Path) -> None:
         (damage_header(rename), r"model\.extra.*not part of the model"),
         (damage_header(other_dtype), r"model\.norm\.weight.*F8_E4M3"),
         (damage_header(other_shape), r"model\.norm\.weight.*\[8, 8\]"),
+        (damage_header(transposed), r"down_proj.*\[160, 64\].*asks for \[64, 160\]"),
         (damage_header(too_large), r"model\.norm\.weight.*takes"),
         (damage_header(past_the_end), r"lm_head\.weight.*truncated"),
         (damage_header(overlap), r"layers\.1\.input_layernorm\.weight.*overlaps"),
