@@ -42,23 +42,25 @@ def load_weights(
 
     Raises ModelError when the files are damaged or do not hold exactly the model's tensors.
     """
-    weights = _C.Qwen2Weights(
-        _C.Qwen2Config(
-            vocab_size=model.vocab_size,
-            hidden_size=model.hidden_size,
-            intermediate_size=model.intermediate_size,
-            num_layers=model.num_layers,
-            num_heads=model.num_heads,
-            num_kv_heads=model.num_kv_heads,
-            head_dim=model.head_dim,
-            rms_norm_eps=model.rms_norm_eps,
-            rope_theta=model.rope_theta,
-            tie_word_embeddings=model.tie_word_embeddings,
-        ),
-        dtype,
-        context,
-    )
+    # Opened first: a checkpoint that does not fit its configuration is refused before any memory is
+    # taken for it.
     with Checkpoint.open(config.model, model) as checkpoint:
+        weights = _C.Qwen2Weights(
+            _C.Qwen2Config(
+                vocab_size=model.vocab_size,
+                hidden_size=model.hidden_size,
+                intermediate_size=model.intermediate_size,
+                num_layers=model.num_layers,
+                num_heads=model.num_heads,
+                num_kv_heads=model.num_kv_heads,
+                head_dim=model.head_dim,
+                rms_norm_eps=model.rms_norm_eps,
+                rope_theta=model.rope_theta,
+                tie_word_embeddings=model.tie_word_embeddings,
+            ),
+            dtype,
+            context,
+        )
         for stored in checkpoint:
             tensor = _C.Tensor.from_buffer(
                 stored.buffer, stored.dtype, list(stored.shape), stored.offset_bytes
