@@ -9,6 +9,7 @@ for output in llm.generate(["Alice was"], SamplingParams(temperature=0, max_toke
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from engine.llm_engine import LLMEngine as LLMEngine
     from engine.outputs import RequestOutput as RequestOutput
     from engine.sampling import SamplingParams as SamplingParams
+
+# How long an OpenMP thread of the core spins before it sleeps: about the time between two
+# operators. By default it spins for milliseconds, and where two threads have to share a processor,
+# every one of a step's hundred barriers then takes as long. Read once, when the core is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 # Loaded on first use: a tool that only wants the configuration does not pay for the core.
 _HOMES = {
