@@ -29,7 +29,8 @@ class EngineConfig:
     max_num_seqs: sequences that run at the same time.
     num_threads: threads of the CPU operators; None takes every processor the process may use.
     deterministic: a result never depends on what else is in the batch, so that a seed gives the
-        same text in any company. Off, large matrix products go to a library that may sum in another
+        same text in any company (under csr up to the rounding of attention, whose keys come in the
+        order of their slots). Off, large matrix products go to a library that may sum in another
         order for another batch; long prompts are computed faster then.
     seed: where requests without a seed of their own draw theirs from.
     """

@@ -56,7 +56,10 @@ def test_requests_without_a_seed_follow_the_engine_seed(model_path: Path) -> Non
 
 
 def test_bits_do_not_depend_on_the_company(model_path: Path, num_threads: int) -> None:
-    """Log-probabilities are equal bit for bit in any layout, chunking, batch and thread count."""
+    """Log-probabilities are equal bit for bit in any layout, chunking, batch and thread count.
+
+    The memory is fresh, so slots ascend with positions; see EngineConfig.deterministic.
+    """
     params = SamplingParams(temperature=1.2, seed=3, max_tokens=24, logprobs=2)
     prompt = "Alice was beginning to get very tired of sitting by her sister on the bank"
     settings: list[dict[str, object]] = [
