@@ -1,0 +1,175 @@
+"""What the launches of two sides say about one metric of one case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from baselines import statistics
+from baselines.records import Case, Metric, MetricClass
+
+# Least relative change worth stopping for, by class; twice the noise of a launch if that is more.
+CLASS_FLOORS = {
+    MetricClass.KERNEL: 0.02,
+    MetricClass.THROUGHPUT: 0.03,
+    MetricClass.LATENCY_P50: 0.05,
+    MetricClass.LATENCY_P99: 0.10,
+    MetricClass.MEMORY: 0.02,
+}
+
+
+class Verdict(StrEnum):
+    REGRESSED = "regressed"
+    IMPROVED = "improved"
+    UNCHANGED = "unchanged"  # equivalence shown, not merely no difference found
+    INCONCLUSIVE = "inconclusive"
+    INVALID = "invalid"
+    NOT_COMPARABLE = "not-comparable"
+    NO_BASELINE = "no-baseline"
+
+
+class Reason(StrEnum):
+    WORSE_BEYOND_MARGIN = "worse-beyond-margin"
+    BETTER_BEYOND_MARGIN = "better-beyond-margin"
+    WITHIN_MARGIN = "within-margin"
+    INTERVAL_TOO_WIDE = "interval-too-wide"
+    BELOW_ABSOLUTE_FLOOR = "below-absolute-floor"
+    TOO_FEW_LAUNCHES = "too-few-launches"
+    RUN_INVALID = "run-invalid"
+    NOT_POSITIVE = "not-positive"
+    OTHER_MACHINE = "other-machine"
+    OTHER_WORK = "other-work"
+    NEW_CASE = "new-case"
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What one process measured of one case, and the machine it ran on."""
+
+    machine_key: str
+    case: Case
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """effect, low, high: relative change, positive is worse. margin: what a change must exceed.
+
+    None where nothing could be compared. detail: the words behind an invalid run.
+    """
+
+    case: str
+    metric: str
+    verdict: Verdict
+    reason: Reason
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None
+    sigma: float | None = None
+    p: float | None = None
+    launches: int = 0
+    detail: str = ""
+
+
+def judge(
+    base: Sequence[Launch],
+    new: Sequence[Launch],
+    metric: str,
+    *,
+    paired: bool,
+    sigma: float | None = None,
+) -> Judgement:
+    """Judge one metric; both sides hold launches of the same case.
+
+    paired: base[i] and new[i] ran next to each other. sigma: standard deviation of a launch, as a
+    share, where it is known from many launches; else it is estimated from these.
+    """
+    if not new:
+        msg = "no launch of the new side to judge"
+        raise ValueError(msg)
+    name = new[0].case.name
+    refusal = _refusal(base, new)
+    if refusal is not None:
+        verdict, reason, detail = refusal
+        return Judgement(name, metric, verdict, reason, launches=len(new), detail=detail)
+    described = _metric(new[0].case, metric)
+    before = [_median(launch, metric) for launch in base]
+    after = [_median(launch, metric) for launch in new]
+    if min(len(before), len(after)) < 2:
+        return Judgement(
+            name, metric, Verdict.INCONCLUSIVE, Reason.TOO_FEW_LAUNCHES, launches=len(new)
+        )
+    if not all(math.isfinite(value) and value > 0 for value in before + after):
+        return Judgement(name, metric, Verdict.INVALID, Reason.NOT_POSITIVE, launches=len(new))
+    compare = statistics.paired if paired else statistics.unpaired
+    estimate = compare(before, after, described.better)
+    spread = estimate.sigma if sigma is None else sigma
+    margin = max(CLASS_FLOORS[described.metric_class], 2 * spread)
+    absolute = abs(float(np.median(after)) - float(np.median(before)))
+    verdict, reason = _decide(estimate, math.log1p(margin), absolute > described.floor)
+    return Judgement(
+        name,
+        metric,
+        verdict,
+        reason,
+        effect=math.expm1(estimate.effect),
+        low=math.expm1(estimate.low),
+        high=math.expm1(estimate.high),
+        margin=margin,
+        sigma=spread,
+        p=estimate.p,
+        launches=len(new),
+    )
+
+
+def _refusal(base: Sequence[Launch], new: Sequence[Launch]) -> tuple[Verdict, Reason, str] | None:
+    """Correctness and comparability come before any number."""
+    for side, launches in (("new", new), ("base", base)):
+        for launch in launches:
+            if launch.case.invalid:
+                detail = f"{side}: {'; '.join(launch.case.invalid)}"
+                return Verdict.INVALID, Reason.RUN_INVALID, detail
+    if not base:
+        return Verdict.NO_BASELINE, Reason.NEW_CASE, ""
+    if len({launch.machine_key for launch in (*base, *new)}) > 1:
+        return Verdict.NOT_COMPARABLE, Reason.OTHER_MACHINE, ""
+    if len({(launch.case.workload_hash, launch.case.model_digest) for launch in (*base, *new)}) > 1:
+        return Verdict.NOT_COMPARABLE, Reason.OTHER_WORK, ""
+    return None
+
+
+def _decide(
+    estimate: statistics.Estimate, margin: float, beyond_floor: bool
+) -> tuple[Verdict, Reason]:
+    """margin: in logarithms, as the estimate, so that swapping the sides mirrors the verdict."""
+    if estimate.low > 0 and estimate.effect > margin:
+        if not beyond_floor:
+            return Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR
+        return Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN
+    if estimate.high < 0 and estimate.effect < -margin:
+        if not beyond_floor:
+            return Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR
+        return Verdict.IMPROVED, Reason.BETTER_BEYOND_MARGIN
+    if -margin < estimate.low and estimate.high < margin:
+        return Verdict.UNCHANGED, Reason.WITHIN_MARGIN
+    return Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE
+
+
+def _metric(case: Case, name: str) -> Metric:
+    for metric in case.metrics:
+        if metric.name == name:
+            if metric.metric_class not in CLASS_FLOORS:
+                msg = f"{case.name}: {name} is recorded for information and is not judged"
+                raise ValueError(msg)
+            return metric
+    msg = f"{case.name} has no metric {name!r}"
+    raise ValueError(msg)
+
+
+def _median(launch: Launch, name: str) -> float:
+    samples = [sample for sample in _metric(launch.case, name).samples if sample is not None]
+    return float(np.median(samples)) if samples else math.nan

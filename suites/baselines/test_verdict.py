@@ -1,0 +1,211 @@
+"""The verdict of the gate: its symmetries, its order of refusals, and what it finds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from baselines.records import Better, Case, Metric, MetricClass
+from baselines.verdict import Judgement, Launch, Reason, Verdict, judge
+
+MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
+
+# Launch medians within a factor of two of each other, as real ones are.
+values = st.floats(50.0, 200.0)
+sides = st.integers(2, 8).flatmap(
+    lambda count: st.tuples(*[st.lists(values, min_size=count, max_size=count)] * 2)
+)
+
+
+def launches(
+    medians: list[float], *, better: Better = Better.LOWER, floor: float = 0.0
+) -> list[Launch]:
+    return [
+        Launch(
+            "0" * 16,
+            Case(
+                name="case",
+                suite="offline",
+                params={},
+                workload_hash="1" * 16,
+                model_digest="2" * 16,
+                metrics=(
+                    Metric(
+                        name="seconds",
+                        unit="s",
+                        better=better,
+                        metric_class=MetricClass.THROUGHPUT,
+                        floor=floor,
+                        # The median of the rounds is the launch's value, whatever the outliers.
+                        samples=(median, median * 0.9, median * 30, None),
+                    ),
+                ),
+            ),
+        )
+        for median in medians
+    ]
+
+
+def verdict_of(
+    base: list[float], new: list[float], *, paired: bool = True, better: Better = Better.LOWER
+) -> Judgement:
+    return judge(
+        launches(base, better=better), launches(new, better=better), "seconds", paired=paired
+    )
+
+
+@given(pair=sides, paired=st.booleans(), better=st.sampled_from(Better))
+def test_swapping_the_sides_mirrors_the_verdict(
+    pair: tuple[list[float], list[float]], paired: bool, better: Better
+) -> None:
+    there = verdict_of(*pair, paired=paired, better=better)
+    back = verdict_of(*reversed(pair), paired=paired, better=better)
+    assert back.verdict is MIRROR.get(there.verdict, there.verdict)
+    assert there.effect is not None
+    assert back.effect is not None
+    assert math.log1p(back.effect) == pytest.approx(-math.log1p(there.effect), abs=1e-9)
+    assert math.log1p(back.low or 0) == pytest.approx(-math.log1p(there.high or 0), abs=1e-9)
+
+
+@given(pair=sides, paired=st.booleans(), scale=st.sampled_from([0.125, 8.0, 1024.0]))
+def test_the_unit_does_not_matter(
+    pair: tuple[list[float], list[float]], paired: bool, scale: float
+) -> None:
+    plain = verdict_of(*pair, paired=paired)
+    scaled = verdict_of(*([value * scale for value in side] for side in pair), paired=paired)
+    assume(not _on_the_edge(plain))
+    assert scaled.verdict is plain.verdict
+    assert scaled.effect == pytest.approx(plain.effect, abs=1e-9)
+
+
+@given(pair=sides, paired=st.booleans())
+def test_a_better_rate_is_a_lower_time(pair: tuple[list[float], list[float]], paired: bool) -> None:
+    times = verdict_of(*pair, paired=paired)
+    rates = verdict_of(
+        *([1e4 / value for value in side] for side in pair), paired=paired, better=Better.HIGHER
+    )
+    assume(not _on_the_edge(times))
+    assert rates.verdict is times.verdict
+
+
+@given(
+    effect=st.floats(-0.3, 0.3),
+    noise=st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=8),
+    growth=st.floats(1.0, 10.0),
+)
+def test_more_noise_never_makes_a_doubt_a_regression(
+    effect: float, noise: list[float], growth: float
+) -> None:
+    deviations = np.array(noise) - np.mean(noise)
+    assume(np.std(deviations) > 1e-6)
+
+    def at(scale: float) -> Judgement:
+        new = [100.0 * math.exp(effect + scale * deviation) for deviation in deviations]
+        return verdict_of([100.0] * len(noise), new)
+
+    quiet, noisy = at(1.0), at(growth)
+    if noisy.verdict is Verdict.REGRESSED and not _on_the_edge(noisy):
+        assert quiet.verdict is Verdict.REGRESSED
+
+
+@given(pair=sides, paired=st.booleans())
+def test_unchanged_is_shown_by_the_interval(
+    pair: tuple[list[float], list[float]], paired: bool
+) -> None:
+    found = verdict_of(*pair, paired=paired)
+    if found.verdict is Verdict.UNCHANGED:
+        assert found.low is not None
+        assert found.high is not None
+        assert found.margin is not None
+        assert -math.log1p(found.margin) < math.log1p(found.low)
+        assert math.log1p(found.high) < math.log1p(found.margin)
+
+
+def _on_the_edge(found: Judgement) -> bool:
+    """So close to a bound of the rule that rounding decides."""
+    assert found.effect is not None
+    assert found.margin is not None
+    bounds = [0.0, math.log1p(found.margin), -math.log1p(found.margin)]
+    points = [math.log1p(value) for value in (found.effect, found.low, found.high) if value]
+    return any(abs(point - bound) < 1e-9 for point in points for bound in bounds)
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict", "reason"),
+    [
+        ([110, 111, 109], Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN),
+        ([90, 91, 89], Verdict.IMPROVED, Reason.BETTER_BEYOND_MARGIN),
+        ([100.1, 99.9, 100], Verdict.UNCHANGED, Reason.WITHIN_MARGIN),
+        ([100, 118, 96], Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE),
+        ([110], Verdict.INCONCLUSIVE, Reason.TOO_FEW_LAUNCHES),
+        ([110, 0, 110], Verdict.INVALID, Reason.NOT_POSITIVE),
+    ],
+)
+def test_the_four_answers(new: list[float], verdict: Verdict, reason: Reason) -> None:
+    base = [100.0, 101.0, 99.0][: len(new)]
+    found = verdict_of(base, new)
+    assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_drift_cancels_in_pairs_but_not_between_times() -> None:
+    base, new = [100.0, 110.0, 121.0], [108.0, 119.0, 130.5]
+    assert verdict_of(base, new, paired=True).verdict is Verdict.REGRESSED
+    assert verdict_of(base, new, paired=False).verdict is Verdict.INCONCLUSIVE
+
+
+def test_known_noise_widens_the_margin() -> None:
+    base, new = launches([100, 101, 99]), launches([108, 109, 107])
+    assert judge(base, new, "seconds", paired=True).verdict is Verdict.REGRESSED
+    noisy = judge(base, new, "seconds", paired=True, sigma=0.05)
+    assert noisy.verdict is Verdict.UNCHANGED
+    assert noisy.margin == pytest.approx(0.10)
+
+
+def test_a_change_below_the_absolute_floor_does_not_count() -> None:
+    base, new = ([value / 1e6 for value in side] for side in ([10, 10.1, 9.9], [12, 12.1, 11.9]))
+    assert judge(launches(base), launches(new), "seconds", paired=True).verdict is Verdict.REGRESSED
+    small = judge(launches(base, floor=3e-6), launches(new, floor=3e-6), "seconds", paired=True)
+    assert (small.verdict, small.reason) == (Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR)
+
+
+def test_wrong_tokens_are_invalid_however_fast() -> None:
+    base, new = launches([100, 101, 99]), launches([10, 10, 10])
+    broken = replace(new[1], case=new[1].case.model_copy(update={"invalid": ("wrong tokens",)}))
+    found = judge(base, [new[0], broken, new[2]], "seconds", paired=True)
+    assert (found.verdict, found.detail) == (Verdict.INVALID, "new: wrong tokens")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"workload_hash": "f" * 16}, Reason.OTHER_WORK),
+        ({"model_digest": None}, Reason.OTHER_WORK),
+    ],
+)
+def test_other_work_is_not_compared(change: dict[str, object], reason: Reason) -> None:
+    base, new = launches([100, 101, 99]), launches([200, 201, 199])
+    other = [replace(launch, case=launch.case.model_copy(update=change)) for launch in new]
+    found = judge(base, other, "seconds", paired=True)
+    assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, reason)
+
+
+def test_another_machine_is_never_red() -> None:
+    base, new = launches([100, 101, 99]), launches([200, 201, 199])
+    elsewhere = [replace(launch, machine_key="a" * 16) for launch in new]
+    found = judge(base, elsewhere, "seconds", paired=False)
+    assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, Reason.OTHER_MACHINE)
+
+
+def test_a_new_case_has_no_baseline() -> None:
+    found = judge([], launches([100, 101]), "seconds", paired=False)
+    assert (found.verdict, found.reason) == (Verdict.NO_BASELINE, Reason.NEW_CASE)
+
+
+def test_only_judged_metrics_of_the_case() -> None:
+    with pytest.raises(ValueError, match="no metric 'rate'"):
+        judge(launches([1, 2]), launches([1, 2]), "rate", paired=True)
