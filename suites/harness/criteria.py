@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import pytest
 
+from baselines.records import TestOutcome
 from suites.harness.stages import Stage
 
 # Criteria travel on the reports of a test as properties: JUnit files show them, and they reach the
@@ -55,11 +56,13 @@ class EvidenceCollector:
 
     def __init__(self) -> None:
         # criterion -> case -> outcome; a case reports its setup, call and teardown separately.
-        self._outcomes: dict[str, dict[str, str]] = defaultdict(dict)
+        self._outcomes: dict[str, dict[str, TestOutcome]] = defaultdict(dict)
 
     def add_left_out(self, criteria: Iterable[str], nodeid: str) -> None:
         for criterion in criteria:
-            self._outcomes[criterion][nodeid] = "left_out"
+            self._outcomes[criterion][nodeid] = TestOutcome(
+                test=nodeid, outcome="left-out", seconds=0.0, reason="by an axis option"
+            )
 
     def add_report(self, report: pytest.TestReport) -> None:
         if report.passed and report.when != "call":
@@ -67,11 +70,36 @@ class EvidenceCollector:
         for name, criterion in report.user_properties:
             if name == PROPERTY:
                 cases = self._outcomes[str(criterion)]
-                if cases.get(report.nodeid) != "failed":
-                    cases[report.nodeid] = report.outcome
+                known = cases.get(report.nodeid)
+                if known is None or known.outcome != "failed":
+                    cases[report.nodeid] = TestOutcome(
+                        test=report.nodeid,
+                        outcome=report.outcome,
+                        seconds=round(report.duration, 4),
+                        reason=_reason(report),
+                    )
+
+    def outcomes(self, criterion: str) -> tuple[TestOutcome, ...]:
+        return tuple(self._outcomes[criterion].values())
 
     def evidence(self, criterion: str) -> Evidence:
-        return Evidence(**Counter(self._outcomes[criterion].values()))
+        counts = Counter(case.outcome for case in self._outcomes[criterion].values())
+        return Evidence(
+            passed=counts["passed"],
+            failed=counts["failed"],
+            skipped=counts["skipped"],
+            left_out=counts["left-out"],
+        )
+
+
+def _reason(report: pytest.TestReport) -> str | None:
+    """Why a case was skipped, or the last line of why it failed."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    if report.failed:
+        lines = report.longreprtext.strip().splitlines()
+        return lines[-1] if lines else None
+    return None
 
 
 def write_table(

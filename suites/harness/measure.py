@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from baselines.fingerprint import digest
+from baselines.records import Case
+from suites.harness.metrics import as_metric
 from suites.harness.options import SETTINGS
 
 Metrics = Mapping[str, float | int | None]
-
-
-@dataclass
-class Case:
-    """Metrics of one benchmark case, a sample a round."""
-
-    name: str
-    samples: dict[str, list[float | int | None]] = field(default_factory=dict)
-
+Samples = dict[str, list[float | int | None]]
 
 CASES = pytest.StashKey[list[Case]]()
 
+# The name a case's samples have in extra_info of a pytest-benchmark file.
+EXTRA_INFO = "case"
+
 
 class Measure:
-    """Runs a round several times after a warm-up and keeps what each one reports.
+    """Runs a round several times after a warm-up and keeps what each one reports."""
 
-    The samples go into the record as extra_info["metrics"], and into the table that ends the run.
-    """
-
-    def __init__(self, benchmark: Any, config: pytest.Config, name: str) -> None:
+    def __init__(self, benchmark: Any, item: pytest.Item) -> None:
         self._benchmark = benchmark
-        self._settings = config.stash[SETTINGS]
-        self._cases = config.stash[CASES]
-        self._name = name
+        self._item = item
+        self._invalid: list[str] = []
 
-    def __call__(self, run: Callable[[int], Metrics]) -> dict[str, list[float | int | None]]:
-        """Call run(round), where rounds count from 0 and the warm-up comes first as round -1."""
-        workload = self._settings.workload
+    def __call__(
+        self, run: Callable[[int], Metrics], *, model_digest: str | None = None
+    ) -> Samples:
+        """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
+
+        model_digest: of the checkpoint that runs.
+        """
+        workload = self._item.config.stash[SETTINGS].workload
         reported: list[Metrics] = []
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
@@ -52,34 +51,58 @@ class Measure:
             rounds=workload.rounds,
             warmup_rounds=1,
         )
-        measured = reported[1:]  # the warm-up is not a sample
-        case = Case(self._name)
-        for metrics in measured:
+        samples: Samples = {}
+        for metrics in reported[1:]:  # the warm-up is not a sample
             for name, value in metrics.items():
-                case.samples.setdefault(name, []).append(value)
-        self._benchmark.extra_info["metrics"] = case.samples
-        self._benchmark.extra_info["workload"] = {
-            **asdict(workload),
-            "num_threads": self._settings.num_threads,
-            "omp": {name: value for name, value in os.environ.items() if name.startswith("OMP_")},
-        }
-        self._cases.append(case)
-        return case.samples
+                samples.setdefault(name, []).append(value)
+        case = self._case(samples, model_digest)
+        self._benchmark.extra_info[EXTRA_INFO] = case.name
+        self._item.config.stash[CASES].append(case)
+        return samples
+
+    def invalid(self, reason: str) -> None:
+        """Say inside a round that the numbers of this case must not be used, whatever they are."""
+        self._invalid.append(reason)
+
+    def _case(self, samples: Samples, model_digest: str | None) -> Case:
+        settings = self._item.config.stash[SETTINGS]
+        # How often it is repeated does not change the work of a round.
+        work = asdict(replace(settings.workload, rounds=0)) | {"num_threads": settings.num_threads}
+        params = getattr(getattr(self._item, "callspec", None), "params", {})
+        stated = {name: value for name, value in params.items() if isinstance(value, str | int)}
+        del work["rounds"]
+        return Case(
+            name=self._item.name,
+            suite=self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0],
+            params=stated | work,
+            workload_hash=digest({"code": _source(self._item.path), "params": stated | work}),
+            model_digest=model_digest,
+            metrics=tuple(as_metric(name, values) for name, values in samples.items()),
+            invalid=tuple(self._invalid),
+        )
 
 
 @pytest.fixture
-def measure(benchmark: Any, request: pytest.FixtureRequest) -> Iterator[Measure]:
+def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
     """A Measure named after the test."""
-    return Measure(benchmark, request.config, request.node.name)
+    return Measure(benchmark, request.node)
 
 
 def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:
     """Median and range over the rounds of every metric of every case."""
     for case in cases:
-        rounds = max(map(len, case.samples.values()), default=0)
+        rounds = max((len(metric.samples) for metric in case.metrics), default=0)
         terminal.write_line(f"{case.name} ({rounds} rounds)")
-        for name, samples in case.samples.items():
-            values = [sample for sample in samples if sample is not None]
+        for metric in case.metrics:
+            values = [sample for sample in metric.samples if sample is not None]
             if values:
                 spread = f"[{min(values):.4f}, {max(values):.4f}]"
-                terminal.write_line(f"  {name:22} {np.median(values):14.4f}   {spread}")
+                unit = "" if metric.unit == "1" else metric.unit
+                median = float(np.median(values))
+                terminal.write_line(f"  {metric.name:22} {median:14.4f} {unit:6} {spread}")
+        for reason in case.invalid:
+            terminal.write_line(f"  invalid: {reason}", red=True)
+
+
+def _source(path: Path) -> str:
+    return path.read_text("utf-8")

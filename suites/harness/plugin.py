@@ -21,6 +21,7 @@ from suites.harness.measure import (
     measure,  # noqa: F401 - a fixture
     write_metrics,
 )
+from suites.harness.recorder import Recorder
 from suites.harness.stages import find_stage, load_stages
 
 MARKERS = (
@@ -41,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[options.SETTINGS] = options.read_settings(config)
     config.stash[CASES] = []
-    config.pluginmanager.register(StageRun(config), "stagegate-stage-run")
+    run = StageRun(config)
+    config.pluginmanager.register(run, "stagegate-stage-run")
+    config.pluginmanager.register(Recorder(config, run.stage, run.collector), "stagegate-recorder")
 
 
 class StageRun:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from baselines.fingerprint import model_digest
 from engine import LLM, SamplingParams
 from suites.harness.measure import Measure, Metrics
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
@@ -87,5 +88,5 @@ def test_decode(measure: Measure, half_billion: Path, batch: int, num_threads: i
             "ratio": rates["stagegate"] / rates["transformers"],
         }
 
-    ratios = measure(run)["ratio"]
+    ratios = measure(run, model_digest=model_digest(half_billion))["ratio"]
     assert np.median([ratio for ratio in ratios if ratio is not None]) >= 1.0

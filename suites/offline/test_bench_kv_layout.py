@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from baselines.fingerprint import model_digest
 from engine import LLM, SamplingParams
 from suites.harness.measure import Measure, Metrics
 from suites.harness.options import Workload
@@ -49,7 +50,7 @@ def test_kv_layout(
         assert llm.last_run is not None
         return llm.last_run.as_dict()
 
-    samples = measure(run)
+    samples = measure(run, model_digest=model_digest(model_path))
     assert len(samples["seconds"]) == workload.rounds
     hits = samples["prefix_hits"]
     if layout == "slot":

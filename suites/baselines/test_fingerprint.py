@@ -1,0 +1,59 @@
+"""What is known of machine and software, and what must not be."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from baselines import fingerprint
+from baselines.records import Machine
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_nothing_personal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("HOME_OF_NOBODY", "/home/nobody")
+    environment = fingerprint.environment(ROOT, num_threads=2)
+    text = fingerprint.machine().model_dump_json() + environment.model_dump_json()
+    words = [socket.gethostname(), str(Path.home()), str(ROOT), "/home/nobody"]
+    # A user called root is nobody in particular, and the word may be part of another.
+    words += [name] if len(name := getpass.getuser()) > 4 else []
+    for word in words:
+        assert word not in text
+    assert environment.variables["OMP_NUM_THREADS"] == "2"
+
+
+def test_a_key_follows_what_it_stands_for() -> None:
+    machine = fingerprint.machine()
+    assert fingerprint.digest(machine) == fingerprint.digest(fingerprint.machine())
+    larger = machine.model_copy(update={"memory_bytes": 2 * machine.memory_bytes})
+    assert fingerprint.digest(larger) != fingerprint.digest(machine)
+    restored = Machine.model_validate(json.loads(machine.model_dump_json()))
+    assert fingerprint.digest(restored) == fingerprint.digest(machine)
+
+
+def test_the_engine_s_build_is_named() -> None:
+    environment = fingerprint.environment(ROOT, num_threads=1)
+    assert environment.compiler != "unknown"
+    assert environment.packages["numpy"]
+
+
+def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:
+    environment = fingerprint.environment(tmp_path, num_threads=1)
+    assert environment.git_revision is None
+    assert environment.git_dirty is None
+
+
+def test_a_model_is_its_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = fingerprint.model_digest(tmp_path)
+    (tmp_path / "README.md").write_text("words")
+    assert fingerprint.model_digest(tmp_path) == before
+    (tmp_path / "model.safetensors").write_bytes(b"weighty")
+    assert fingerprint.model_digest(tmp_path) != before

@@ -1,0 +1,49 @@
+"""The metrics benchmarks report: unit, direction and class, once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from baselines.records import Better, Metric, MetricClass
+
+
+@dataclass(frozen=True)
+class Kind:
+    unit: str
+    better: Better
+    metric_class: MetricClass
+
+
+_LATENCY = Kind("ms", Better.LOWER, MetricClass.LATENCY_P50)
+_RATE = Kind("tok/s", Better.HIGHER, MetricClass.THROUGHPUT)
+_COUNT = Kind("1", Better.HIGHER, MetricClass.INFO)
+
+KINDS = {
+    "requests": _COUNT,
+    "prompt_tokens": _COUNT,
+    "completion_tokens": _COUNT,
+    "seconds": Kind("s", Better.LOWER, MetricClass.INFO),  # the rate says the same
+    "tokens_per_sec": _RATE,
+    "avg_req_latency_ms": _LATENCY,
+    "avg_ttft_ms": _LATENCY,
+    "avg_tpot_ms": _LATENCY,
+    "prefix_hits": _COUNT,
+    "prefix_misses": Kind("1", Better.LOWER, MetricClass.INFO),
+    "prefix_saved_tokens": _COUNT,
+    "stagegate_tok_s": _RATE,
+    "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
+    "ratio": Kind("1", Better.HIGHER, MetricClass.INFO),
+}
+
+
+def as_metric(name: str, samples: Sequence[float | int | None]) -> Metric:
+    """Samples with what the name stands for. KeyError for a name that is not in the table."""
+    kind = KINDS[name]
+    return Metric(
+        name=name,
+        unit=kind.unit,
+        better=kind.better,
+        metric_class=kind.metric_class,
+        samples=tuple(samples),
+    )
