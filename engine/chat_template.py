@@ -13,6 +13,9 @@ from engine.models.json_object import JsonObject
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 TEMPLATE_FILE_NAME = "chat_template.jinja"
 CONFIG_FILE_NAME = "tokenizer_config.json"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
@@ -27,19 +30,15 @@ class ChatTemplate:
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
         import jinja2
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         try:
-            self._template = environment.from_string(source)
+            self._template = _environment().from_string(source)
         except jinja2.TemplateSyntaxError as error:
             msg = f"the chat template does not compile: line {error.lineno}: {error.message}"
+            raise TokenizerError(msg) from error
+        except (SyntaxError, RecursionError) as error:
+            # Jinja parsed it, but Python refuses what it became: a break outside a loop, say.
+            msg = f"the chat template does not compile: {error}"
             raise TokenizerError(msg) from error
         self._special_tokens = dict(special_tokens)
 
@@ -56,6 +55,7 @@ class ChatTemplate:
                 if config_path.exists()
                 else JsonObject(config_path, {})
             )
+            special_tokens = _special_tokens(config)
             path = model / TEMPLATE_FILE_NAME
             source = path.read_text("utf-8") if path.exists() else _stated_template(config)
         except (ModelError, OSError, UnicodeDecodeError) as error:
@@ -66,7 +66,7 @@ class ChatTemplate:
                 "use an instruction-tuned checkpoint, or prompts instead of messages"
             )
             raise TokenizerError(msg)
-        return cls(source, _special_tokens(config))
+        return cls(source, special_tokens)
 
     def render(
         self,
@@ -74,22 +74,36 @@ class ChatTemplate:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         add_generation_prompt: bool = True,
+        **variables: object,
     ) -> str:
         """The prompt of a conversation.
 
-        Raises InvalidRequestError for messages the template cannot take.
+        variables: what else the template reads, such as documents. Raises InvalidRequestError for
+        messages the template cannot take.
         """
         import jinja2
 
         _check_messages(messages)
         try:
             return self._template.render(
-                **self._special_tokens,
-                messages=messages,
-                tools=tools,
-                add_generation_prompt=add_generation_prompt,
+                {
+                    "documents": None,  # defined, as in transformers: templates compare with none
+                    **self._special_tokens,
+                    **variables,
+                    "messages": messages,
+                    "tools": tools,
+                    "add_generation_prompt": add_generation_prompt,
+                }
             )
-        except (jinja2.TemplateError, TypeError, KeyError, AttributeError) as error:
+        except (
+            jinja2.TemplateError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             msg = f"the chat template cannot take these messages: {error}"
             raise InvalidRequestError(msg, parameter="messages") from error
 
@@ -124,13 +138,53 @@ def _special_tokens(config: JsonObject) -> dict[str, str]:
     for name in _SPECIAL_TOKENS:
         if name in config:
             stated = config.value(name)
-            tokens[name] = stated["content"] if isinstance(stated, dict) else str(stated)
+            token = stated.get("content") if isinstance(stated, dict) else stated
+            if not isinstance(token, str):
+                raise config.error(name, "a text, or an object with a text as content, is needed")
+            tokens[name] = token
     return tokens
 
 
-def _to_json(value: object, indent: int | None = None) -> str:
+def _environment() -> ImmutableSandboxedEnvironment:
+    """What transformers compiles chat templates with: a sandbox and a few names."""
+    from jinja2 import nodes
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class GenerationBlocks(Extension):
+        """Marks of the assistant's text, which training reads; a scope of their own in a prompt."""
+
+        tags = {"generation"}  # noqa: RUF012 - an instance variable in the base class
+
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return nodes.Scope(body, lineno=line)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationBlocks, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(
+    value: object,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
     # Jinja's own filter escapes for HTML, which is not what a model was trained on.
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
 def _refuse(reason: str) -> NoReturn:

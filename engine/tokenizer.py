@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvalidRequestError, TokenizerError
 
@@ -14,18 +14,20 @@ if TYPE_CHECKING:
     import tokenizers
 
 FILE_NAME = "tokenizer.json"
+_MAX_TOKEN_ID: Final = 2**31 - 1
 
 
 class Tokenizer:
     """A byte-level BPE tokenizer, which every Qwen2 checkpoint has."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        # Checkpoints may carry the settings of their training; a prompt is never cut or filled up.
+        backend.no_truncation()
+        backend.no_padding()
         self._backend = backend
-        self._special = frozenset(
-            token_id
-            for token_id, token in backend.get_added_tokens_decoder().items()
-            if token.special
-        )
+        added = backend.get_added_tokens_decoder()
+        self._special = frozenset(token_id for token_id, token in added.items() if token.special)
+        self._added = {token_id: token.content.encode() for token_id, token in added.items()}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
 
     @classmethod
@@ -40,7 +42,10 @@ class Tokenizer:
         try:
             backend = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
-            msg = f"{path}: not a tokenizer the tokenizers library reads: {error}"
+            msg = (
+                f"{path}: not a tokenizer the tokenizers library reads: {error}; "
+                f"copy the {FILE_NAME} of the model again"
+            )
             raise TokenizerError(msg) from error
         if not isinstance(backend.decoder, tokenizers.decoders.ByteLevel):
             msg = (
@@ -50,8 +55,12 @@ class Tokenizer:
             raise TokenizerError(msg)
         return cls(backend)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form."""
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form.
+
+        add_special_tokens: add those the checkpoint puts around a prompt; text of a chat template
+        has its own. Special tokens written out in the text are recognised either way.
+        """
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -60,7 +69,7 @@ class Tokenizer:
                 "remove the lone surrogate"
             )
             raise InvalidRequestError(msg, parameter="prompt") from error
-        ids: list[int] = self._backend.encode(text).ids
+        ids: list[int] = self._backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
@@ -69,20 +78,25 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, kept)).decode(errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Bytes a token stands for.
+        """Bytes a token stands for; an added token stands for its own text.
 
-        None for an id past the tokenizer's vocabulary: models often pad theirs.
+        Empty for an id past the tokenizer's vocabulary: models often pad theirs. Raises
+        InvalidRequestError for what is no token id at all.
         """
-        if token_id < 0:
-            msg = f"token ids are not negative, got {token_id}"
+        if not 0 <= token_id <= _MAX_TOKEN_ID:
+            msg = f"token ids are from 0 to {_MAX_TOKEN_ID}, got {token_id}"
             raise InvalidRequestError(msg, parameter="token_ids")
+        # Before the alphabet: most Latin-1 letters are in it, and stand for single bytes there.
+        added = self._added.get(token_id)
+        if added is not None:
+            return added
         token = self._backend.id_to_token(token_id)
         if token is None:
             return b""
         table = _bytes_of_letters()
         if all(letter in table for letter in token):
             return bytes(table[letter] for letter in token)
-        return token.encode()  # an added token outside the alphabet
+        return token.encode()  # a vocabulary entry outside the alphabet, as the library takes it
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special

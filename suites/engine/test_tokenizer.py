@@ -47,9 +47,39 @@ def test_text_without_a_utf8_form(tokenizer: Tokenizer) -> None:
     assert caught.value.parameter == "prompt"
 
 
-def test_negative_token(tokenizer: Tokenizer) -> None:
-    with pytest.raises(InvalidRequestError, match="-1"):
-        tokenizer.decode([-1])
+@pytest.mark.parametrize("token_id", [-1, 2**31, 2**32, 2**70])
+def test_what_is_no_token_id_is_named(tokenizer: Tokenizer, token_id: int) -> None:
+    with pytest.raises(InvalidRequestError, match=f"got {token_id}") as caught:
+        tokenizer.decode([token_id])
+    assert caught.value.parameter == "token_ids"
+
+
+@pytest.mark.parametrize("text", ["naïve", "Ġx", "two words", "爱丽丝"])
+def test_an_added_token_is_its_own_text(text: str) -> None:
+    backend = tokenizers.Tokenizer.from_file(str(TINY / "tokenizer.json"))
+    backend.add_tokens([tokenizers.AddedToken(text, normalized=False)])
+    tokenizer = Tokenizer(backend)
+    assert tokenizer.encode(text) == [2048]
+    assert tokenizer.decode([2048]) == text
+
+
+def test_a_prompt_is_neither_cut_nor_filled_up(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_file(str(TINY / "tokenizer.json"))
+    backend.enable_truncation(max_length=3)
+    backend.enable_padding(length=64, pad_id=2045, pad_token="<|endoftext|>")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    text = "Alice was beginning to get very tired of sitting by her sister"
+    assert Tokenizer.load(tmp_path).encode(text) == tokenizer.encode(text)
+
+
+def test_special_tokens_around_a_prompt_can_be_left_out(tokenizer: Tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_file(str(TINY / "tokenizer.json"))
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 2045)]
+    )
+    plain = tokenizer.encode("<|im_start|>Alice")
+    assert Tokenizer(backend).encode("<|im_start|>Alice") == [2045, *plain]
+    assert Tokenizer(backend).encode("<|im_start|>Alice", add_special_tokens=False) == plain
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
