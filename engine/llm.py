@@ -83,7 +83,8 @@ class LLM:
         conversations = _as_conversations(messages)
         prompts: list[Prompt] = [
             self.engine.tokenizer.encode(
-                self.engine.chat_template.render(conversation, tools=tools)
+                self.engine.chat_template.render(conversation, tools=tools),
+                add_special_tokens=False,  # the template has written them
             )
             for conversation in conversations
         ]
