@@ -38,6 +38,7 @@ class Reason(StrEnum):
     WITHIN_MARGIN = "within-margin"
     INTERVAL_TOO_WIDE = "interval-too-wide"
     BELOW_ABSOLUTE_FLOOR = "below-absolute-floor"
+    NOT_CONFIRMED = "not-confirmed"
     TOO_FEW_LAUNCHES = "too-few-launches"
     RUN_INVALID = "run-invalid"
     NOT_POSITIVE = "not-positive"
@@ -71,6 +72,7 @@ class Judgement:
     margin: float | None = None
     sigma: float | None = None
     p: float | None = None
+    adjusted_p: float | None = None  # over the family of a gate
     launches: int = 0
     detail: str = ""
 
@@ -86,7 +88,8 @@ def judge(
     """Judge one metric; both sides hold launches of the same case.
 
     paired: base[i] and new[i] ran next to each other. sigma: standard deviation of a launch, as a
-    share, where it is known from many launches; else it is estimated from these.
+    share, where it is known from many launches. Else the spread of these few launches only raises
+    what counts as a change; it does not make a noisy case pass as unchanged.
     """
     if not new:
         msg = "no launch of the new side to judge"
@@ -108,9 +111,13 @@ def judge(
     compare = statistics.paired if paired else statistics.unpaired
     estimate = compare(before, after, described.better)
     spread = estimate.sigma if sigma is None else sigma
-    margin = max(CLASS_FLOORS[described.metric_class], 2 * spread)
+    floor = CLASS_FLOORS[described.metric_class]
+    margin = max(floor, 2 * spread)
+    equivalence = floor if sigma is None else margin
     absolute = abs(float(np.median(after)) - float(np.median(before)))
-    verdict, reason = _decide(estimate, math.log1p(margin), absolute > described.floor)
+    verdict, reason = _decide(
+        estimate, math.log1p(margin), math.log1p(equivalence), absolute > described.floor
+    )
     return Judgement(
         name,
         metric,
@@ -143,9 +150,12 @@ def _refusal(base: Sequence[Launch], new: Sequence[Launch]) -> tuple[Verdict, Re
 
 
 def _decide(
-    estimate: statistics.Estimate, margin: float, beyond_floor: bool
+    estimate: statistics.Estimate, margin: float, equivalence: float, beyond_floor: bool
 ) -> tuple[Verdict, Reason]:
-    """margin: in logarithms, as the estimate, so that swapping the sides mirrors the verdict."""
+    """Margins are in logarithms, as the estimate, so that swapping the sides mirrors the verdict.
+
+    margin: what a change must exceed. equivalence: what its interval must stay within.
+    """
     if estimate.low > 0 and estimate.effect > margin:
         if not beyond_floor:
             return Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR
@@ -154,7 +164,7 @@ def _decide(
         if not beyond_floor:
             return Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR
         return Verdict.IMPROVED, Reason.BETTER_BEYOND_MARGIN
-    if -margin < estimate.low and estimate.high < margin:
+    if -equivalence < estimate.low and estimate.high < equivalence:
         return Verdict.UNCHANGED, Reason.WITHIN_MARGIN
     return Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE
 

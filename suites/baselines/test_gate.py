@@ -1,0 +1,142 @@
+"""The gate: order, escalation, confirmation, and how often it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from baselines.gate import Gate, GateResult, Side
+from baselines.records import Record
+from baselines.verdict import Reason, Verdict
+from suites.baselines.launch_models import MODELS, SyntheticSource
+from suites.baselines.sample_record import sample_record
+
+
+class Scripted:
+    """Launches whose rates were written down beforehand, by side."""
+
+    def __init__(self, base: list[float], new: list[float]) -> None:
+        self.rates = {Side.BASE: base, Side.NEW: new}
+        self.order: list[Side] = []
+
+    def launch(self, side: Side, number: int) -> Record:
+        self.order.append(side)
+        return sample_record(rate=self.rates[side][number])
+
+
+def only(result: GateResult) -> tuple[Verdict, Reason]:
+    [judgement] = result.judgements
+    return judgement.verdict, judgement.reason
+
+
+def test_pairs_alternate_and_three_are_enough_for_a_clear_case() -> None:
+    source = Scripted([100, 101, 99], [100, 100.5, 99.5])
+    result = Gate(source).run()
+    assert only(result) == (Verdict.UNCHANGED, Reason.WITHIN_MARGIN)
+    a, b = Side.BASE, Side.NEW
+    assert source.order == [a, b, b, a, a, b]
+    assert (result.pairs, result.exit_code) == (3, 0)
+
+
+def test_doubt_takes_more_pairs_and_no_more_than_eight() -> None:
+    noisy = [100, 115, 96, 120, 93, 111, 90, 118]
+    result = Gate(Scripted([100.0] * 8, noisy)).run()
+    assert only(result) == (Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE)
+    assert (result.pairs, result.exit_code) == (8, 3)
+
+
+def test_a_regression_is_confirmed_by_fresh_pairs() -> None:
+    slow = [90.0, 91.0, 89.0]
+    result = Gate(Scripted([100.0] * 6, slow + slow)).run()
+    assert only(result) == (Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN)
+    assert (result.pairs, result.exit_code) == (6, 1)
+
+
+def test_what_fresh_pairs_do_not_show_is_not_red() -> None:
+    result = Gate(Scripted([100.0] * 6, [90, 91, 89, 100, 100, 101])).run()
+    assert only(result) == (Verdict.INCONCLUSIVE, Reason.NOT_CONFIRMED)
+    assert result.exit_code == 3
+
+
+def test_an_improvement_is_no_failure() -> None:
+    result = Gate(Scripted([100.0] * 3, [120.0, 121.0, 119.0])).run()
+    assert only(result)[0] is Verdict.IMPROVED
+    assert result.exit_code == 0
+
+
+def test_time_runs_out() -> None:
+    seconds = iter(range(0, 1000, 10))
+    source = Scripted([100.0] * 8, [100, 115, 96, 120, 93, 111, 90, 118])
+    gate = Gate(source, time_budget_s=60, clock=lambda: float(next(seconds)))
+    result = gate.run()
+    assert result.out_of_time
+    assert result.pairs < 8
+    assert only(result)[0] is Verdict.INCONCLUSIVE
+
+
+def test_no_confirmation_without_time_is_no_red() -> None:
+    times = iter([0.0, 1.0, 1.0, 2.0, 2.0, 3.0, 3.0, *[99.0] * 9])
+    gate = Gate(
+        Scripted([100.0] * 6, [90.0, 91.0, 89.0] * 2), time_budget_s=60, clock=lambda: next(times)
+    )
+    assert only(gate.run()) == (Verdict.INCONCLUSIVE, Reason.NOT_CONFIRMED)
+
+
+class Changed:
+    """Scripted launches with a change to the case of one side."""
+
+    def __init__(self, change: Callable[[int], dict[str, object]]) -> None:
+        self.change = change
+        self.count = 0
+
+    def launch(self, side: Side, number: int) -> Record:
+        record = sample_record(rate=100.0)
+        if side is Side.BASE:
+            return record
+        self.count += 1
+        [case] = record.cases
+        changed = case.model_copy(update=self.change(number))
+        return record.model_copy(update={"cases": (changed,)})
+
+
+def test_an_invalid_launch_gets_one_more_chance() -> None:
+    once = Changed(lambda number: {"invalid": ("hot",)} if number == 0 else {})
+    assert only(Gate(once).run())[0] is Verdict.UNCHANGED
+    assert once.count == 4
+    always = Changed(lambda number: {"invalid": ("hot",)})
+    result = Gate(always).run()
+    assert only(result) == (Verdict.INVALID, Reason.RUN_INVALID)
+    assert (always.count, result.exit_code) == (6, 1)
+
+
+def test_other_work_is_not_compared() -> None:
+    result = Gate(Changed(lambda number: {"workload_hash": "2" * 16})).run()
+    assert only(result) == (Verdict.NOT_COMPARABLE, Reason.OTHER_WORK)
+    assert result.exit_code == 4
+
+
+def test_a_new_case_does_not_fail() -> None:
+    result = Gate(Changed(lambda number: {"name": "test_new"})).run()
+    assert only(result) == (Verdict.NO_BASELINE, Reason.NEW_CASE)
+    assert result.exit_code == 0
+
+
+def red_share(model: str, slowdown: float, gates: int) -> float:
+    rng = np.random.default_rng(0)
+    red = 0
+    for _ in range(gates):
+        result = Gate(SyntheticSource(MODELS[model], slowdown, rng)).run()
+        red += only(result)[0] is Verdict.REGRESSED
+    return red / gates
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_change_is_not_called_one(model: str) -> None:
+    assert red_share(model, 0.0, 150) <= 2 / 150
+
+
+@pytest.mark.parametrize(("model", "found"), [("normal", 0.93), ("drifting", 0.93)])
+def test_five_percent_is_found(model: str, found: float) -> None:
+    assert red_share(model, np.log(1.05), 100) >= found
