@@ -67,6 +67,24 @@ def bench(session: nox.Session) -> None:
     )
 
 
+@nox.session(default=False, tags=["gate"])
+def gate(session: nox.Session) -> None:
+    """Judge this tree against a revision: nox -s gate -- stage0 --against REV [--explain]"""
+    install_toolchain(session, cuda=False)
+    # Not the engine: each side runs that of its own tree.
+    install(session, *project_list("dependencies"), *project_list("test"))
+    session.run("python", "-m", "baselines", "gate", *session.posargs, success_codes=[0, 3])
+
+
+@nox.session(default=False, venv_backend="none")
+def baseline(session: nox.Session) -> None:
+    """Look after the baseline store: nox -s baseline -- list | add | show | accept | history"""
+    environments = Path(session.cache_dir).parent
+    built = [environments / name / "bin" / "python" for name in ("tests", "suite", "gate")]
+    python = next((path for path in built if path.exists()), Path(sys.executable))
+    session.run(str(python), "-m", "baselines", *session.posargs, external=True)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and C++ formatting: nox -s lint"""

@@ -1,6 +1,6 @@
-"""Command line of the baseline store: python -m baselines COMMAND.
+"""Command line of the baseline store and the gate: python -m baselines COMMAND.
 
-Exit status: 0 done, 1 the store refused, 2 wrong usage.
+Exit status: 0 done, 1 refused, 2 wrong usage; of gate also 3 inconclusive, 4 not comparable.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from baselines.gate_command import add_gate, run_gate
+from baselines.record_file import read_record
 from baselines.records import Record
 from baselines.store import Store, StoreError
 
 STORE = Path(__file__).parent / "store"
-SECTION = "stagegate"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,7 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     accept.add_argument("--who")
     history = commands.add_parser("history", help="what was accepted, when and why")
     history.add_argument("name", help="MACHINE/STAGE")
-    arguments = parser.parse_args(argv)
+    add_gate(commands.add_parser("gate", help="judge this tree against another revision"))
+    given = sys.argv[1:] if argv is None else argv
+    split = given.index("--") if "--" in given else len(given)
+    arguments = parser.parse_args(given[:split])
+    if arguments.command == "gate":
+        return run_gate(arguments, given[split + 1 :])
     try:
         _run(arguments, Store(arguments.store))
     except StoreError as error:
@@ -63,18 +67,6 @@ def _run(arguments: argparse.Namespace, store: Store) -> None:
         case "history":
             for item in store.history(store.root / arguments.name):
                 print(f"{item.when}  {item.new}  {item.who or '-'}  {item.why}")
-
-
-def read_record(path: Path) -> Record:
-    """The record of a file that a suite wrote. Raises StoreError."""
-    try:
-        return Record.model_validate(json.loads(path.read_text("utf-8"))[SECTION])
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        hint = "the run wrote no benchmark, or it is not a file of a suite"
-        detail = error if isinstance(error, ValidationError) else hint
-        raise StoreError(f"{path}: holds no record: {detail}") from error
 
 
 def _list(store: Store) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 
 from baselines import fingerprint
+from baselines.record_file import SECTION
 from baselines.records import SCHEMA_VERSION, Evidence, Record
 from suites.harness.criteria import EvidenceCollector
 from suites.harness.measure import CASES
 from suites.harness.options import SETTINGS
 from suites.harness.stages import Stage
-
-SECTION = "stagegate"
 
 
 class Recorder:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from baselines.record_file import SECTION
 from baselines.records import Record
 from suites.harness.conftest import Project
-from suites.harness.recorder import SECTION
 
 BENCHMARK = """
 import time

@@ -1,0 +1,75 @@
+"""Launches of real trees: resumed from their files, refused with what went wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from baselines.__main__ import main
+from baselines.gate import Gate, Side
+from baselines.launches import LaunchError, PytestSource, check_out, state_of
+from suites.baselines.sample_record import sample_record
+
+
+def source(tmp_path: Path, tree: Path) -> PytestSource:
+    return PytestSource(
+        {Side.BASE: tree, Side.NEW: tree}, stage="stage0", arguments=[], folder=tmp_path / "out"
+    )
+
+
+def test_a_stopped_gate_goes_on_from_its_files(tmp_path: Path) -> None:
+    launches = source(tmp_path, tmp_path / "not a tree")
+    for side in Side:
+        for number in range(3):
+            record = sample_record(rate=100.0 + number)
+            content = {"stagegate": record.model_dump(mode="json")}
+            (tmp_path / "out" / f"{side}-{number:02}.json").write_text(json.dumps(content))
+    assert Gate(launches).run().pairs == 3
+
+
+def test_a_suite_that_does_not_run_is_named(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    with pytest.raises(LaunchError, match=r"pytest \.\.\. in .*tree ended with 4:\n.*--stage"):
+        source(tmp_path, tree).launch(Side.NEW, 0)
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_a_file_without_a_record_is_named(tmp_path: Path) -> None:
+    launches = source(tmp_path, tmp_path)
+    (tmp_path / "out" / "base-00.json").write_text("{}")
+    with pytest.raises(LaunchError, match=r"base-00\.json: holds no record"):
+        launches.launch(Side.BASE, 0)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    root.mkdir()
+    git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e@example.com"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for content in ("one", "two"):
+        (root / "file").write_text(content)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", content], check=True)
+    return root
+
+
+def test_another_revision_gets_a_tree_of_its_own(repository: Path, tmp_path: Path) -> None:
+    tree = check_out(repository, "HEAD~1", tmp_path / "trees")
+    assert (tree / "file").read_text() == "one"
+    assert check_out(repository, "HEAD~1", tmp_path / "trees") == tree
+    assert state_of(tree) != state_of(repository)
+    before = state_of(repository)
+    (repository / "file").write_text("three")
+    assert state_of(repository) != before
+    with pytest.raises(LaunchError, match="no-such-revision"):
+        check_out(repository, "no-such-revision", tmp_path / "trees")
+
+
+def test_the_command_refuses_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gate", "stage0", "--against", "no-such-revision"]) == 1
+    assert capsys.readouterr().err.startswith("error: git rev-parse")
