@@ -88,7 +88,9 @@ def baseline(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and C++ formatting: nox -s lint"""
-    install(session, *project_list("dependencies"), *project_list("lint"), "nox", "pytest")
+    install(
+        session, *project_list("dependencies"), *project_list("lint"), *project_list("test"), "nox"
+    )
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
