@@ -1,0 +1,1 @@
+"""What records say, for people: one HTML page that opens offline, Markdown and CSV."""

@@ -1,0 +1,168 @@
+"""From records to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from baselines.records import Record, TelemetrySample, TestOutcome
+from reports.comparisons import compare_layouts, compare_peers
+from reports.differences import facts
+from reports.measured import Verdicts, collect_cases
+from reports.model import (
+    AcceptedVersion,
+    CriterionView,
+    FactsView,
+    RecordView,
+    Report,
+    StagePlan,
+    StageState,
+    StageView,
+    TelemetryView,
+)
+
+History = Mapping[str, Sequence[AcceptedVersion]]
+
+
+def assemble(
+    plans: Sequence[StagePlan],
+    records: Sequence[Record],
+    history: History | None = None,
+    verdicts: Mapping[str, Verdicts] | None = None,
+) -> Report:
+    """A report of these records, which are all taken to be of now.
+
+    history: accepted versions of a stage, oldest first. verdicts: of a stage, by case and metric.
+    Records of a stage that no plan names are shown without one. ValueError without any record.
+    """
+    if not records:
+        msg = "a report needs at least one record"
+        raise ValueError(msg)
+    history, verdicts = history or {}, verdicts or {}
+    ordered = sorted(records, key=lambda record: (record.created, record.launch or 0))
+    known = {plan.name for plan in plans}
+    stages = []
+    for plan in plans:
+        of_stage = [record for record in ordered if record.stage == plan.name]
+        past = history.get(plan.name, ())
+        stages.append(_stage(plan, of_stage, past, verdicts.get(plan.name, {})))
+    unstaged = [record for record in ordered if record.stage not in known]
+    others = collect_cases(None, unstaged, (), {})
+    cases = [case for stage in stages for case in stage.cases] + list(others)
+    return Report(
+        created=ordered[-1].created,
+        stages=tuple(stages),
+        unstaged=others,
+        layouts=compare_layouts(cases),
+        peers=compare_peers(cases),
+        machines=_facts((r.machine_key, r.stage, facts(r.machine)) for r in ordered),
+        environments=_facts((r.environment_key, r.stage, facts(r.environment)) for r in ordered),
+        records=tuple(_record(record) for record in ordered),
+    )
+
+
+def _stage(
+    plan: StagePlan,
+    records: Sequence[Record],
+    history: Sequence[AcceptedVersion],
+    verdicts: Verdicts,
+) -> StageView:
+    sentences = dict(plan.criteria)
+    for record in records:
+        for evidence in record.evidence:
+            sentences.setdefault(evidence.criterion, evidence.sentence)
+    criteria = tuple(_criterion(name, text, records) for name, text in sentences.items())
+    return StageView(
+        name=plan.name,
+        title=plan.title,
+        state=_state([criterion.state for criterion in criteria], ran=bool(records)),
+        criteria=criteria,
+        cases=collect_cases(plan.name, records, history, verdicts),
+        notes=_notes(records),
+    )
+
+
+def _state(states: Sequence[str], *, ran: bool) -> StageState:
+    if not ran:
+        return StageState.OPEN
+    if "failed" in states:
+        return StageState.FAILED
+    if "unproved" in states or not states:
+        return StageState.UNPROVED
+    return StageState.PASSED
+
+
+def _criterion(name: str, sentence: str, records: Sequence[Record]) -> CriterionView:
+    """Over several records: one failure fails it, else one proof proves it."""
+    found = [item for record in records for item in record.evidence if item.criterion == name]
+    states = {item.state for item in found}
+    state = next((state for state in ("failed", "proved") if state in states), "unproved")
+    order = ("failed", "skipped", "left-out", "passed")
+    tests: list[TestOutcome] = [test for item in found for test in item.tests]
+    tests.sort(key=lambda test: (order.index(test.outcome), test.test))
+    return CriterionView(name, sentence, state, tuple(tests))
+
+
+def _notes(records: Sequence[Record]) -> tuple[str, ...]:
+    notes = []
+    revisions = sorted({_revision(record) for record in records if record.legacy is None})
+    if len(revisions) > 1:
+        notes.append(f"Its records are of different revisions: {', '.join(revisions)}.")
+    if any(record.environment.git_dirty for record in records):
+        notes.append("The working tree had changes that no revision holds.")
+    if len({record.machine_key for record in records}) > 1:
+        notes.append("Its records are of different machines.")
+    notes += sorted({f"Imported: {record.legacy}" for record in records if record.legacy})
+    return tuple(notes)
+
+
+def _revision(record: Record) -> str:
+    revision = (record.environment.git_revision or "unknown")[:10]
+    return f"{revision} with changes" if record.environment.git_dirty else revision
+
+
+def _facts(found: Iterable[tuple[str, str | None, dict[str, str]]]) -> tuple[FactsView, ...]:
+    views: dict[str, FactsView] = {}
+    for key, stage, values in found:
+        before = views[key].stages if key in views else ()
+        stages = tuple(dict.fromkeys((*before, stage or "no stage")))
+        views[key] = FactsView(key, stages, tuple(values.items()))
+    return tuple(views.values())
+
+
+def _record(record: Record) -> RecordView:
+    gpus = sorted({sample.gpu for sample in record.telemetry})
+    return RecordView(
+        stage=record.stage,
+        created=record.created,
+        launch=record.launch,
+        machine_key=record.machine_key,
+        environment_key=record.environment_key,
+        revision=_revision(record),
+        legacy=record.legacy,
+        telemetry=tuple(
+            _telemetry(gpu, [sample for sample in record.telemetry if sample.gpu == gpu])
+            for gpu in gpus
+        ),
+    )
+
+
+def _telemetry(gpu: int, samples: Sequence[TelemetrySample]) -> TelemetryView:
+    memory = [
+        None if sample.memory_used_bytes is None else sample.memory_used_bytes / 2**30
+        for sample in samples
+    ]
+    return TelemetryView(
+        gpu=gpu,
+        seconds=tuple(sample.seconds for sample in samples),
+        series=(
+            ("SM clock", "MHz", tuple(sample.sm_clock_mhz for sample in samples)),
+            ("Memory clock", "MHz", tuple(sample.memory_clock_mhz for sample in samples)),
+            ("Power", "W", tuple(sample.power_w for sample in samples)),
+            ("Temperature", "°C", tuple(sample.temperature_c for sample in samples)),
+            ("Memory used", "GiB", tuple(memory)),
+        ),
+        throttle_reasons=tuple(
+            sorted({reason for sample in samples for reason in sample.throttle_reasons})
+        ),
+        other_processes=max((sample.other_processes for sample in samples), default=0),
+    )

@@ -1,0 +1,162 @@
+"""Cases of a report: launches of one case brought together, beside its accepted history."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from baselines.records import Case, MetricClass, Record
+from reports.differences import differences, facts
+from reports.model import (
+    NOT_JUDGED,
+    VERDICTS,
+    AcceptedVersion,
+    CaseVerdict,
+    CaseView,
+    Difference,
+    MetricView,
+    Version,
+)
+
+# Of one stage: (name of the case, name of the metric) -> what the gate said.
+Verdicts = Mapping[tuple[str, str], CaseVerdict]
+
+# Cases are the same when all of this is: machine, suite, name, workload hash, model digest.
+_Identity = tuple[str, str, str, str, str | None]
+_Launch = tuple[Record, Case]
+
+
+def collect_cases(
+    stage: str | None,
+    records: Sequence[Record],
+    history: Sequence[AcceptedVersion],
+    verdicts: Verdicts,
+) -> tuple[CaseView, ...]:
+    """The cases of a stage's records, worst verdict first."""
+    launches: dict[_Identity, list[_Launch]] = {}
+    for record in records:
+        for case in record.cases:
+            launches.setdefault(_identity(record, case), []).append((record, case))
+    past = _index(history)
+    changes: dict[tuple[str, str], tuple[Difference, ...]] = {}
+    views = [
+        _case(stage, group, past.get((group[0][1].suite, group[0][1].name), []), verdicts, changes)
+        for group in launches.values()
+    ]
+    order = (*VERDICTS, NOT_JUDGED)
+    return tuple(
+        sorted(
+            views,
+            key=lambda view: (order.index(view.verdict_word), view.suite, view.name, view.anchor),
+        )
+    )
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None]
+    return statistics.median(present) if present else None
+
+
+def _identity(record: Record, case: Case) -> _Identity:
+    return (record.machine_key, case.suite, case.name, case.workload_hash, case.model_digest)
+
+
+def _index(
+    history: Sequence[AcceptedVersion],
+) -> dict[tuple[str, str], list[tuple[str, list[_Launch]]]]:
+    """Launches by (suite, name), version by version."""
+    index: dict[tuple[str, str], list[tuple[str, list[_Launch]]]] = {}
+    for version in history:
+        found: dict[tuple[str, str], list[_Launch]] = {}
+        for record in version.launches:
+            for case in record.cases:
+                found.setdefault((case.suite, case.name), []).append((record, case))
+        for key, launches in found.items():
+            index.setdefault(key, []).append((version.label, launches))
+    return index
+
+
+def _case(
+    stage: str | None,
+    launches: Sequence[_Launch],
+    past: Sequence[tuple[str, list[_Launch]]],
+    verdicts: Verdicts,
+    changes: dict[tuple[str, str], tuple[Difference, ...]],
+) -> CaseView:
+    """changes: differences already found, by the two environments' keys."""
+    record, case = launches[0]
+    identity = _identity(record, case)
+    versions = tuple(
+        Version(label, side[0][0].created, all(_identity(*launch) == identity for launch in side))
+        for label, side in past
+    )
+    baseline = max((i for i, version in enumerate(versions) if version.comparable), default=None)
+    changed: tuple[Difference, ...] = ()
+    if baseline is not None:
+        before = past[baseline][1][0][0]
+        keys = (before.environment_key, record.environment_key)
+        if keys not in changes:
+            changes[keys] = differences(facts(before.environment), facts(record.environment))
+        changed = changes[keys]
+    names = dict.fromkeys(metric.name for _, case in launches for metric in case.metrics)
+    return CaseView(
+        anchor=_anchor(stage, identity),
+        stage=stage,
+        suite=case.suite,
+        name=case.name,
+        params=tuple((name, str(value)) for name, value in case.params.items()),
+        workload_hash=case.workload_hash,
+        model_digest=case.model_digest,
+        machine_key=record.machine_key,
+        invalid=tuple(dict.fromkeys(reason for _, case in launches for reason in case.invalid)),
+        launches=tuple(_label(record, number) for number, (record, _) in enumerate(launches, 1)),
+        metrics=tuple(_metric(name, launches, past, baseline, verdicts) for name in names),
+        versions=versions,
+        baseline_label=None if baseline is None else versions[baseline].label,
+        differences=changed,
+    )
+
+
+def _metric(
+    name: str,
+    launches: Sequence[_Launch],
+    past: Sequence[tuple[str, list[_Launch]]],
+    baseline: int | None,
+    verdicts: Verdicts,
+) -> MetricView:
+    samples = tuple(_samples(case, name) for _, case in launches)
+    rounds = [sample for launch in samples for sample in launch if sample is not None]
+    history = tuple(
+        median(median(_samples(case, name)) for _, case in side) for _label, side in past
+    )
+    described = next(
+        metric for _, case in launches for metric in case.metrics if metric.name == name
+    )
+    return MetricView(
+        name=name,
+        unit=described.unit,
+        better=described.better,
+        judged=described.metric_class is not MetricClass.INFO,
+        launches=samples,
+        value=median(map(median, samples)),
+        low=min(rounds, default=None),
+        high=max(rounds, default=None),
+        baseline=None if baseline is None else history[baseline],
+        history=history,
+        verdict=verdicts.get((launches[0][1].name, name)),
+    )
+
+
+def _samples(case: Case, name: str) -> tuple[float | None, ...]:
+    return next((metric.samples for metric in case.metrics if metric.name == name), ())
+
+
+def _label(record: Record, number: int) -> str:
+    return f"launch {number if record.launch is None else record.launch}"
+
+
+def _anchor(stage: str | None, identity: _Identity) -> str:
+    """An id that stays the same from report to report and holds nothing of the names."""
+    text = "\0".join(map(str, (stage, *identity)))
+    return f"case-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
