@@ -22,6 +22,10 @@ from reports.model import (
 
 History = Mapping[str, Sequence[AcceptedVersion]]
 
+# Of a test's outcomes in several records, the first of these counts; it is shown in the second order.
+_WEIGHT = ("failed", "passed", "skipped", "left-out")
+_SHOWN = ("failed", "skipped", "left-out", "passed")
+
 
 def assemble(
     plans: Sequence[StagePlan],
@@ -92,14 +96,23 @@ def _state(states: Sequence[str], *, ran: bool) -> StageState:
 
 
 def _criterion(name: str, sentence: str, records: Sequence[Record]) -> CriterionView:
-    """Over several records: one failure fails it, else one proof proves it."""
+    """Over several records: one failure fails it; runs that left something out may add up."""
     found = [item for record in records for item in record.evidence if item.criterion == name]
+    tests: dict[str, TestOutcome] = {}
+    for test in (test for item in found for test in item.tests):
+        known = tests.get(test.test)
+        if known is None or _WEIGHT.index(test.outcome) < _WEIGHT.index(known.outcome):
+            tests[test.test] = test
+    outcomes = {test.outcome for test in tests.values()}
     states = {item.state for item in found}
-    state = next((state for state in ("failed", "proved") if state in states), "unproved")
-    order = ("failed", "skipped", "left-out", "passed")
-    tests: list[TestOutcome] = [test for item in found for test in item.tests]
-    tests.sort(key=lambda test: (order.index(test.outcome), test.test))
-    return CriterionView(name, sentence, state, tuple(tests))
+    if "failed" in states:
+        state = "failed"
+    elif "proved" in states or ("passed" in outcomes and "left-out" not in outcomes):
+        state = "proved"
+    else:
+        state = "unproved"
+    ordered = sorted(tests.values(), key=lambda test: (_SHOWN.index(test.outcome), test.test))
+    return CriterionView(name, sentence, state, tuple(ordered))
 
 
 def _notes(records: Sequence[Record]) -> tuple[str, ...]:

@@ -164,6 +164,19 @@ class CaseView:
     differences: tuple[Difference, ...]
 
     @property
+    def rounds(self) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
+        """Every round of every launch: its name, and a value or None per metric."""
+        return tuple(
+            (f"{label}, round {place + 1}", tuple(_at(launch, place) for launch in side))
+            for label, side in zip(
+                self.launches,
+                zip(*(metric.launches for metric in self.metrics), strict=True),
+                strict=True,
+            )
+            for place in range(max(map(len, side)))
+        )
+
+    @property
     def lead(self) -> MetricView | None:
         """The metric that speaks for the case: of the judged ones the one with the worst verdict."""
         order = (*VERDICTS, NOT_JUDGED)
@@ -303,6 +316,8 @@ class Report:
 
 def count_verdicts(cases: tuple[CaseView, ...]) -> tuple[tuple[str, int], ...]:
     words = [case.verdict_word for case in cases]
-    return tuple(
-        (word, words.count(word)) for word in (*VERDICTS, NOT_JUDGED) if words.count(word)
-    )
+    return tuple((word, words.count(word)) for word in (*VERDICTS, NOT_JUDGED) if words.count(word))
+
+
+def _at(launch: tuple[float | None, ...], place: int) -> float | None:
+    return launch[place] if place < len(launch) else None

@@ -1,0 +1,129 @@
+"""The report as Markdown: what a pull request or a terminal has room for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from reports import headline
+from reports.formatting import SIGNS, change, count, interval, number, percent, times
+from reports.model import CaseView, Report, StageView
+
+# Verdicts that need no row of their own.
+_QUIET = ("unchanged", "not-judged")
+
+
+def render(report: Report) -> str:
+    """Stages first, then what is not proved, the cases that changed, layouts and peers."""
+    parts = [
+        f"# Stagegate: {headline.answer(report)}",
+        headline.speed(report),
+        _table(("Stage", "State", "Criteria", "Cases"), map(_stage_row, report.stages)),
+    ]
+    for stage in report.stages:
+        parts += _stage(stage)
+    if report.unstaged:
+        parts += ["## Outside the stages", _cases(report.unstaged)]
+    if report.layouts:
+        rows = [
+            (row.block.name, row.slot.name, row.metric, number(row.block_value, row.unit),
+             number(row.slot_value, row.unit), times(row.gain))
+            for row in report.layouts
+        ]  # fmt: skip
+        parts.append("## Slot against block")
+        parts.append(_table(("Block", "Slot", "Metric", "Block", "Slot", "Block is"), rows))
+    if report.peers:
+        rows = [
+            (row.case.name, row.quantity, row.peer, number(row.ours, row.unit),
+             number(row.theirs, row.unit), times(row.gain))
+            for row in report.peers
+        ]  # fmt: skip
+        parts.append("## Peers")
+        header = ("Case", "Quantity", "Peer", "Stagegate", "Peer's", "Stagegate is")
+        parts.append(_table(header, rows))
+    parts.append("## Records")
+    rows = [
+        (record.created, record.stage or "–", "–" if record.launch is None else str(record.launch),
+         record.revision, record.machine_key, record.environment_key)
+        for record in report.records
+    ]  # fmt: skip
+    header = ("Created", "Stage", "Launch", "Revision", "Machine", "Environment")
+    parts.append(_table(header, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as Markdown shows it literally, on one line and inside a table cell."""
+    # A link or image would load something, so brackets count as markup too.
+    return re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
+
+
+def _stage_row(stage: StageView) -> tuple[str, ...]:
+    proved = len(stage.criteria_in("proved"))
+    verdicts = ", ".join(f"{found} {word}" for word, found in stage.verdict_counts)
+    return (
+        f"{stage.name} {stage.title}",
+        _signed(stage.state.value),
+        f"{proved} of {len(stage.criteria)} proved",
+        verdicts or "–",
+    )
+
+
+def _stage(stage: StageView) -> list[str]:
+    if stage.state.value == "open":
+        return []
+    parts = [f"## {escape(stage.name)} {escape(stage.title)}: {stage.state.value}"]
+    parts += [f"Note: {escape(note)}" for note in stage.notes]
+    missing = [criterion for criterion in stage.criteria if criterion.state != "proved"]
+    lines = []
+    for criterion in missing:
+        lines.append(
+            f"- {_signed(criterion.state)} **{escape(criterion.name)}** {escape(criterion.sentence)}"
+        )
+        lines += [
+            f"  - {escape(test.test)}: {test.outcome}{_because(test.reason)}"
+            for test in criterion.tests
+            if test.outcome == "failed"
+        ]
+    if lines:
+        parts.append("\n".join(lines))
+    if stage.cases:
+        parts.append(_cases(stage.cases))
+    return parts
+
+
+def _cases(cases: Sequence[CaseView]) -> str:
+    loud = [case for case in cases if case.verdict_word not in _QUIET]
+    quiet = count(len(cases) - len(loud), "more case is", "more cases are")
+    header = ("Case", "Verdict", "Metric", "Now", "Baseline", "Change", "90 % interval", "Margin")
+    ending = f"{quiet} unchanged or not judged."
+    return f"{_table(header, map(_case_row, loud))}\n\n{ending}" if loud else ending
+
+
+def _case_row(case: CaseView) -> tuple[str, ...]:
+    lead, word = case.lead, _signed(case.verdict_word)
+    if lead is None:
+        return (case.name, word, "–", "–", "–", "–", "–", "–")
+    return (
+        case.name,
+        word,
+        lead.name,
+        number(lead.value, lead.unit),
+        number(lead.baseline, lead.unit),
+        change(lead.change),
+        interval(lead.verdict),
+        percent(lead.verdict.margin if lead.verdict else None),
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([escape(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _signed(word: str) -> str:
+    return f"{SIGNS[word]} {word}"
+
+
+def _because(reason: str | None) -> str:
+    return f" ({escape(reason)})" if reason else ""
