@@ -22,7 +22,8 @@ from reports.model import (
 
 History = Mapping[str, Sequence[AcceptedVersion]]
 
-# Of a test's outcomes in several records, the first of these counts; it is shown in the second order.
+# Of a test's outcomes in several records the first of these counts; tests are shown in the other
+# order.
 _WEIGHT = ("failed", "passed", "skipped", "left-out")
 _SHOWN = ("failed", "skipped", "left-out", "passed")
 

@@ -77,9 +77,8 @@ def _stage(stage: StageView) -> list[str]:
     missing = [criterion for criterion in stage.criteria if criterion.state != "proved"]
     lines = []
     for criterion in missing:
-        lines.append(
-            f"- {_signed(criterion.state)} **{escape(criterion.name)}** {escape(criterion.sentence)}"
-        )
+        name, sentence = escape(criterion.name), escape(criterion.sentence)
+        lines.append(f"- {_signed(criterion.state)} **{name}** {sentence}")
         lines += [
             f"  - {escape(test.test)}: {test.outcome}{_because(test.reason)}"
             for test in criterion.tests

@@ -38,8 +38,8 @@ class CaseVerdict:
     """What the gate said of one metric of one case.
 
     effect, low, high: relative change and its 90 % interval, positive is worse. margin: what a
-    change must exceed. p: one-sided, of "not worse". sigma_launch: standard deviation of a launch,
-    as a share. None where nothing could be compared. ValueError for an unknown verdict.
+    change must exceed. p: one-sided, of "not worse", adjusted for the number of metrics judged.
+    sigma_launch: standard deviation of a launch, as a share. None where nothing could be compared. ValueError for an unknown verdict.
     """
 
     verdict: str
@@ -65,7 +65,7 @@ class CaseVerdict:
             low=judgement.low,
             high=judgement.high,
             margin=judgement.margin,
-            p=judgement.p,
+            p=judgement.adjusted_p,
             sigma_launch=judgement.sigma,
         )
 
@@ -178,7 +178,7 @@ class CaseView:
 
     @property
     def lead(self) -> MetricView | None:
-        """The metric that speaks for the case: of the judged ones the one with the worst verdict."""
+        """The judged metric with the worst verdict speaks for the case."""
         order = (*VERDICTS, NOT_JUDGED)
         judged = [metric for metric in self.metrics if metric.judged]
         return min(judged, key=lambda metric: order.index(metric.verdict_word), default=None)

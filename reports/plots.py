@@ -56,14 +56,14 @@ def rounds(case: CaseView, metric: MetricView) -> Markup:
             center = (ordered[half] + ordered[~half]) / 2
             bars.append(f"M{_n(middle - spread / 2)} {_n(y(center))}h{_n(spread)}")
     labels = _labels(case.launches, column)
-    body = f'{_baseline(metric, y)}<path class="bar" d="{"".join(bars)}"/>{_dots("dots", dots)}{labels}'
+    body = f'{_baseline(metric, y)}<path class="bar" d="{"".join(bars)}"/>{_dots("dots", dots)}'
     text = (
         f"{len(present)} rounds in {len(metric.launches)} launches, from "
         f"{number(metric.low, metric.unit)} to {number(metric.high, metric.unit)}, "
         f"median {number(metric.value, metric.unit)}, "
         f"baseline {number(metric.baseline, metric.unit)}."
     )
-    return _svg(f"Rounds of {metric.name}", text, body + _ends(values, metric.unit, y))
+    return _svg(f"Rounds of {metric.name}", text, body + labels + _ends(values, metric.unit))
 
 
 def history(case: CaseView, metric: MetricView) -> Markup:
@@ -76,11 +76,13 @@ def history(case: CaseView, metric: MetricView) -> Markup:
     now = [] if metric.value is None else [metric.value]
     y = Scale([*values, *now], BOTTOM, TOP)
     x = Scale([0, len(past)], LEFT, RIGHT)
-    same = [(x(i), y(value)) for i, value in points if past[i][0].comparable]
-    other = [(x(i), y(value)) for i, value in points if not past[i][0].comparable]
+    # Whole pixels: a page holds tens of thousands of these.
+    drawn = [(round(x(i)), round(y(value))) for i, value in points]
+    same = [point for (i, _), point in zip(points, drawn, strict=True) if past[i][0].comparable]
+    other = [point for point in drawn if point not in same]
     line = "L".join(f"{_n(px)} {_n(py)}" for px, py in same)
     body = f'<path class="line" d="M{line}"/>' if len(same) > 1 else ""
-    body += _dots("past", [(x(i), y(value)) for i, value in points]) + "".join(
+    body += _dots("past", drawn) + "".join(
         f'<circle class="other" cx="{_n(px)}" cy="{_n(py)}" r="2.5"/>' for px, py in other
     )
     if now:
@@ -92,7 +94,7 @@ def history(case: CaseView, metric: MetricView) -> Markup:
         f"{len(points)} accepted versions, from {number(values[0], metric.unit)} to "
         f"{number(values[-1], metric.unit)}; now {number(metric.value, metric.unit)}."
     )
-    return _svg(f"History of {metric.name}", text, body + _ends([*values, *now], metric.unit, y))
+    return _svg(f"History of {metric.name}", text, body + _ends([*values, *now], metric.unit))
 
 
 def reach(cases: Sequence[CaseView]) -> float:
@@ -148,7 +150,7 @@ def telemetry(
     body += f'<text x="{LEFT}" y="112">{number(known[0][0], "s")}</text>'
     body += f'<text x="{RIGHT}" y="112" text-anchor="end">{number(known[-1][0], "s")}</text>'
     text = f"From {number(min(values), unit)} to {number(max(values), unit)}."
-    return _svg(title, text, body + _ends(values, unit, y))
+    return _svg(title, text, body + _ends(values, unit))
 
 
 def _svg(title: str, text: str, body: str) -> Markup:
@@ -180,8 +182,8 @@ def _labels(launches: Sequence[str], column: float) -> str:
     )
 
 
-def _ends(values: Sequence[float], unit: str, y: Scale) -> str:
-    """The largest and the smallest value, written where they lie."""
+def _ends(values: Sequence[float], unit: str) -> str:
+    """The largest value at the top, the smallest at the bottom."""
     low, high = min(values), max(values)
     marks = [(high, TOP - 1)] if low == high else [(high, TOP - 1), (low, BOTTOM + 7)]
     return "".join(

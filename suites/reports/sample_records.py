@@ -1,4 +1,4 @@
-"""Records like those of real runs, from a seed: stages in every state, all verdicts, many versions."""
+"""Records like those of real runs, from a seed: stages in every state, every kind of verdict."""
 
 from __future__ import annotations
 
