@@ -43,6 +43,11 @@ def percent(value: float | None) -> str:
     return f"{100 * value:+.1f} %".replace("-", "−")
 
 
+def share(value: float | None) -> str:
+    """A share that has no direction, as 1.2 %."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
 def change(value: float | None) -> str:
     """A relative change, positive is worse, in words."""
     if value is None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from reports import headline
-from reports.formatting import SIGNS, change, count, interval, number, percent, times
+from reports.formatting import SIGNS, change, count, interval, number, share, times
 from reports.model import CaseView, Report, StageView
 
 # Verdicts that need no row of their own.
@@ -111,7 +111,7 @@ def _case_row(case: CaseView) -> tuple[str, ...]:
         number(lead.baseline, lead.unit),
         change(lead.change),
         interval(lead.verdict),
-        percent(lead.verdict.margin if lead.verdict else None),
+        share(lead.verdict.margin if lead.verdict else None),
     )
 
 

@@ -99,7 +99,10 @@ def _case(
         if keys not in changes:
             changes[keys] = differences(facts(before.environment), facts(record.environment))
         changed = changes[keys]
-    names = dict.fromkeys(metric.name for _, case in launches for metric in case.metrics)
+    metrics = [metric for _, case in launches for metric in case.metrics]
+    # What is judged comes first, else in the order of the record.
+    metrics.sort(key=lambda metric: metric.metric_class is MetricClass.INFO)
+    names = dict.fromkeys(metric.name for metric in metrics)
     return CaseView(
         anchor=_anchor(stage, identity),
         stage=stage,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from reports.formatting import change, interval, number, percent
+from reports.formatting import change, interval, number, share
 from reports.model import CaseVerdict, CaseView, MetricView
 
 WIDTH, HEIGHT = 320, 120
@@ -75,12 +75,16 @@ def history(case: CaseView, metric: MetricView) -> Markup:
     values = [value for _, value in points]
     now = [] if metric.value is None else [metric.value]
     y = Scale([*values, *now], BOTTOM, TOP)
-    x = Scale([0, len(past)], LEFT, RIGHT)
+    step = (RIGHT - LEFT - 8) / max(1, len(past))
+
+    def x(index: int) -> float:
+        return LEFT + 4 + step * index
+
     # Whole pixels: a page holds tens of thousands of these.
     drawn = [(round(x(i)), round(y(value))) for i, value in points]
     same = [point for (i, _), point in zip(points, drawn, strict=True) if past[i][0].comparable]
     other = [point for point in drawn if point not in same]
-    line = "L".join(f"{_n(px)} {_n(py)}" for px, py in same)
+    line = " ".join(f"{px} {py}" for px, py in same)
     body = f'<path class="line" d="M{line}"/>' if len(same) > 1 else ""
     body += _dots("past", drawn) + "".join(
         f'<circle class="other" cx="{_n(px)}" cy="{_n(py)}" r="2.5"/>' for px, py in other
@@ -128,7 +132,7 @@ def effect(verdict: CaseVerdict | None, limit: float) -> Markup:
         f'<circle class="effect {escape(verdict.verdict)}" '
         f'cx="{_n(x(verdict.effect))}" cy="10" r="4"/>'
     )
-    text = f"{change(verdict.effect)}, interval {interval(verdict)}, margin {percent(margin)}"
+    text = f"{change(verdict.effect)}, interval {interval(verdict)}, margin {share(margin)}"
     return Markup(
         f'<svg class="interval" viewBox="0 0 160 20" role="img"><title>{escape(text)}</title>'
         f"{body}</svg>"
@@ -145,7 +149,7 @@ def telemetry(
     values = [value for _, value in known]
     x = Scale([when for when, _ in known], LEFT, RIGHT)
     y = Scale(values, BOTTOM, TOP)
-    line = "L".join(f"{_n(x(when))} {_n(y(value))}" for when, value in known)
+    line = " ".join(f"{_n(x(when))} {_n(y(value))}" for when, value in known)
     body = f'<path class="line" d="M{line}"/>'
     body += f'<text x="{LEFT}" y="112">{number(known[0][0], "s")}</text>'
     body += f'<text x="{RIGHT}" y="112" text-anchor="end">{number(known[-1][0], "s")}</text>'
