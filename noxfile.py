@@ -85,6 +85,13 @@ def baseline(session: nox.Session) -> None:
     session.run(str(python), "-m", "baselines", *session.posargs, external=True)
 
 
+@nox.session(default=False)
+def report(session: nox.Session) -> None:
+    """Write reports/out/report.html from records: nox -s report -- [--gate FOLDER] [--open]"""
+    install(session, *project_list("dependencies"), *project_list("test"))
+    session.run("python", "-m", "reports", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types and C++ formatting: nox -s lint"""

@@ -1,4 +1,7 @@
-"""python -m reports: write the report of some records."""
+"""python -m reports: write the report of some records.
+
+Exit status: 0 written, 1 a file is not what it should be, 2 wrong usage.
+"""
 
 from __future__ import annotations
 
@@ -8,68 +11,64 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from baselines.record_file import read_record
+from baselines.store import Store, StoreError
 from reports import csv_export, html, markdown
 from reports.assemble import assemble
-from reports.files import (
-    ReportInputError,
-    find_record,
-    load_history,
-    load_plans,
-    load_record,
-    load_verdicts,
-)
+from reports.files import ReportInputError, load_gate, load_history, load_plans
+from reports.model import Report
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "reports" / "out"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """0, or 2 when a file is not what it should be."""
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports", description="Write report.html, report.md and report.csv."
     )
+    parser.add_argument("files", nargs="*", type=Path, help="records; default: reports/out/*.json")
     parser.add_argument(
-        "files", nargs="*", type=Path, help="records; by default those in reports/out"
-    )
-    parser.add_argument("--out", type=Path, default=OUT, help="folder to write to: %(default)s")
-    parser.add_argument(
-        "--history", nargs="+", type=Path, default=[], metavar="FILE",
-        help="accepted versions, oldest first",
+        "--gate", type=Path, action="append", default=[], metavar="FOLDER",
+        help="folder of a gate, for its launches and verdicts; may be given again",
     )  # fmt: skip
-    parser.add_argument("--verdicts", type=Path, metavar="FILE", help="what the gate said")
+    parser.add_argument("--store", type=Path, default=ROOT / "baselines" / "store")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="where to write")
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
-    options = parser.parse_args(arguments)
+    arguments = parser.parse_args(argv)
     try:
-        if options.files:
-            records = [load_record(path) for path in options.files]
-        else:
-            found = map(find_record, sorted(OUT.glob("*.json")))
-            records = [record for record in found if record is not None]
-        if not records:
-            msg = f"no record in {OUT}: name some, or make one with nox -s suite -- stage0"
-            raise ReportInputError(msg)
-        report = assemble(
-            load_plans(ROOT / "suites" / "stages.toml"),
-            records,
-            load_history(options.history),
-            load_verdicts(options.verdicts) if options.verdicts else {},
-        )
-    except ReportInputError as error:
-        print(f"report: {error}", file=sys.stderr)
-        return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    page = options.out / "report.html"
-    for name, text in (
-        (page.name, html.render(report)),
-        ("report.md", markdown.render(report)),
-        ("report.csv", csv_export.render(report)),
+        report = build(arguments.files, arguments.gate, arguments.store)
+    except (ReportInputError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    page = arguments.out / "report.html"
+    for path, text in (
+        (page, html.render(report)),
+        (page.with_suffix(".md"), markdown.render(report)),
+        (page.with_suffix(".csv"), csv_export.render(report)),
     ):
-        # Bytes, as the line ends of CSV are not the platform's.
-        (options.out / name).write_bytes(text.encode())
+        path.write_bytes(text.encode())  # the line ends of CSV are not the platform's
     print(page)
-    if options.open:
+    if arguments.open:
         webbrowser.open(page.resolve().as_uri())
     return 0
+
+
+def build(files: Sequence[Path], gate_folders: Sequence[Path], store: Path) -> Report:
+    """The report of these files. Raises ReportInputError or StoreError."""
+    gates = [load_gate(folder) for folder in gate_folders]
+    chosen = files or sorted(OUT.glob("*.json"))
+    records = [read_record(path) for path in chosen]
+    records += [record for gate in gates for record in gate.new]
+    if not records:
+        msg = f"no record in {OUT}: name one, or make one with `nox -s suite -- stage0`"
+        raise ReportInputError(msg)
+    return assemble(
+        load_plans(ROOT / "suites" / "stages.toml"),
+        records,
+        load_history(Store(store), records, gates),
+        {gate.stage: gate.verdicts for gate in gates},
+    )
 
 
 if __name__ == "__main__":

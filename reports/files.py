@@ -4,94 +4,87 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from baselines.record_file import read_record
 from baselines.records import Record
+from baselines.store import Store
+from baselines.verdict import Judgement
+from reports.assemble import History
 from reports.measured import Verdicts
 from reports.model import AcceptedVersion, CaseVerdict, StagePlan
 
-SECTION = "stagegate"
-
 
 class ReportInputError(ValueError):
-    """A file that no report can be made from; the message names it and says why."""
+    """Nothing that a report can be made from; the message names it and says why."""
 
 
-class VerdictEntry(BaseModel):
-    """One entry of a verdict file: a CaseVerdict and what it is about."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+@dataclass(frozen=True, slots=True)
+class GateRun:
+    """What a gate left in its folder: the launches of both sides of a stage, and its verdicts."""
 
     stage: str
-    case: str
-    metric: str
-    judged: CaseVerdict
+    base: tuple[Record, ...]
+    new: tuple[Record, ...]
+    verdicts: Verdicts
 
 
 def load_plans(path: Path) -> tuple[StagePlan, ...]:
     """The stages of suites/stages.toml, in its order."""
-    tables = tomllib.loads(_read(path))
+    tables = tomllib.loads(path.read_text("utf-8"))
     return tuple(
         StagePlan(name, table["title"], tuple(table["criteria"].items()))
         for name, table in tables.items()
     )
 
 
-def load_record(path: Path) -> Record:
-    """The record in a pytest-benchmark file. ReportInputError for any other file."""
-    record = find_record(path)
-    if record is None:
-        msg = f"{path}: no section {SECTION!r}; files of `nox -s suite` have one"
+def load_gate(folder: Path) -> GateRun:
+    """Raises ReportInputError for a folder that no finished gate left, StoreError for its files."""
+    path = folder / "verdict.json"
+    try:
+        content = json.loads(path.read_text("utf-8"))["judgements"]
+        judgements = TypeAdapter(list[Judgement]).validate_python(content)
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}; --gate takes the folder of a gate"
+        raise ReportInputError(msg) from error
+    except (ValueError, KeyError, TypeError) as error:
+        detail = error if isinstance(error, ValidationError) else "no judgements in it"
+        msg = f"{path}: not the verdicts of a gate: {detail}"
+        raise ReportInputError(msg) from error
+    base, new = (
+        tuple(read_record(file) for file in sorted(folder.glob(f"{side}-*.json")))
+        for side in ("base", "new")
+    )
+    stages = {record.stage for record in (*base, *new)}
+    stage = stages.pop() if len(stages) == 1 else None
+    if stage is None or not new:
+        msg = f"{folder}: a gate leaves launches new-*.json of one stage there"
         raise ReportInputError(msg)
-    return record
+    return GateRun(
+        stage=stage,
+        base=base,
+        # A gate runs the benchmarks alone, which proves nothing about the rest of a suite.
+        new=tuple(record.model_copy(update={"evidence": ()}) for record in new),
+        verdicts={(item.case, item.metric): CaseVerdict.of(item) for item in judgements},
+    )
 
 
-def find_record(path: Path) -> Record | None:
-    """The record in a JSON file, None where the file is about something else."""
-    try:
-        content = json.loads(_read(path))
-        if not isinstance(content, dict) or SECTION not in content:
-            return None
-        return Record.model_validate(content[SECTION])
-    except json.JSONDecodeError as error:
-        msg = f"{path}: not JSON: {error}"
-        raise ReportInputError(msg) from error
-    except ValidationError as error:
-        msg = f"{path}: not a record of this version: {error}"
-        raise ReportInputError(msg) from error
-
-
-def load_history(paths: Sequence[Path]) -> dict[str, list[AcceptedVersion]]:
-    """Accepted versions by stage, in the order of the files; a file's stem is its label."""
+def load_history(store: Store, records: Iterable[Record], gates: Sequence[GateRun]) -> History:
+    """By stage, what was accepted on the machines of these records; last the base of a gate."""
+    wanted = dict.fromkeys((record.stage, record.machine_key) for record in records)
     history: dict[str, list[AcceptedVersion]] = {}
-    for path in paths:
-        record = load_record(path)
-        if record.stage is None:
-            msg = f"{path}: belongs to no stage, so it has no place in a history"
-            raise ReportInputError(msg)
-        history.setdefault(record.stage, []).append(AcceptedVersion(path.stem, (record,)))
+    for stage, machine_key in wanted:
+        if stage is None:
+            continue
+        for acceptance in store.history(store.root / machine_key / stage):
+            entry = store.find(acceptance.new)
+            version = AcceptedVersion(f"{entry.number:04} {entry.label}", (store.load(entry),))
+            history.setdefault(stage, []).append(version)
+    for gate in gates:
+        if gate.base:
+            history.setdefault(gate.stage, []).append(AcceptedVersion("base", gate.base))
     return history
-
-
-def load_verdicts(path: Path) -> dict[str, Verdicts]:
-    """Verdicts by stage, then by case and metric."""
-    try:
-        entries = TypeAdapter(list[VerdictEntry]).validate_json(_read(path))
-    except ValidationError as error:
-        msg = f"{path}: not a list of verdicts: {error}"
-        raise ReportInputError(msg) from error
-    verdicts: dict[str, dict[tuple[str, str], CaseVerdict]] = {}
-    for entry in entries:
-        verdicts.setdefault(entry.stage, {})[entry.case, entry.metric] = entry.judged
-    return dict(verdicts)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path}: cannot be read: {error}"
-        raise ReportInputError(msg) from error
