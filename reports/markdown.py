@@ -96,7 +96,10 @@ def _cases(cases: Sequence[CaseView]) -> str:
     quiet = count(len(cases) - len(loud), "more case is", "more cases are")
     header = ("Case", "Verdict", "Metric", "Now", "Baseline", "Change", "90 % interval", "Margin")
     ending = f"{quiet} unchanged or not judged."
-    return f"{_table(header, map(_case_row, loud))}\n\n{ending}" if loud else ending
+    if not loud:
+        return ending
+    table = _table(header, map(_case_row, loud))
+    return table if len(loud) == len(cases) else f"{table}\n\n{ending}"
 
 
 def _case_row(case: CaseView) -> tuple[str, ...]:

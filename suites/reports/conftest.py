@@ -1,0 +1,31 @@
+"""A report of the sample records, made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports import html
+from reports.assemble import assemble
+from reports.model import Report
+from suites.reports.page import Page
+from suites.reports.sample_records import Sample, sample
+
+
+@pytest.fixture(scope="session")
+def records() -> Sample:
+    return sample()
+
+
+@pytest.fixture(scope="session")
+def report(records: Sample) -> Report:
+    return assemble(records.plans, records.records, records.history, records.verdicts)
+
+
+@pytest.fixture(scope="session")
+def text(report: Report) -> str:
+    return html.render(report)
+
+
+@pytest.fixture(scope="session")
+def page(text: str) -> Page:
+    return Page(text)

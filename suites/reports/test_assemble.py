@@ -1,0 +1,242 @@
+"""What records add up to: states of stages, cases over launches, history and baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pytest
+
+from baselines.records import Case, Evidence, Record, TestOutcome
+from reports.assemble import assemble
+from reports.headline import answer, problems, speed
+from reports.model import AcceptedVersion, CaseVerdict, Report, StagePlan, StageState
+from suites.reports.sample_records import Sample
+
+PLAN = StagePlan("stage0", "First", (("s0.a", "a holds"), ("s0.b", "b holds")))
+
+State = Literal["proved", "failed", "unproved"]
+Outcome = Literal["passed", "failed", "skipped", "left-out"]
+
+
+def evidence(criterion: str, state: State, **outcomes: Outcome) -> Evidence:
+    tests = tuple(
+        TestOutcome(test=name, outcome=outcome, seconds=0.1) for name, outcome in outcomes.items()
+    )
+    return Evidence(criterion=criterion, sentence="words", state=state, tests=tests)
+
+
+def with_evidence(records: Sample, *found: Evidence) -> Record:
+    return records.records[0].model_copy(update={"evidence": found, "cases": ()})
+
+
+def with_case(records: Sample, *, launch: int = 1, record: int = 0, **changes: object) -> Record:
+    """A record of one case, changed."""
+    base = records.records[record]
+    case = base.cases[0].model_copy(update=changes)
+    return base.model_copy(update={"cases": (case,), "launch": launch})
+
+
+def with_samples(records: Sample, samples: Sequence[float], *, launch: int = 1) -> Record:
+    case = records.records[0].cases[0]
+    metric = next(metric for metric in case.metrics if metric.name == "tokens_per_sec")
+    changed = metric.model_copy(update={"samples": tuple(samples)})
+    return with_case(records, launch=launch, metrics=(changed,))
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (("proved", "proved"), StageState.PASSED),
+        (("proved", "unproved"), StageState.UNPROVED),
+        (("proved",), StageState.UNPROVED),
+        (("failed", "unproved"), StageState.FAILED),
+        ((), StageState.UNPROVED),
+    ],
+)
+def test_state_of_a_stage(records: Sample, states: tuple[State, ...], expected: StageState) -> None:
+    found = [evidence(name, state) for name, state in zip(("s0.a", "s0.b"), states, strict=False)]
+    (stage,) = assemble([PLAN], [with_evidence(records, *found)]).stages
+    assert stage.state is expected
+    assert [criterion.name for criterion in stage.criteria] == ["s0.a", "s0.b"]
+
+
+def test_a_stage_nobody_ran_is_open(records: Sample) -> None:
+    other = StagePlan("stage1", "Second", (("s1.a", "holds"),))
+    report = assemble([PLAN, other], [with_evidence(records, evidence("s0.a", "proved"))])
+    assert report.stages[1].state is StageState.OPEN
+    assert answer(report) == "0 of 2 stages passed, 1 unproved and 1 open."
+
+
+def test_all_stages_passed(records: Sample) -> None:
+    found = (evidence("s0.a", "proved"), evidence("s0.b", "proved"))
+    report = assemble([PLAN], [with_evidence(records, *found)])
+    assert answer(report) == "All 1 stage passed."
+    assert problems(report) == ((), 0)
+
+
+def test_halves_of_a_run_add_up(records: Sample) -> None:
+    """--layout block in one run and --layout slot in the next are all the evidence there is."""
+    block = evidence("s0.a", "unproved", block="passed", slot="left-out")
+    slot = evidence("s0.a", "unproved", block="left-out", slot="passed")
+    half = assemble([PLAN], [with_evidence(records, block)]).stages[0].criteria[0]
+    assert half.state == "unproved"
+    both = [with_evidence(records, block), with_evidence(records, slot)]
+    whole = assemble([PLAN], both).stages[0].criteria[0]
+    assert whole.state == "proved"
+    assert [(test.test, test.outcome) for test in whole.tests] == [
+        ("block", "passed"),
+        ("slot", "passed"),
+    ]
+
+
+def test_one_failure_outweighs_a_proof(records: Sample) -> None:
+    passed = with_evidence(records, evidence("s0.a", "proved", test="passed"))
+    failed = with_evidence(records, evidence("s0.a", "failed", test="failed"))
+    for order in ([passed, failed], [failed, passed]):
+        criterion = assemble([PLAN], order).stages[0].criteria[0]
+        assert criterion.state == "failed"
+        assert [test.outcome for test in criterion.tests] == ["failed"]
+
+
+def test_criteria_a_plan_forgot_are_kept(records: Sample) -> None:
+    found = [evidence(name, "proved") for name in ("s0.a", "s0.b", "s0.old")]
+    (stage,) = assemble([PLAN], [with_evidence(records, *found)]).stages
+    assert [criterion.name for criterion in stage.criteria] == ["s0.a", "s0.b", "s0.old"]
+
+
+def test_doubtful_records_are_noted(records: Sample) -> None:
+    record = with_evidence(records, evidence("s0.a", "proved"))
+    environment = record.environment.model_copy(
+        update={"git_revision": "abcdef0123456789", "git_dirty": True}
+    )
+    dirty = record.model_copy(update={"environment": environment, "machine_key": "0" * 16})
+    (stage,) = assemble([PLAN], [record, dirty]).stages
+    different, changed, machines = stage.notes
+    assert "abcdef0123 with changes" in different
+    assert "no revision holds" in changed
+    assert "different machines" in machines
+
+
+def test_launches_of_a_case_come_together(records: Sample) -> None:
+    launches = [
+        with_samples(records, [100, 110, 120], launch=1),
+        with_samples(records, [200, 210], launch=2),
+        with_samples(records, [90, 500, 1], launch=3),
+    ]
+    (case,) = assemble([PLAN], launches).stages[0].cases
+    assert case.launches == ("launch 1", "launch 2", "launch 3")
+    metric = case.lead
+    assert metric is not None
+    assert metric.launches == ((100, 110, 120), (200, 210), (90, 500, 1))
+    assert (metric.value, metric.low, metric.high) == (110, 1, 500)  # median of 110, 205, 90
+    assert len(case.rounds) == 3 + 2 + 3
+    assert case.rounds[-1] == ("launch 3, round 3", (1,))
+
+
+def test_other_work_is_another_case(records: Sample) -> None:
+    two = [with_case(records), with_case(records, workload_hash="f" * 16)]
+    cases = assemble([PLAN], two).stages[0].cases
+    assert len(cases) == 2
+    assert len({case.anchor for case in cases}) == 2
+
+
+def test_the_baseline_is_the_last_version_that_compares(records: Sample) -> None:
+    now = with_samples(records, [100.0])
+    same = with_samples(records, [50.0])
+    later = with_samples(records, [80.0])
+    other = with_case(records, workload_hash="f" * 16)
+    history = {
+        "stage0": [
+            AcceptedVersion("1", (same,)),
+            AcceptedVersion("2", (later,)),
+            AcceptedVersion("3", (other,)),
+        ]
+    }
+    (case,) = assemble([PLAN], [now], history).stages[0].cases
+    assert [version.comparable for version in case.versions] == [True, True, False]
+    assert case.baseline_label == "2"
+    assert case.lead is not None
+    assert (case.lead.baseline, case.lead.history[:2]) == (80.0, (50.0, 80.0))
+    assert case.lead.change == pytest.approx(80 / 100 - 1)  # higher is better: 100 is not worse
+
+
+def test_a_case_on_another_machine_has_no_baseline(records: Sample) -> None:
+    elsewhere = with_case(records).model_copy(update={"machine_key": "0" * 16})
+    history = {"stage0": [AcceptedVersion("1", (elsewhere,))]}
+    (case,) = assemble([PLAN], [with_case(records)], history).stages[0].cases
+    assert case.baseline_label is None
+    assert case.lead is not None
+    assert case.lead.baseline is None
+    assert case.lead.change is None
+
+
+def test_what_changed_in_the_environment_is_named(records: Sample, report: Report) -> None:
+    case = next(case for case in report.cases if case.baseline_label)
+    found = {item.name: (item.before, item.after) for item in case.differences}
+    assert found.pop("git_revision")
+    assert found == {
+        "python": ("3.11.9", "3.12.4"),
+        "packages.numpy": ("2.2.6", "2.3.4"),
+        "variables.OMP_NUM_THREADS": (None, "8"),
+    }
+
+
+def test_the_worst_verdict_speaks_for_a_case(records: Sample) -> None:
+    case = records.records[0].cases[0]
+    verdicts = {
+        (case.name, "tokens_per_sec"): CaseVerdict("unchanged", "within-margin"),
+        (case.name, "avg_ttft_ms"): CaseVerdict("regressed", "worse-beyond-margin"),
+    }
+    (view,) = assemble([PLAN], [with_case(records)], {}, {"stage0": verdicts}).stages[0].cases
+    assert view.verdict_word == "regressed"
+    assert view.lead is not None
+    assert view.lead.name == "avg_ttft_ms"
+
+
+def test_an_invalid_run_has_no_other_verdict(records: Sample) -> None:
+    case = records.records[0].cases[0]
+    verdicts = {(case.name, "tokens_per_sec"): CaseVerdict("improved", "better-beyond-margin")}
+    runs = [with_case(records), with_case(records, launch=2, invalid=("wrong tokens",))]
+    report = assemble([PLAN], runs, {}, {"stage0": verdicts})
+    (view,) = report.cases
+    assert view.verdict_word == "invalid"
+    assert view.invalid == ("wrong tokens",)
+    assert speed(report) == "1 benchmark case: 1 invalid."
+    assert [problem.sign for problem in problems(report)[0]] == ["invalid"]
+
+
+def test_problems_are_few_and_counted(records: Sample, report: Report) -> None:
+    shown, more = problems(report)
+    assert shown[0].subject == "s1.smoke"
+    counts = dict(report.verdict_counts)
+    loud = ("regressed", "invalid", "inconclusive", "not-comparable")
+    assert len(shown) + more == 1 + sum(counts.get(word, 0) for word in loud)
+    assert len(shown) == 6
+
+
+def test_the_sample_shows_every_kind(report: Report) -> None:
+    """What other tests look at is there."""
+    kinds = {word for word, _ in report.verdict_counts}
+    assert kinds >= {"regressed", "improved", "unchanged", "invalid", "no-baseline"}
+
+
+def test_records_of_no_stage_stay_visible(records: Sample) -> None:
+    loose = with_case(records).model_copy(update={"stage": None})
+    report = assemble([PLAN], [loose])
+    assert [case.stage for case in report.unstaged] == [None]
+    assert report.cases == report.unstaged
+
+
+def test_a_metric_a_round_could_not_give(records: Sample) -> None:
+    case: Case = records.records[0].cases[0]
+    metric = case.metrics[0].model_copy(update={"samples": (None, None)})
+    (view,) = assemble([PLAN], [with_case(records, metrics=(metric,))]).cases
+    assert view.metrics[0].value is None
+    assert view.lead is None
+    assert view.verdict_word == "not-judged"
+
+
+def test_no_records_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one record"):
+        assemble([PLAN], [])

@@ -1,0 +1,123 @@
+"""python -m reports and the files it reads."""
+
+from __future__ import annotations
+
+import json
+import webbrowser
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from baselines.records import Record
+from baselines.store import Store
+from baselines.verdict import Judgement, Reason, Verdict
+from reports.__main__ import ROOT, main
+from reports.files import ReportInputError, load_gate, load_plans
+from suites.reports.sample_records import Sample
+
+
+def write(path: Path, record: Record) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"benchmarks": [], "stagegate": record.model_dump(mode="json")}))
+    return path
+
+
+@pytest.fixture
+def gate_folder(tmp_path: Path, records: Sample) -> Path:
+    """What a gate leaves: a base that accepts 0.25 of the speed less than the new side."""
+    folder = tmp_path / "gate"
+    base = [version for version in records.history["stage0"]][-1].launches
+    for number, record in enumerate(base):
+        write(folder / f"base-{number:02}.json", record)
+    for number, record in enumerate(records.records[:3]):
+        write(folder / f"new-{number:02}.json", record)
+    judgement = Judgement(
+        records.records[0].cases[0].name, "tokens_per_sec", Verdict.REGRESSED,
+        Reason.WORSE_BEYOND_MARGIN, effect=0.125, low=0.1, high=0.15, margin=0.03,
+    )  # fmt: skip
+    content = {"exit_code": 1, "judgements": [asdict(judgement)]}
+    (folder / "verdict.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_writes_three_files(
+    tmp_path: Path, records: Sample, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "stage0.json", records.records[0])
+    out = tmp_path / "deep" / "out"
+    assert main([str(file), "--out", str(out), "--store", str(tmp_path / "store")]) == 0
+    assert capsys.readouterr().out.strip() == str(out / "report.html")
+    assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.csv"}
+    assert "1 of 8 stages passed and 7 open." in (out / "report.html").read_text("utf-8")
+    assert b"\r\n" in (out / "report.csv").read_bytes()
+
+
+def test_open_shows_the_page(
+    tmp_path: Path, records: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", shown.append)
+    file = write(tmp_path / "stage0.json", records.records[0])
+    main([str(file), "--out", str(tmp_path), "--store", str(tmp_path / "store"), "--open"])
+    assert shown == [(tmp_path / "report.html").as_uri()]
+
+
+def test_history_comes_from_what_was_accepted(tmp_path: Path, records: Sample) -> None:
+    store = Store(tmp_path / "store")
+    past = records.history["stage0"]
+    entries = [store.add(version.launches[0], f"v{n}") for n, version in enumerate(past[:4])]
+    for entry in (entries[1], entries[3]):
+        store.accept(entry, why="a test")
+    file = write(tmp_path / "stage0.json", records.records[0])
+    assert main([str(file), "--out", str(tmp_path), "--store", str(store.root)]) == 0
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "0002 v1" in page
+    assert "0004 v3" in page
+    assert "0003 v2" not in page
+
+
+def test_a_gate_brings_launches_verdicts_and_its_base(tmp_path: Path, gate_folder: Path) -> None:
+    store = str(tmp_path / "store")
+    file = str(gate_folder / "new-00.json")
+    assert main(["--gate", str(gate_folder), "--out", str(tmp_path), "--store", store, file]) == 0
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert "✗ regressed" in text
+    assert "12.5 % worse" in text
+    assert "Environment, against base" in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_launches_of_a_gate_prove_no_criterion(gate_folder: Path) -> None:
+    run = load_gate(gate_folder)
+    assert run.stage == "stage0"
+    assert len(run.new) == 3
+    assert all(record.evidence == () for record in run.new)
+
+
+def test_folders_that_no_gate_left(tmp_path: Path, gate_folder: Path, records: Sample) -> None:
+    with pytest.raises(ReportInputError, match=r"verdict\.json: cannot be read: No such file"):
+        load_gate(tmp_path)
+    (gate_folder / "verdict.json").write_text('{"judgements": [{"case": 1}]}')
+    with pytest.raises(ReportInputError, match="not the verdicts of a gate"):
+        load_gate(gate_folder)
+    (gate_folder / "verdict.json").write_text('{"judgements": []}')
+    write(gate_folder / "new-09.json", records.records[-1])
+    with pytest.raises(ReportInputError, match="of one stage"):
+        load_gate(gate_folder)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"benchmarks": []}', '{"stagegate": {}}'])
+def test_other_files_are_refused_by_name(
+    tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(content)
+    assert main([str(file), "--out", str(tmp_path / "out")]) == 1
+    assert str(file) in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_plans_are_those_of_the_suites() -> None:
+    plans = load_plans(ROOT / "suites" / "stages.toml")
+    assert [plan.name for plan in plans] == [f"stage{number}" for number in range(8)]
+    assert all(plan.criteria for plan in plans)

@@ -1,0 +1,84 @@
+"""The small pictures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from reports import plots
+from reports.model import CaseVerdict, CaseView, Report
+from suites.reports.page import Page
+
+
+@pytest.fixture
+def case(report: Report) -> CaseView:
+    return next(case for case in report.cases if len(case.versions) > 3 and case.lead)
+
+
+def test_scale_keeps_order_and_bounds() -> None:
+    scale = plots.Scale([1.0, 3.0], 90, 10)
+    assert 90 > scale(1.0) > scale(2.0) > scale(3.0) > 10
+    assert scale(2.0) == pytest.approx(50)
+    for only in (0.0, 5.0, -5.0):
+        assert plots.Scale([only], 0, 100)(only) == pytest.approx(50)
+
+
+def test_rounds_shows_every_sample(case: CaseView) -> None:
+    assert case.lead is not None
+    picture = Page(str(plots.rounds(case, case.lead))).root
+    dots = re.findall(
+        r"M([\d.]+) ([\d.]+)h0", str(picture.one("path", class_="dots").attributes["d"])
+    )
+    assert len(dots) == sum(len(launch) for launch in case.lead.launches)
+    samples = [sample for launch in case.lead.launches for sample in launch]
+    heights = [float(y) for _, y in dots]
+    # Larger is higher, so smaller on the page.
+    assert samples.index(max(samples)) == heights.index(min(heights))
+    picture.one("path", class_="base")
+
+
+def test_history_marks_what_does_not_compare(case: CaseView) -> None:
+    assert case.lead is not None
+    picture = Page(str(plots.history(case, case.lead))).root
+    other = [version for version in case.versions if not version.comparable]
+    assert other
+    assert len(list(picture.all("circle", class_="other"))) == len(other)
+    dots = str(picture.one("path", class_="past").attributes["d"])
+    assert dots.count("M") == len(case.versions)
+
+
+def test_nothing_to_show_is_no_picture(case: CaseView) -> None:
+    assert case.lead is not None
+    empty = replace(case.lead, launches=((None,),), value=None, baseline=None, history=())
+    assert plots.rounds(case, empty) == ""
+    assert plots.history(replace(case, versions=()), empty) == ""
+    assert plots.effect(None, 0.1) == ""
+    assert plots.effect(CaseVerdict("no-baseline", "new-case"), 0.1) == ""
+    assert plots.telemetry("Power", "W", (0.0, 1.0), (None, None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("effect", "arrows"), [(0.05, 0), (3.0, 1), (-0.9, 1)], ids=["inside", "worse", "better"]
+)
+def test_intervals_beyond_the_axis_end_in_an_arrow(effect: float, arrows: int) -> None:
+    verdict = CaseVerdict(
+        "regressed", "", effect=effect, low=effect - 0.01, high=effect + 0.01, margin=0.03
+    )
+    picture = Page(str(plots.effect(verdict, 0.1))).root
+    assert len(list(picture.all("path", class_="span"))) == 1 + arrows
+    assert 0 <= float(str(picture.one("circle").attributes["cx"])) <= 160
+
+
+def test_the_axis_is_common_and_bounded(report: Report) -> None:
+    assert plots.reach([]) >= 0.05
+    assert plots.reach(report.cases) <= 0.5
+
+
+def test_names_are_escaped(case: CaseView) -> None:
+    assert case.lead is not None
+    hostile = replace(case.lead, name="<script>", unit="<b>")
+    for picture in (plots.rounds(case, hostile), plots.history(case, hostile)):
+        assert not list(Page(str(picture)).root.all("script"))
+        assert "<b>" not in picture

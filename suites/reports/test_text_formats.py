@@ -1,0 +1,102 @@
+"""Markdown, CSV and numbers in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+
+from reports import csv_export, markdown
+from reports.assemble import assemble
+from reports.formatting import change, count, joined, number, percent, share, times
+from reports.model import Report
+from suites.reports.sample_records import Sample
+from suites.reports.test_html import HOSTILE, hostile
+
+
+def rows_of(report: Report) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(csv_export.render(report), newline="")))
+
+
+def test_csv_has_a_row_for_every_metric(report: Report) -> None:
+    rows = rows_of(report)
+    assert len(rows) == sum(len(case.metrics) for case in report.cases)
+    case = report.cases[0]
+    row, metric = rows[0], case.metrics[0]
+    assert (row["case"], row["metric"]) == (case.name, metric.name)
+    assert float(row["value"]) == metric.value
+    assert metric.verdict is not None
+    assert float(row["effect_worse"]) == metric.verdict.effect
+    assert int(row["rounds"]) == sum(len(launch) for launch in metric.launches)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_csv_runs_nothing_in_a_spreadsheet(records: Sample, start: str) -> None:
+    record = records.records[0]
+    text = f'{start}HYPERLINK("x","y")'
+    case = record.cases[0].model_copy(update={"name": text, "params": {text: text}})
+    rows = rows_of(assemble(records.plans, [record.model_copy(update={"cases": (case,)})]))
+    assert rows
+    for row in rows:
+        assert row["case"] == f"'{text}"
+        for name, cell in row.items():
+            # What starts as a formula does is a number of ours.
+            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) or float(cell), name
+
+
+def test_markdown_names_what_is_not_proved(report: Report) -> None:
+    text = markdown.render(report)
+    assert text.startswith("# Stagegate: 2 of 8 stages passed")
+    assert "- ✗ failed **s1.smoke**" in text
+    assert "AssertionError: 0.0312 \\> tolerance 0.0078" in text
+    assert "s0.functional" not in text  # proved
+    assert "\N{MULTIPLICATION SIGN} |" in text
+
+
+def test_markdown_tables_keep_their_shape(records: Sample, report: Report) -> None:
+    bad = assemble(records.plans, [hostile(records.records[0])])
+    for text in (markdown.render(report), markdown.render(bad)):
+        width = 0
+        for line in text.splitlines():
+            cells = len(re.findall(r"(?<!\\)\|", line))
+            assert not cells or not width or cells == width, line
+            width = cells
+    assert HOSTILE not in markdown.render(bad)
+    assert not re.search(r"(?<!\\)<", markdown.render(bad))
+
+
+def test_text_formats_repeat_byte_for_byte(records: Sample, report: Report) -> None:
+    again = assemble(
+        records.plans, tuple(reversed(records.records)), records.history, records.verdicts
+    )
+    assert markdown.render(again) == markdown.render(report)
+    assert csv_export.render(again) == csv_export.render(report)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (None, "ms", "–"),
+        (0.0, "1", "0"),
+        (12.0, "tok/s", "12 tok/s"),
+        (0.0123456, "s", "0.01235 s"),
+        (999.96, "ms", "1,000 ms"),
+        (12345.6, "1", "12,346"),
+        (-2.5, "1", "−2.5"),
+        (3 * 2.0**20, "bytes", "3.0 MiB"),
+    ],
+)
+def test_numbers(value: float | None, unit: str, expected: str) -> None:
+    assert number(value, unit) == expected
+
+
+def test_changes_in_words() -> None:
+    assert change(0.0123) == "1.2 % worse"
+    assert change(-0.0123) == "1.2 % better"
+    assert change(0.00001) == change(-0.0) == "0.0 %"
+    assert (percent(-0.05), percent(0.05), percent(0.0)) == ("−5.0 %", "+5.0 %", "0.0 %")
+    assert (share(0.05), times(1.234), times(None)) == ("5.0 %", "1.23×", "–")
+    assert (count(1, "case"), count(1200, "case")) == ("1 case", "1,200 cases")
+    assert (joined(["a"]), joined(["a", "b", "c"])) == ("a", "a, b and c")
