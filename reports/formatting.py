@@ -30,7 +30,7 @@ def number(value: float | None, unit: str = "1") -> str:
         return "–"
     if unit in ("bytes", "B"):
         return f"{value / 2**20:,.1f} MiB".replace("-", "−")
-    digits = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+    digits = f"{value:,.0f}" if abs(value) >= 999.95 or value == int(value) else f"{value:.4g}"
     return (digits if unit == "1" else f"{digits} {unit}").replace("-", "−")
 
 

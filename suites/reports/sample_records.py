@@ -65,7 +65,7 @@ class Sample:
     verdicts: Mapping[str, Verdicts]
 
 
-def sample(*, cases: int = 16, versions: int = 6, seed: int = 0) -> Sample:
+def sample(*, cases: int = 24, versions: int = 6, seed: int = 0) -> Sample:
     """cases: over all stages; stage4 and later have run only when there are more than 100."""
     rng = random.Random(seed)
     ran = PLANS if cases > 100 else PLANS[:4]

@@ -7,7 +7,8 @@ from typing import Literal
 
 import pytest
 
-from baselines.records import Case, Evidence, Record, TestOutcome
+from baselines.records import Case, Evidence, Record
+from baselines.records import TestOutcome as Result  # a name pytest does not take for a test
 from reports.assemble import assemble
 from reports.headline import answer, problems, speed
 from reports.model import AcceptedVersion, CaseVerdict, Report, StagePlan, StageState
@@ -21,7 +22,7 @@ Outcome = Literal["passed", "failed", "skipped", "left-out"]
 
 def evidence(criterion: str, state: State, **outcomes: Outcome) -> Evidence:
     tests = tuple(
-        TestOutcome(test=name, outcome=outcome, seconds=0.1) for name, outcome in outcomes.items()
+        Result(test=name, outcome=outcome, seconds=0.1) for name, outcome in outcomes.items()
     )
     return Evidence(criterion=criterion, sentence="words", state=state, tests=tests)
 

@@ -25,9 +25,9 @@ def write(path: Path, record: Record) -> Path:
 
 @pytest.fixture
 def gate_folder(tmp_path: Path, records: Sample) -> Path:
-    """What a gate leaves: a base that accepts 0.25 of the speed less than the new side."""
+    """What a gate leaves: the launches of both sides and one verdict."""
     folder = tmp_path / "gate"
-    base = [version for version in records.history["stage0"]][-1].launches
+    base = records.history["stage0"][-1].launches
     for number, record in enumerate(base):
         write(folder / f"base-{number:02}.json", record)
     for number, record in enumerate(records.records[:3]):
