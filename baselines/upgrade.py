@@ -28,7 +28,7 @@ def section_of(document: Mapping[str, Any]) -> Section:
         try:
             section = STEPS[version](section, document)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            msg = f"is no whole record of version {version}: {error!r}"
+            msg = f"it is no whole record of version {version}: {error!r}"
             raise UpgradeError(msg) from error
         version = section["schema_version"]
     return section
@@ -39,7 +39,9 @@ def _find(document: Mapping[str, Any]) -> tuple[Section, int]:
     if section is None:
         if any("metrics" in (benchmark.get("extra_info") or {}) for benchmark in _cases(document)):
             return {}, 0
-        msg = "has no record; only runs with the plugin of suites/harness write one"
+        msg = (
+            "it has no section and no metrics; runs of the suites with --benchmark-json write them"
+        )
         raise UpgradeError(msg)
     version = section.get("schema_version") if isinstance(section, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:

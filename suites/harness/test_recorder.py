@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from baselines.record_file import read_record
 from baselines.records import Better, TelemetrySample
-from baselines.schema import read_record
 from baselines.store import Store
 from suites.harness.conftest import Project
 from suites.harness.measure import CASES, TELEMETRY, Measure
@@ -85,25 +86,16 @@ def test_the_record_holds_samples_and_evidence(file: Path) -> None:
     assert (skipped.outcome, skipped.reason) == ("skipped", "no such thing")
 
 
-def test_pytest_benchmark_still_reads_the_file(file: Path) -> None:
+def test_others_read_the_file(file: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    record = read_record(file)
+    assert store.load(store.add(record, "run")) == record
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", str(file)],
         cwd=file.parent, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "test_case[block]" in done.stdout
-
-
-def test_the_store_takes_the_file(file: Path, tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    entry = store.add(json.loads(file.read_text()), "run")
-    assert store.load(entry) == read_record(file)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest_benchmark", "compare", str(entry.path)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "test_case[slot]" in done.stdout
 
 
 BROKEN = """
@@ -128,11 +120,13 @@ def test_nothing_personal_is_in_the_file(project: Project) -> None:
     project.add_test("core/test_broken.py", BROKEN)
     assert run_process(project, "--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
     file = project.path / "record.json"
-    text = file.read_text()
+    content = json.loads(file.read_text())
+    del content["machine_info"]["cpu"]["flags"]  # three letters of one may be a host's name
+    text = json.dumps(content)
     words = [socket.gethostname(), str(Path.home()) + "/", str(project.path), tempfile.gettempdir()]
     words += [f"pytest-of-{getpass.getuser()}"]
     for word in words:
-        assert word not in text
+        assert not re.search(rf"\b{re.escape(word)}", text), word
     assert json.loads(text)["benchmarks"][0]["name"] == "test_measures[core]"
     record = read_record(file)
     [case] = record.cases
@@ -173,7 +167,7 @@ def test_collecting_alone_writes_no_record(project: Project) -> None:
 
 def test_switched_off_benchmarks_are_skipped(project: Project) -> None:
     project.add_test("core/test_bench.py", BENCHMARK)
-    done = run_process(project, "--benchmark-disable")
+    done = run_process(project, "--benchmark-disable", "-rs")
     assert "3 skipped" in done.stdout
     assert "benchmarks are disabled" in done.stdout
 
