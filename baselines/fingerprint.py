@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from baselines.anonymous import anonymous
+from baselines.nvml import connect
 from baselines.records import Environment, Gpu, Machine, Strict
 
 # Packages that take part in a measurement, where they are installed.
@@ -28,6 +30,7 @@ _PACKAGES = (
     "transformers",
 )
 _VARIABLE_PREFIXES = ("OMP_", "GOMP_", "CUDA_VISIBLE_DEVICES", "NCCL_")
+_ADDRESSES = ("NCCL_COMM_ID", "NCCL_SOCKET_IFNAME")
 
 
 def digest(value: object) -> str:
@@ -63,9 +66,9 @@ def environment(root: Path, *, num_threads: int) -> Environment:
         onednn=_text_or_none(build.get("onednn")),
         packages={name: version for name in _PACKAGES if (version := _version(name)) is not None},
         variables={
-            name: value
+            name: anonymous(value)
             for name, value in sorted(os.environ.items())
-            if name.startswith(_VARIABLE_PREFIXES)
+            if name.startswith(_VARIABLE_PREFIXES) and name not in _ADDRESSES
         },
         num_threads=num_threads,
         git_revision=_git(root, "rev-parse", "HEAD"),
@@ -94,13 +97,8 @@ def _cpu_name() -> str:
 
 def _gpus() -> tuple[Gpu, ...]:
     """The GPUs NVML knows; none where it or its Python package is missing."""
-    try:
-        import pynvml as nvml
-    except ImportError:
-        return ()
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:
+    nvml = connect()
+    if nvml is None:
         return ()
     try:
         driver = nvml.nvmlSystemGetDriverVersion()
@@ -164,5 +162,6 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def _is_dirty(root: Path) -> bool | None:
-    status = _git(root, "status", "--porcelain")
+    # Records that were just added to the store are not part of what was measured.
+    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)baselines/store")
     return None if status is None else bool(status)

@@ -1,26 +1,53 @@
-"""Records in the files that suites write."""
+"""Records in the files that suites write, of this version or an older one."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from baselines.records import Record
 from baselines.store import StoreError
+from baselines.upgrade import UpgradeError, section_of
 
 # The section of pytest-benchmark's file that is ours.
 SECTION = "stagegate"
 
 
 def read_record(path: Path) -> Record:
-    """The record of a file that a suite wrote. Raises StoreError."""
+    """The record of a file that a suite wrote, upgraded to this version. Raises StoreError."""
     try:
-        return Record.model_validate(json.loads(path.read_text("utf-8"))[SECTION])
+        return Record.model_validate(section_of(_read(path)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (SECTION, *first["loc"])))
+        msg = f"{path}: holds no record: {where}: {first['msg']} (errors: {error.error_count()})"
+        raise StoreError(msg) from error
+    except UpgradeError as error:
+        msg = f"{path}: holds no record: {error}"
+        raise StoreError(msg) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the section, draft 2020-12."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Record.model_json_schema(mode="validation"),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_bytes())
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        hint = "the run wrote no benchmark, or it is not a file of a suite"
-        detail = error if isinstance(error, ValidationError) else hint
-        raise StoreError(f"{path}: holds no record: {detail}") from error
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise StoreError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path}: holds no record: it is not JSON: {error}"
+        raise StoreError(msg) from error
+    if not isinstance(document, dict):
+        msg = f"{path}: holds no record: it is no object of JSON"
+        raise StoreError(msg)
+    return document

@@ -27,6 +27,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from baselines.records import SCHEMA_VERSION, Record, Strict
+from baselines.upgrade import UpgradeError, section_of
 
 _NAME = re.compile(r"^(\d{4,})_([a-z0-9][a-z0-9.-]*)\.json$")
 _LABEL = re.compile(r"^[a-z0-9][a-z0-9.-]{0,63}$")
@@ -37,6 +38,10 @@ _ASIDE = ".aside-"
 
 class StoreError(Exception):
     """The store cannot do what was asked; the message names the file and the way out."""
+
+
+class UnknownRecordError(StoreError):
+    """No record, or more than one, answers to a name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,12 +96,21 @@ class Store:
         return sorted(entry for folder in folders for entry in _entries(folder))
 
     def find(self, name: str) -> Entry:
-        """The entry of a name such as 1234567890abcdef/stage0/0003."""
-        for entry in self.entries():
-            if entry.name == name:
-                return entry
-        msg = f"no record {name} in {self.root}; `python -m baselines list` shows what there is"
-        raise StoreError(msg)
+        """The entry of a name such as 1234567890abcdef/stage0/0003, or of an end of it.
+
+        A number or a label alone will do where it is the only one. Raises UnknownRecordError.
+        """
+        entries = self.entries()
+        found = [entry for entry in entries if entry.name == name]
+        found = found or [entry for entry in entries if _answers_to(entry, name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(f"{entry.name} {entry.label}" for entry in found)
+            msg = f"{name} may be any of {names}; name one of them"
+        else:
+            msg = f"no record {name} in {self.root}; `python -m baselines list` shows what there is"
+        raise UnknownRecordError(msg)
 
     def load(self, entry: Entry) -> Record:
         content = _read(entry.path)
@@ -108,8 +122,8 @@ class Store:
             )
             raise StoreError(msg)
         try:
-            return Record.model_validate(content)
-        except ValidationError as error:
+            return Record.model_validate(section_of({"stagegate": content}))
+        except (UpgradeError, ValidationError) as error:
             msg = f"{entry.path}: not a record of this program: {error}"
             raise StoreError(msg) from error
 
@@ -149,11 +163,27 @@ class Store:
         history = self.history(self.root / machine_key / stage)
         return self.find(history[-1].new) if history else None
 
+    def prune(self, folder: Path, keep: int) -> list[Entry]:
+        """Delete all but the newest `keep` records of a folder and those that ever were a baseline.
+
+        At least one stays, so that no number is given out again. Returns what was deleted.
+        """
+        if keep < 1:
+            msg = f"{keep} is too few to keep: the newest record marks the last number given out"
+            raise StoreError(msg)
+        with self._locked(folder):
+            baselines = {item.new for item in self.history(folder)}
+            doomed = [entry for entry in _entries(folder)[:-keep] if entry.name not in baselines]
+            for entry in doomed:
+                entry.path.unlink()
+            _sync_folder(folder)
+        return doomed
+
     @contextmanager
     def _locked(self, folder: Path) -> Iterator[None]:
         """One writer a folder at a time; the kernel frees the lock of a process that died."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
             with (folder / _LOCK).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for left_over in folder.glob(f"{_ASIDE}*"):  # of a writer that was killed
@@ -162,6 +192,21 @@ class Store:
         except OSError as error:
             msg = f"{folder}: cannot be written: {error.strerror}; nothing was changed"
             raise StoreError(msg) from error
+
+
+def _answers_to(entry: Entry, name: str) -> bool:
+    whole = f"{entry.name}_{entry.label}.json"
+    return name in (f"{entry.number:04}", entry.label, whole) or any(
+        form.endswith(f"/{name}") for form in (entry.name, whole)
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    """With those above it, so that all of them outlive a power cut."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync_folder(path.parent)
 
 
 def _entries(folder: Path) -> list[Entry]:

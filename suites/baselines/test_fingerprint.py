@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from baselines import fingerprint
+from baselines.anonymous import anonymous
 from baselines.records import Machine
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +58,32 @@ def test_a_model_is_its_files(tmp_path: Path) -> None:
     assert fingerprint.model_digest(tmp_path) == before
     (tmp_path / "model.safetensors").write_bytes(b"weighty")
     assert fingerprint.model_digest(tmp_path) != before
+
+
+@pytest.mark.parametrize(
+    ("text", "published"),
+    [
+        ("no config.json in /home/ada/models/tiny", "no config.json in tiny"),
+        ("'/tmp/pytest-of-ada/x.json': gone", "'x.json': gone"),
+        ("test_it[/srv/models/a-b]", "test_it[a-b]"),
+        ("~/models/tiny", "tiny"),
+        ("suites/core/test_it.py::test_it", "suites/core/test_it.py::test_it"),
+        ("3 tokens/s, and 1/2 of https://docs.python.org/3/", None),
+        ("/", None),
+    ],
+)
+def test_folders_are_not_published(text: str, published: str | None) -> None:
+    assert anonymous(text) == (published or text)
+
+
+def test_the_host_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "ada.example")
+    assert anonymous("on ada.example, not adaXexample") == "on host, not adaXexample"
+
+
+def test_addresses_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCCL_COMM_ID", "192.0.2.1:80")
+    monkeypatch.setenv("NCCL_TOPO_FILE", "/home/ada/topology.xml")
+    variables = fingerprint.environment(ROOT, num_threads=1).variables
+    assert "NCCL_COMM_ID" not in variables
+    assert variables["NCCL_TOPO_FILE"] == "topology.xml"

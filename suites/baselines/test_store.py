@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -15,16 +16,11 @@ from pathlib import Path
 import pytest
 
 from baselines.__main__ import main
-from baselines.store import Store, StoreError
+from baselines.store import Store, StoreError, UnknownRecordError
 from suites.baselines.sample_record import sample_record
 
 MACHINE = "0123456789abcdef"
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 def test_records_come_back_as_they_went_in(store: Store) -> None:
@@ -143,6 +139,96 @@ def test_a_killed_writer_leaves_a_whole_store(store: Store) -> None:
     assert not list(entry.folder.glob(".aside-*"))
 
 
+# Dies of SIGKILL before the line of store.py that is the n-th to run, for every n, and prints what
+# a reader without a lock finds each time: numbers of records and of acceptances.
+DIE_EVERYWHERE = """
+import os, signal, sys, threading
+from pathlib import Path
+from baselines import store as module
+from baselines.store import Store
+from suites.baselines.sample_record import sample_record
+
+def act(store):
+    store.accept(store.add(sample_record(), 'added'), why='so')
+
+def die_at(number):
+    left = [number]
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+
+number, status = 0, 1
+while status != 0:
+    number += 1
+    root = Path(sys.argv[1], str(number))
+    store = Store(root)
+    first = store.add(sample_record(), 'first')
+    store.accept(first, why='first')
+    child = os.fork()
+    if child == 0:
+        die_at(number)
+        act(store)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    entries = store.entries()
+    for entry in entries:
+        store.load(entry)
+    history = store.history(first.folder)
+    assert store.accepted(first.folder.parent.name, 'stage0') in entries
+    print(len(entries), len(history))
+    store.add(sample_record(), 'after')  # nobody holds the lock, and what was left over goes
+    assert not list(first.folder.glob('.aside-*'))
+"""
+
+
+def test_dead_before_any_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DIE_EVERYWHERE, str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    # Nothing, then the record, then its acceptance; never less than before, never half of one.
+    assert found == sorted(found)
+    assert set(found) == {(1, 1), (2, 1), (2, 2)}
+    assert len(found) > 100
+
+
+def test_names_may_be_short(store: Store) -> None:
+    first, second = (store.add(sample_record(), label) for label in ("v1", "v2"))
+    for name in ("0001", "v1", "stage0/0001", "0001_v1.json", f"{first.name}_v1.json"):
+        assert store.find(name) == first
+    with pytest.raises(UnknownRecordError, match="no record 1 in"):
+        store.find("1")
+    store.add(sample_record(stage="stage1"), "v2")
+    with pytest.raises(UnknownRecordError, match=r"v2 may be any of .*stage0/0002 v2, .*stage1/"):
+        store.find("v2")
+    assert store.find(second.name) == second
+
+
+def test_pruning_keeps_the_newest_and_whatever_was_a_baseline(store: Store) -> None:
+    entries = [store.add(sample_record(rate=rate), "run") for rate in (1.0, 2, 3, 4, 5, 6)]
+    folder = entries[0].folder
+    store.accept(entries[0], why="first")
+    store.accept(entries[2], why="faster")
+    assert store.prune(folder, 2) == [entries[1], entries[3]]
+    assert store.entries() == [entries[0], entries[2], entries[4], entries[5]]
+    assert store.add(sample_record(), "next").number == 7
+    with pytest.raises(StoreError, match="too few to keep"):
+        store.prune(folder, 0)
+    file = folder / "accepted.json"
+    file.write_bytes(file.read_bytes().replace(b"first", b"worst"))
+    with pytest.raises(StoreError, match="damaged or edited"):
+        store.prune(folder, 1)
+    assert len(store.entries()) == 5
+
+
 def test_a_full_disk_changes_nothing(store: Store) -> None:
     entry = store.add(sample_record(), "run")
     store.accept(entry, why="so")
@@ -172,12 +258,12 @@ def test_command_line(store: Store, tmp_path: Path, capsys: pytest.CaptureFixtur
     name = f"{MACHINE}/stage0/0001"
     assert run("add", str(file), "--label", "v1") == (0, name, "")
     assert run("accept", name, "--why", "first") == (0, f"nothing -> {name}", "")
-    assert run("list")[1].startswith(f"* {name}  v1")
-    assert json.loads(run("show", name)[1])["stage"] == "stage0"
-    assert "first" in run("history", f"{MACHINE}/stage0")[1]
+    assert re.search(rf"^\*  {name} +v1 ", run("list")[1], re.MULTILINE)
+    assert json.loads(run("show", name, "--json")[1])["stage"] == "stage0"
+    assert "first" in run("history", "--machine", MACHINE, "--stage", "stage0")[1]
     assert "metric_class" in run("schema")[1]
     status, out, error = run("show", "nowhere")
-    assert (status, out) == (1, "")
+    assert (status, out) == (2, "")
     assert error.startswith("error: no record nowhere")
     file.write_text("")
     assert "holds no record" in run("add", str(file), "--label", "v1")[2]

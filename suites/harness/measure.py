@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from baselines.anonymous import anonymous
 from baselines.fingerprint import digest
 from baselines.records import Case
+from baselines.telemetry import Telemetry, broken_conditions
 from suites.harness.metrics import as_metric
 from suites.harness.options import SETTINGS
 
@@ -19,6 +21,8 @@ Metrics = Mapping[str, float | int | None]
 Samples = dict[str, list[float | int | None]]
 
 CASES = pytest.StashKey[list[Case]]()
+# There while GPUs are sampled.
+TELEMETRY = pytest.StashKey[Telemetry]()
 
 # The name a case's samples have in extra_info of a pytest-benchmark file.
 EXTRA_INFO = "case"
@@ -40,9 +44,14 @@ class Measure:
         model_digest: of the checkpoint that runs.
         """
         workload = self._item.config.stash[SETTINGS].workload
+        telemetry = self._item.config.stash.get(TELEMETRY, None)
+        began = 0.0
         reported: list[Metrics] = []
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
+            nonlocal began
+            if telemetry is not None and len(reported) == 1:  # after the warm-up
+                began = telemetry.seconds()
             return (len(reported) - 1,), {}
 
         self._benchmark.pedantic(
@@ -55,6 +64,9 @@ class Measure:
         for metrics in reported[1:]:  # the warm-up is not a sample
             for name, value in metrics.items():
                 samples.setdefault(name, []).append(value)
+        if telemetry is not None:
+            telemetry.sample()  # rounds shorter than the interval have one too
+            self._invalid += broken_conditions(telemetry.samples(since=began))
         case = self._case(samples, model_digest)
         self._benchmark.extra_info[EXTRA_INFO] = case.name
         self._item.config.stash[CASES].append(case)
@@ -69,22 +81,29 @@ class Measure:
         # How often it is repeated does not change the work of a round.
         work = asdict(replace(settings.workload, rounds=0)) | {"num_threads": settings.num_threads}
         params = getattr(getattr(self._item, "callspec", None), "params", {})
-        stated = {name: value for name, value in params.items() if isinstance(value, str | int)}
+        stated = {
+            name: anonymous(value) if isinstance(value, str) else value
+            for name, value in params.items()
+            if isinstance(value, str | int | float)
+        }
         del work["rounds"]
         return Case(
-            name=self._item.name,
+            name=anonymous(self._item.name),
             suite=self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0],
             params=stated | work,
             workload_hash=digest({"code": _source(self._item.path), "params": stated | work}),
             model_digest=model_digest,
             metrics=tuple(as_metric(name, values) for name, values in samples.items()),
-            invalid=tuple(self._invalid),
+            # A reason given in several rounds is one reason.
+            invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
         )
 
 
 @pytest.fixture
 def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
-    """A Measure named after the test."""
+    """A Measure named after the test; skips where benchmarks are off, as beside other workers."""
+    if benchmark.disabled:
+        pytest.skip("benchmarks are disabled")
     return Measure(benchmark, request.node)
 
 

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from baselines import fingerprint
+from baselines.anonymous import anonymous
+from baselines.nvml import connect
 from baselines.record_file import SECTION
-from baselines.records import SCHEMA_VERSION, Evidence, Record
+from baselines.records import SCHEMA_VERSION, Evidence, Record, TestOutcome
+from baselines.telemetry import Telemetry
 from suites.harness.criteria import EvidenceCollector
-from suites.harness.measure import CASES
+from suites.harness.measure import CASES, TELEMETRY
 from suites.harness.options import SETTINGS
 from suites.harness.stages import Stage
 
 
 class Recorder:
-    """Adds the record when pytest-benchmark writes its file."""
+    """Adds the record when pytest-benchmark writes its file, and has it written in any case."""
 
     def __init__(
         self, config: pytest.Config, stage: Stage | None, collector: EvidenceCollector
@@ -25,12 +28,59 @@ class Recorder:
         self._config = config
         self._stage = stage
         self._collector = collector
+        self._written = False
+        self._telemetry: Telemetry | None = None
+
+    def pytest_sessionstart(self) -> None:
+        if self._config.stash[SETTINGS].device != "cuda":
+            return
+        nvml = connect()
+        if nvml is None:
+            return
+        self._telemetry = Telemetry(nvml)
+        self._config.stash[TELEMETRY] = self._telemetry
+        self._telemetry.start()
+        self._config.add_cleanup(nvml.nvmlShutdown)
+        self._config.add_cleanup(self._telemetry.stop)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_benchmark_update_json(
-        self, config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]
-    ) -> None:
+    def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
+        # The name of the host; records are published.
+        machine_info.pop("node", None)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_commit_info(self, commit_info: dict[str, Any]) -> None:
+        for name in ("project", "branch"):  # of a folder, and often of a person
+            commit_info.pop(name, None)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_benchmark_update_json(self, output_json: dict[str, Any]) -> None:
+        self._written = True
+        for benchmark in output_json["benchmarks"]:
+            for name in ("name", "fullname", "param"):
+                if benchmark[name] is not None:
+                    benchmark[name] = anonymous(benchmark[name])
+            for name, value in (benchmark["params"] or {}).items():
+                benchmark["params"][name] = anonymous(value) if isinstance(value, str) else value
         output_json[SECTION] = self.record().model_dump(mode="json")
+
+    def pytest_sessionfinish(self) -> None:
+        """Without a benchmark pytest-benchmark writes nothing, but the evidence is worth a file."""
+        config = self._config
+        benchmarks = getattr(config, "_benchmarksession", None)
+        if self._written or benchmarks is None or not benchmarks.json or config.option.collectonly:
+            return
+        commit_info = config.hook.pytest_benchmark_generate_commit_info(config=config)
+        config.hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit_info)
+        document = config.hook.pytest_benchmark_generate_json(
+            config=config,
+            benchmarks=[],
+            include_data=True,
+            machine_info=benchmarks.get_machine_info(),
+            commit_info=commit_info,
+        )
+        config.hook.pytest_benchmark_update_json(config=config, benchmarks=[], output_json=document)
+        benchmarks.save_json(document)
 
     def record(self) -> Record:
         settings = self._config.stash[SETTINGS]
@@ -48,6 +98,7 @@ class Recorder:
             environment=environment,
             cases=tuple(self._config.stash[CASES]),
             evidence=self._evidence(),
+            telemetry=() if self._telemetry is None else self._telemetry.samples(),
         )
 
     def _evidence(self) -> tuple[Evidence, ...]:
@@ -58,7 +109,12 @@ class Recorder:
                 criterion=criterion,
                 sentence=sentence,
                 state=self._collector.evidence(criterion).state.value,
-                tests=self._collector.outcomes(criterion),
+                tests=tuple(map(_published, self._collector.outcomes(criterion))),
             )
             for criterion, sentence in self._stage.criteria.items()
         )
+
+
+def _published(outcome: TestOutcome) -> TestOutcome:
+    reason = None if outcome.reason is None else anonymous(outcome.reason)
+    return outcome.model_copy(update={"test": anonymous(outcome.test), "reason": reason})

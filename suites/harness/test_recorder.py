@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from baselines.record_file import SECTION
-from baselines.records import Record
+from baselines.record_file import read_record
+from baselines.records import Better, TelemetrySample
+from baselines.store import Store
 from suites.harness.conftest import Project
+from suites.harness.measure import CASES, TELEMETRY, Measure
+from suites.harness.options import SETTINGS, Workload
 
 BENCHMARK = """
 import time
@@ -32,27 +42,31 @@ def test_skipped(): pass
 """
 
 
-@pytest.fixture
-def file(project: Project) -> Path:
-    """The file of a run with two benchmark cases, in a process of its own."""
-    project.add_test("core/test_bench.py", BENCHMARK)
-    done = subprocess.run(
+def run_process(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run in a process of its own: pytest-benchmark wants one."""
+    return subprocess.run(
         [
             sys.executable, "-m", "pytest", "-p", "suites.harness.plugin",
-            "-p", "pytest_benchmark.plugin", "--stage", "stage0", "--bench-rounds", "4",
-            "--benchmark-json", "record.json", "--rootdir", str(project.path),
+            "-p", "pytest_benchmark.plugin", "--bench-rounds", "4",
+            "--benchmark-json", "record.json", "--rootdir", str(project.path), *arguments,
         ],
         cwd=project.path, capture_output=True, text=True, check=False, timeout=60,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
+
+
+@pytest.fixture
+def file(project: Project) -> Path:
+    """The file of a run with two benchmark cases."""
+    project.add_test("core/test_bench.py", BENCHMARK)
+    done = run_process(project, "--stage", "stage0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "record: " in done.stdout
     return project.path / "record.json"
 
 
 def test_the_record_holds_samples_and_evidence(file: Path) -> None:
-    content = json.loads(file.read_text())
-    record = Record.model_validate(content[SECTION])
+    record = read_record(file)
     assert record.stage == "stage0"
     block, slot = record.cases
     assert (block.name, block.suite, block.params["layout"]) == (
@@ -63,7 +77,7 @@ def test_the_record_holds_samples_and_evidence(file: Path) -> None:
     [rate] = [metric for metric in block.metrics if metric.name == "tokens_per_sec"]
     # The warm-up is not a sample.
     assert rate.samples == (100.0, 101.0, 102.0, 103.0)
-    assert (rate.unit, rate.better.value) == ("tok/s", "higher")
+    assert (rate.unit, rate.better) == ("tok/s", Better.HIGHER)
     assert block.workload_hash != slot.workload_hash
     assert (block.invalid, slot.invalid) == ((), ("wrong tokens",))
     states = {evidence.criterion: evidence.state for evidence in record.evidence}
@@ -72,10 +86,172 @@ def test_the_record_holds_samples_and_evidence(file: Path) -> None:
     assert (skipped.outcome, skipped.reason) == ("skipped", "no such thing")
 
 
-def test_pytest_benchmark_still_reads_the_file(file: Path) -> None:
+def test_others_read_the_file(file: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    record = read_record(file)
+    assert store.load(store.add(record, "run")) == record
     done = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "compare", str(file)],
         cwd=file.parent, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "test_case[block]" in done.stdout
+
+
+BROKEN = """
+from pathlib import Path
+@pytest.mark.criterion("s0.one")
+@pytest.mark.parametrize("folder", [str(Path(__file__).parent)])
+def test_fails(folder):
+    raise FileNotFoundError(f"nothing in {folder}")
+@pytest.mark.criterion("s0.two")
+def test_skips(tmp_path):
+    pytest.skip(f"no model in {tmp_path}")
+@pytest.mark.parametrize("folder", [str(Path(__file__).parent)])
+def test_measures(measure, folder):
+    def run(index):
+        measure.invalid(f"bad file {folder}/weights")
+        return {"tokens_per_sec": 1.0}
+    measure(run)
+"""
+
+
+def test_nothing_personal_is_in_the_file(project: Project) -> None:
+    project.add_test("core/test_broken.py", BROKEN)
+    assert run_process(project, "--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
+    file = project.path / "record.json"
+    content = json.loads(file.read_text())
+    del content["machine_info"]["cpu"]["flags"]  # three letters of one may be a host's name
+    text = json.dumps(content)
+    words = [socket.gethostname(), str(Path.home()) + "/", str(project.path), tempfile.gettempdir()]
+    words += [f"pytest-of-{getpass.getuser()}"]
+    for word in words:
+        assert not re.search(rf"\b{re.escape(word)}", text), word
+    assert json.loads(text)["benchmarks"][0]["name"] == "test_measures[core]"
+    record = read_record(file)
+    [case] = record.cases
+    assert case.name == "test_measures[core]"
+    assert case.params["folder"] == "core"
+    assert case.invalid == ("bad file weights",)
+    failed, skipped = record.evidence
+    assert failed.state == "failed"
+    assert failed.tests[0].test == "suites/core/test_broken.py::test_fails[core]"
+    assert skipped.tests[0].reason == "no model in test_skips0"
+
+
+def test_evidence_alone_makes_a_record(project: Project) -> None:
+    project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_it(): pass")
+    done = run_process(project, "--stage", "stage0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = read_record(project.path / "record.json")
+    assert record.cases == ()
+    assert [evidence.state for evidence in record.evidence] == ["proved", "unproved"]
+    [test] = record.evidence[0].tests
+    assert (test.test, test.outcome) == ("suites/core/test_core.py::test_it", "passed")
+
+
+def test_skipped_benchmarks_leave_the_evidence(project: Project) -> None:
+    project.add_test("core/test_bench.py", BENCHMARK)
+    project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.two')\ndef test_it(): pass")
+    assert run_process(project, "--stage", "stage0", "--benchmark-skip").returncode == 0
+    states = [item.state for item in read_record(project.path / "record.json").evidence]
+    assert states == ["unproved", "proved"]
+
+
+def test_collecting_alone_writes_no_record(project: Project) -> None:
+    project.add_test("core/test_core.py", "def test_it(): pass")
+    run_process(project, "--collect-only")
+    file = project.path / "record.json"
+    assert not file.exists() or file.read_bytes() == b""
+
+
+def test_switched_off_benchmarks_are_skipped(project: Project) -> None:
+    project.add_test("core/test_bench.py", BENCHMARK)
+    done = run_process(project, "--benchmark-disable", "-rs")
+    assert "3 skipped" in done.stdout
+    assert "benchmarks are disabled" in done.stdout
+
+
+class FakeBenchmark:
+    """pytest-benchmark's fixture without its own measuring."""
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, object] = {}
+
+    def pedantic(
+        self, function: Callable[..., None], setup: Callable, rounds: int, warmup_rounds: int
+    ) -> None:
+        for _ in range(warmup_rounds + rounds):
+            arguments, options = setup()
+            function(*arguments, **options)
+
+
+def fake_item(root: Path, rounds: int) -> SimpleNamespace:
+    file = root / "suites" / "core" / "test_fake.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    workload = Workload(rounds=rounds, prompts=8, input_len=64, output_len=64, seed=0)
+    stash = pytest.Stash()
+    stash[SETTINGS] = SimpleNamespace(workload=workload, num_threads=1)
+    stash[CASES] = []
+    config = SimpleNamespace(stash=stash, rootpath=root)
+    return SimpleNamespace(config=config, name="test_fake", path=file)
+
+
+def test_recording_costs_less_than_a_hundredth_of_a_round(tmp_path: Path) -> None:
+    """Of a round of one millisecond, shorter than any that is measured here."""
+    rounds = 2000
+    metrics = {"tokens_per_sec": 1.0, "seconds": 2.0, "completion_tokens": 3, "avg_tpot_ms": None}
+    costs = []
+    for attempt in range(5):
+        measure = Measure(FakeBenchmark(), fake_item(tmp_path / str(attempt), rounds))
+        began = time.perf_counter()
+        measure(lambda _: metrics)
+        costs.append((time.perf_counter() - began) / rounds)
+    assert min(costs) < 0.01 * 1e-3
+
+
+def test_a_hot_gpu_makes_a_case_invalid(tmp_path: Path) -> None:
+    item = fake_item(tmp_path, rounds=3)
+    item.config.stash[TELEMETRY] = telemetry = FakeTelemetry()
+    measure = Measure(FakeBenchmark(), item)
+
+    def run(index: int) -> dict[str, float]:
+        # Only the warm-up is foreign to the measurement.
+        telemetry.add("hw-slowdown" if index == -1 else "sw-thermal-slowdown")
+        return {"tokens_per_sec": 1.0}
+
+    measure(run)
+    [case] = item.config.stash[CASES]
+    assert case.invalid == ("GPU 0: sw-thermal-slowdown in 3 of 4 samples",)
+
+
+class FakeTelemetry:
+    """A sample every second."""
+
+    def __init__(self) -> None:
+        self._samples: list[TelemetrySample] = []
+
+    def add(self, *reasons: str) -> None:
+        self._samples.append(
+            TelemetrySample(
+                seconds=len(self._samples),
+                gpu=0,
+                sm_clock_mhz=None,
+                memory_clock_mhz=None,
+                power_w=None,
+                temperature_c=None,
+                memory_used_bytes=None,
+                throttle_reasons=reasons,
+                other_processes=0,
+            )
+        )
+
+    def sample(self) -> None:
+        self.add()
+
+    def seconds(self) -> float:
+        return len(self._samples)
+
+    def samples(self, since: float) -> list[TelemetrySample]:
+        return [sample for sample in self._samples if sample.seconds >= since]

@@ -1,0 +1,237 @@
+"""python -m baselines: what it prints, changes and answers with."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from baselines import commands, fingerprint
+from baselines.__main__ import main
+from baselines.records import Machine, Record
+from baselines.store import Store
+from suites.baselines.conftest import RECORDS, make_document, make_record
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(store: Store, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["--store", str(store.root), *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """The machine of the records is this one."""
+    machine = Machine.model_validate(
+        json.loads((RECORDS / "version_1.json").read_text())["stagegate"]["machine"]
+    )
+    monkeypatch.setattr(fingerprint, "machine", lambda: machine)
+    return machine
+
+
+def test_from_a_file_to_a_baseline(run: Run, here: Machine, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    for second in range(3):
+        file.write_text(json.dumps(make_document(second, rate=100.0 + 50 * second)))
+        code, out, _ = run("add", str(file), "--label", f"run-{second}")
+        assert code == 0
+        assert out.endswith(f"/stage0/000{second + 1}\n")
+    code, out, err = run("accept", "--why", "first", "0001")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"nothing -> [0-9a-f]{16}/stage0/0001\n", out)
+    # The newest of this machine, because none is named.
+    code, out, _ = run("accept", "--why", "faster", "--who", "Ada", "--stage", "stage0")
+    assert code == 0
+    assert re.fullmatch(r"([0-9a-f]{16}/stage0)/0001 -> \1/0003\n", out)
+    assert run("accept", "--why", "the same")[0] == 2
+    code, _, err = run("accept", "run-2", "--why", "the same")
+    assert code == 1
+    assert "/stage0/0003 is the baseline already" in err
+    code, out, _ = run("list")
+    assert code == 0
+    assert [line[0] for line in out.splitlines()] == ["*", " ", " ", "*"]
+    code, out, _ = run("history")
+    assert re.search(r" nothing +[0-9a-f]{16}/stage0/0001 +- +first\n", out)
+    assert re.search(r"/0001 +[0-9a-f]{16}/stage0/0003 +Ada +faster\n", out)
+    code, out, _ = run("history", "test_kv_layout[slot]")
+    assert [line.split()[-1] for line in out.splitlines() if " tokens_per_sec " in line] == [
+        "101",
+        "151",
+        "201",
+    ]
+    code, out, _ = run("diff", "run-0", "0003")
+    assert re.search(r"test_kv_layout\[slot\] +tokens_per_sec +101 +201 +\+99\.01 %", out)
+    assert "differences" not in out
+
+
+def test_one_run_counts_once(run: Run, store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(make_document()))
+    assert run("add", str(file), "--label", "first")[0] == 0
+    code, _, err = run("add", str(file), "--label", "second")
+    assert code == 1
+    assert re.search(r"is in the store already, as [0-9a-f]{16}/stage0/0001 first$", err.strip())
+    assert len(store.entries()) == 1
+
+
+def test_differences_of_software_are_told(run: Run, store: Store) -> None:
+    environment = make_record().environment
+    other = environment.model_copy(update={"compiler": "Clang 99"})
+    store.add(make_record(0), "old")
+    store.add(make_record(1, environment=other.model_dump()), "new")
+    out = run("diff", "old", "new")[1]
+    assert re.search(r'^compiler +"GNU 12\.2\.0" +"Clang 99"$', out, re.MULTILINE)
+
+
+def test_a_record_is_named_after_its_revision(run: Run) -> None:
+    file = RECORDS / "version_1.json"
+    revision = json.loads(file.read_text())["stagegate"]["environment"]["git_revision"]
+    _, out, _ = run("add", str(file))
+    assert out.endswith("/0001\n")
+    assert run("show", revision[:8])[0] == 0
+
+
+def invalid_record() -> Record:
+    document = make_document()
+    document["stagegate"]["cases"][0]["invalid"] = ["wrong tokens"]
+    return Record.model_validate(document["stagegate"])
+
+
+def test_show_tells_all(run: Run, store: Store) -> None:
+    store.add(invalid_record(), "run")
+    code, out, _ = run("show", "0001")
+    assert code == 0
+    assert re.search(r"^cpu +\"AMD EPYC\"$", out, re.MULTILINE)
+    assert re.search(r"^test_kv_layout\[slot\] +tokens_per_sec +101 +tok/s +3$", out, re.MULTILINE)
+    assert "test_kv_layout[block] is invalid: wrong tokens" in out
+    assert re.search(r"^s0\.baseline +proved ", out, re.MULTILINE)
+    assert Record.model_validate_json(run("show", "0001", "--json")[1]) == invalid_record()
+    assert run("list")[1].rstrip().endswith(" test_kv_layout[block] is invalid: wrong tokens")
+
+
+FAILED = {"criterion": "s0.one", "sentence": "one works", "state": "failed", "tests": []}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (invalid_record(), r"test_kv_layout\[block\] is invalid: wrong tokens"),
+        (make_record(evidence=[FAILED]), r"s0\.one failed: one works"),
+        (make_record(cases=[]), "it has no benchmark"),
+        (make_record(legacy="from a note"), "it is a legacy record"),
+    ],
+)
+def test_what_cannot_be_a_baseline(run: Run, store: Store, record: Record, reason: str) -> None:
+    store.add(make_record(), "good")
+    store.add(record, "bad")
+    code, _, err = run("accept", "bad", "--why", "fast")
+    assert code == 1
+    assert re.search(rf"/stage0/0002 cannot be a baseline: {reason}", err)
+    assert store.accepted(record.machine_key, "stage0") is None
+    assert run("accept", "good", "--why", "fast")[0] == 0
+
+
+def test_a_dirty_tree_takes_a_word_more(run: Run, store: Store) -> None:
+    environment = make_record().environment.model_copy(update={"git_dirty": True})
+    store.add(make_record(environment=environment.model_dump()), "run")
+    assert run("accept", "0001", "--why", "x")[0] == 1
+    assert run("accept", "0001", "--why", "x", "--dirty")[0] == 0
+    assert re.search(r" [0-9a-f]{8}\+ ", run("list")[1])
+
+
+def test_records_of_another_machine_are_not_accepted_by_default(
+    run: Run, here: Machine, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    store.add(make_record(), "run")
+    monkeypatch.setattr(
+        fingerprint, "machine", lambda: here.model_copy(update={"physical_cores": 999})
+    )
+    code, _, err = run("accept", "--why", "x")
+    assert code == 2
+    assert "no record of this machine" in err
+
+
+def test_prune_says_what_it_deletes(run: Run, store: Store) -> None:
+    for second in range(4):
+        store.add(make_record(second), f"run-{second}")
+    code, out, _ = run("prune", "--keep", "3")
+    assert code == 0
+    assert re.fullmatch(r"deleted [0-9a-f]{16}/stage0/0001 run-0\n", out)
+    assert len(store.entries()) == 3
+
+
+def test_legacy_records_come_by_command(run: Run) -> None:
+    code, out, _ = run("legacy")
+    assert (code, len(out.splitlines())) == (0, 4)
+    assert "time of day is not known" in run("show", "0002")[1]
+    assert run("list")[1].count("it is a legacy record") == 4
+
+
+def test_the_schema_is_printed(run: Run) -> None:
+    code, out, _ = run("schema")
+    assert code == 0
+    assert json.loads(out)["properties"]["schema_version"] == {
+        "const": 1,
+        "title": "Schema Version",
+        "type": "integer",
+    }
+
+
+def test_an_empty_store(run: Run) -> None:
+    code, out, _ = run("list")
+    assert code == 0
+    assert out.startswith("no records in ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["show", "7"], 2, "no record 7"),
+        (["history", "test_none"], 2, "no record of case test_none"),
+        (["add", "/no/such/file.json"], 1, "cannot be read: No such file"),
+        (["add", __file__], 1, "it is not JSON"),
+    ],
+)
+def test_errors_have_codes(run: Run, arguments: list[str], code: int, message: str) -> None:
+    got, out, err = run(*arguments)
+    assert (got, out) == (code, "")
+    assert err.startswith("error: ")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["accept"], ["prune", "--keep", "0"], ["prune"], ["show"]]
+)
+def test_wrong_usage(run: Run, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2
+
+
+def test_a_damaged_file_is_red(run: Run, store: Store) -> None:
+    entry = store.add(make_record(), "run")
+    entry.path.write_bytes(entry.path.read_bytes()[:-10])
+    for arguments in (["list"], ["show", "0001"], ["accept", "0001", "--why", "x"]):
+        code, _, err = run(*arguments)
+        assert code == 1
+        assert "restore it from version control" in err
+
+
+def test_a_terminal_gets_a_table(
+    store: Store, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    store.add(make_record(), "run")
+    monkeypatch.setattr(commands.tables.sys.stdout, "isatty", lambda: True)
+    assert main(["--store", str(store.root), "show", "0001"]) == 0
+    out = capsys.readouterr().out
+    assert "test_kv_layout[slot]" in out  # brackets are no markup
+    assert "│" in out

@@ -1,0 +1,42 @@
+"""The measurements of 2026-02-19 are in the store, as they were written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from baselines import legacy
+from baselines.__main__ import STORE
+from baselines.acceptable import faults
+from baselines.store import Store
+
+# layout -> seconds, tokens/s, ms, hits, misses, saved tokens
+ROWS = [
+    ("slot", 1087.2130, 3.7251, 45300.54, 0, 0, 0),
+    ("block", 801.0294, 5.0560, 33376.23, 16, 9, 2656),
+    ("slot", 1708.4516, 2.3706, 71185.48, 0, 0, 0),
+    ("block", 895.6154, 4.5220, 37317.31, 16, 9, 2656),
+]
+
+
+def test_the_rows() -> None:
+    store = Store(STORE)
+    stored = [record for record in map(store.load, store.entries()) if record.legacy is not None]
+    assert stored == [record for _, record in legacy.records()]
+    found = []
+    for record in stored:
+        [case] = record.cases
+        samples = {metric.name: metric.samples[0] for metric in case.metrics}
+        assert samples["completion_tokens"] == 4050
+        # The row agrees with itself: 4050 tokens, 24 requests.
+        assert samples["tokens_per_sec"] == pytest.approx(4050 / samples["seconds"], rel=2e-5)
+        assert samples["avg_req_latency_ms"] == pytest.approx(1000 * samples["seconds"] / 24)
+        found.append((case.params["layout"], *list(samples.values())[1:]))
+        assert record.machine.cpu == "unknown"
+        assert list(faults(record)) == ["it is a legacy record, of no run of these suites"]
+    assert found == ROWS
+
+
+def test_they_are_added_once(store: Store) -> None:
+    assert len(legacy.add_to(store)) == 4
+    assert legacy.add_to(store) == []
+    assert len(store.entries()) == 4
