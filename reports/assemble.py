@@ -125,6 +125,11 @@ def _notes(records: Sequence[Record]) -> tuple[str, ...]:
         notes.append("The working tree had changes that no revision holds.")
     if len({record.machine_key for record in records}) > 1:
         notes.append("Its records are of different machines.")
+    samples = [sample for record in records for sample in record.telemetry]
+    if reasons := sorted({reason for sample in samples for reason in sample.throttle_reasons}):
+        notes.append(f"A GPU slowed itself down during the run: {', '.join(reasons)}.")
+    if any(sample.other_processes for sample in samples):
+        notes.append("Other processes used a GPU during the run.")
     notes += sorted({f"Imported: {record.legacy}" for record in records if record.legacy})
     return tuple(notes)
 

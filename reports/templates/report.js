@@ -90,10 +90,11 @@ function hovering(figure) {
     if (tip.hidden) return;
     tip.textContent = `${textOf(rows[nearest], 0)}: ${textOf(rows[nearest], column)}`;
     const [x, y] = points[nearest];
-    const left = plot.offsetLeft + x * scale;
+    const origin = figure.getBoundingClientRect();
+    const left = box.left - origin.left + x * scale;
     const half = tip.offsetWidth / 2;
-    tip.style.left = `${Math.min(Math.max(left, half), figure.offsetWidth - half)}px`;
-    tip.style.top = `${plot.offsetTop + y * scale}px`;
+    tip.style.left = `${Math.min(Math.max(left, half), origin.width - half)}px`;
+    tip.style.top = `${box.top - origin.top + y * scale}px`;
   });
   plot.addEventListener("pointerleave", () => { tip.hidden = true; });
 }
