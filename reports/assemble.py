@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from baselines.records import Record, TelemetrySample, TestOutcome
+from baselines.records import Record, TestOutcome
 from reports.comparisons import compare_layouts, compare_peers
-from reports.differences import facts
 from reports.measured import Verdicts, collect_cases
 from reports.model import (
     AcceptedVersion,
     CriterionView,
-    FactsView,
-    RecordView,
     Report,
     StagePlan,
     StageState,
     StageView,
-    TelemetryView,
 )
+from reports.provenance import environments, machines, origin, revision
 
 History = Mapping[str, Sequence[AcceptedVersion]]
 
@@ -59,9 +56,9 @@ def assemble(
         unstaged=others,
         layouts=compare_layouts(cases),
         peers=compare_peers(cases),
-        machines=_facts((r.machine_key, r.stage, facts(r.machine)) for r in ordered),
-        environments=_facts((r.environment_key, r.stage, facts(r.environment)) for r in ordered),
-        records=tuple(_record(record) for record in ordered),
+        machines=machines(ordered),
+        environments=environments(ordered),
+        records=tuple(origin(record) for record in ordered),
     )
 
 
@@ -118,7 +115,7 @@ def _criterion(name: str, sentence: str, records: Sequence[Record]) -> Criterion
 
 def _notes(records: Sequence[Record]) -> tuple[str, ...]:
     notes = []
-    revisions = sorted({_revision(record) for record in records if record.legacy is None})
+    revisions = sorted({revision(record) for record in records if record.legacy is None})
     if len(revisions) > 1:
         notes.append(f"Its records are of different revisions: {', '.join(revisions)}.")
     if any(record.environment.git_dirty for record in records):
@@ -132,56 +129,3 @@ def _notes(records: Sequence[Record]) -> tuple[str, ...]:
         notes.append("Other processes used a GPU during the run.")
     notes += sorted({f"Imported: {record.legacy}" for record in records if record.legacy})
     return tuple(notes)
-
-
-def _revision(record: Record) -> str:
-    revision = (record.environment.git_revision or "unknown")[:10]
-    return f"{revision} with changes" if record.environment.git_dirty else revision
-
-
-def _facts(found: Iterable[tuple[str, str | None, dict[str, str]]]) -> tuple[FactsView, ...]:
-    views: dict[str, FactsView] = {}
-    for key, stage, values in found:
-        before = views[key].stages if key in views else ()
-        stages = tuple(dict.fromkeys((*before, stage or "no stage")))
-        views[key] = FactsView(key, stages, tuple(values.items()))
-    return tuple(views.values())
-
-
-def _record(record: Record) -> RecordView:
-    gpus = sorted({sample.gpu for sample in record.telemetry})
-    return RecordView(
-        stage=record.stage,
-        created=record.created,
-        launch=record.launch,
-        machine_key=record.machine_key,
-        environment_key=record.environment_key,
-        revision=_revision(record),
-        legacy=record.legacy,
-        telemetry=tuple(
-            _telemetry(gpu, [sample for sample in record.telemetry if sample.gpu == gpu])
-            for gpu in gpus
-        ),
-    )
-
-
-def _telemetry(gpu: int, samples: Sequence[TelemetrySample]) -> TelemetryView:
-    memory = [
-        None if sample.memory_used_bytes is None else sample.memory_used_bytes / 2**30
-        for sample in samples
-    ]
-    return TelemetryView(
-        gpu=gpu,
-        seconds=tuple(sample.seconds for sample in samples),
-        series=(
-            ("SM clock", "MHz", tuple(sample.sm_clock_mhz for sample in samples)),
-            ("Memory clock", "MHz", tuple(sample.memory_clock_mhz for sample in samples)),
-            ("Power", "W", tuple(sample.power_w for sample in samples)),
-            ("Temperature", "°C", tuple(sample.temperature_c for sample in samples)),
-            ("Memory used", "GiB", tuple(memory)),
-        ),
-        throttle_reasons=tuple(
-            sorted({reason for sample in samples for reason in sample.throttle_reasons})
-        ),
-        other_processes=max((sample.other_processes for sample in samples), default=0),
-    )

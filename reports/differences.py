@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
-from reports.model import Difference
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A fact that is not what it was; None where one side does not have it."""
+
+    name: str
+    before: str | None
+    after: str | None
 
 
 def facts(block: BaseModel) -> dict[str, str]:

@@ -7,14 +7,13 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
 from baselines.records import Case, MetricClass, Record
-from reports.differences import differences, facts
+from reports.differences import Difference, differences, facts
 from reports.model import (
     NOT_JUDGED,
     VERDICTS,
     AcceptedVersion,
     CaseVerdict,
     CaseView,
-    Difference,
     MetricView,
     Version,
 )

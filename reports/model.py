@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from baselines.records import Better, Record, TestOutcome
+from reports.differences import Difference
+from reports.provenance import FactsView, RecordView
 
 if TYPE_CHECKING:
     from baselines.verdict import Judgement
@@ -134,15 +136,6 @@ class MetricView:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A fact that is not what it was; None where one side does not have it."""
-
-    name: str
-    before: str | None
-    after: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class CaseView:
     """One benchmark with all its launches. anchor: unique in the report, safe as an id.
 
@@ -250,40 +243,6 @@ class PeerRow:
     ours: float | None
     theirs: float | None
     gain: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TelemetryView:
-    """One GPU during one record. series: (title, unit, a value or None per sample)."""
-
-    gpu: int
-    seconds: tuple[float, ...]
-    series: tuple[tuple[str, str, tuple[float | None, ...]], ...]
-    throttle_reasons: tuple[str, ...]
-    other_processes: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordView:
-    """Where one record came from."""
-
-    stage: str | None
-    created: str
-    launch: int | None
-    machine_key: str
-    environment_key: str
-    revision: str
-    legacy: str | None
-    telemetry: tuple[TelemetryView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FactsView:
-    """One machine or environment: its digest, and every fact as (name, value)."""
-
-    key: str
-    stages: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

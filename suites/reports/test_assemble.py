@@ -28,7 +28,7 @@ def evidence(criterion: str, state: State, **outcomes: Outcome) -> Evidence:
 
 
 def with_evidence(records: Sample, *found: Evidence) -> Record:
-    return records.records[0].model_copy(update={"evidence": found, "cases": ()})
+    return records.records[0].model_copy(update={"evidence": found, "cases": (), "telemetry": ()})
 
 
 def with_case(records: Sample, *, launch: int = 1, record: int = 0, **changes: object) -> Record:
