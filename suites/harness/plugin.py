@@ -71,7 +71,8 @@ class StageRun:
         selected, deselected = [], []
         for item in items:
             criteria = criteria_of(item, known)
-            if self.stage is not None:
+            # A benchmark proves what its marks say: alone it does not stand for its suite.
+            if self.stage is not None and "benchmark" not in getattr(item, "fixturenames", ()):
                 criteria += self.stage.criteria_of_path(item.path, config.rootpath)
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
