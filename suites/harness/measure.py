@@ -159,7 +159,7 @@ def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A benchmark that fails is in the record all the same, as one whose numbers must not be used.
 
@@ -167,9 +167,8 @@ def pytest_runtest_makereport(
     """
     report = yield
     measure = item.stash.get(_MEASURE, None)
-    if report.failed and measure is not None:
-        lines = report.longreprtext.strip().splitlines()
-        measure.fail(f"the test failed: {lines[-1] if lines else 'without a word'}")
+    if report.failed and measure is not None and call.excinfo is not None:
+        measure.fail(f"the test failed: {call.excinfo.exconly().splitlines()[0]}")
     return report
 
 
