@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from baselines import fingerprint, self_test
 from baselines.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
 from baselines.gate import STEPS, Gate, GateResult, Progress, Side
 from baselines.launches import LaunchError, PytestSource, build, check_out, state_of
+from baselines.step_summary import add_to_step_summary
 from baselines.store import Store, StoreError
 from baselines.summary import (
     EXPLANATIONS,
@@ -108,7 +108,7 @@ def _gate(
         trees[Side.BASE] = ROOT if own else check_out(ROOT, base.revision, OUT)
     for tree in dict.fromkeys(trees.values()):
         print(f"building {tree}", file=sys.stderr)
-        build(tree)
+        build(tree, pytest_arguments)
     states = [state_of(tree) for tree in trees.values()]
     key = fingerprint.digest([arguments.stage, *pytest_arguments, plant, repeat, *states])
     folder = OUT / f"{arguments.stage}-{key}"
@@ -140,7 +140,7 @@ def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -
     checks = self_test.run_self_test(run, arguments.self_test)
     text = self_test.table(checks)
     print(text)
-    _add_to_step_summary(f"```\n{text}\n```\n")
+    add_to_step_summary(f"```\n{text}\n```\n")
     return 0 if all(check.right for check in checks) else 1
 
 
@@ -154,15 +154,7 @@ def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateR
     for detail in dict.fromkeys(item.detail for item in result.judgements if item.detail):
         print(detail)
     print(f"{title}\n{folder / 'verdict.json'}")
-    _add_to_step_summary(f"### {title}\n\n{markdown_table(result.judgements)}\n")
-
-
-def _add_to_step_summary(text: str) -> None:
-    """Where a job of GitHub's shows it."""
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(text)
+    add_to_step_summary(f"### {title}\n\n{markdown_table(result.judgements)}\n")
 
 
 def _report_progress(progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -86,13 +87,16 @@ def check_out(root: Path, revision: str, folder: Path) -> Path:
     return tree
 
 
-def build(tree: Path) -> None:
-    """Compile the core of a tree and put it into its engine/ folder."""
-    folder = tree / "build" / "gate"
+def build(tree: Path, pytest_arguments: Sequence[str]) -> None:
+    """Compile the core of a tree, for the device the arguments name, into its engine/ folder."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    cuda = parser.parse_known_args(pytest_arguments)[0].device == "nvidia"
+    folder = tree / "build" / ("gate-cuda" if cuda else "gate-cpu")
     _run(
         [
             "cmake", "-S", str(tree), "-B", str(folder), "-G", "Ninja",
-            f"-DPython3_EXECUTABLE={sys.executable}",
+            f"-DPython3_EXECUTABLE={sys.executable}", f"-DSTAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
         ],
         tree,
     )  # fmt: skip

@@ -33,7 +33,7 @@ def run_measure(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) 
     store = Store(arguments.store)
     try:
         print(f"building {ROOT}", file=sys.stderr)
-        build(ROOT)
+        build(ROOT, pytest_arguments)
         with TemporaryDirectory() as folder:
             source = PytestSource(
                 {Side.NEW: ROOT},

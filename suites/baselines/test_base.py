@@ -67,7 +67,7 @@ def rates_of(records: tuple[Record, ...]) -> list[float | None]:
 def test_a_revision_is_built(store: Store) -> None:
     base = chosen(store, against="v1.2")
     assert (base.revision, base.stored) == ("v1.2", ())
-    with pytest.raises(NoBaseError, match="not with 'v1.2'"):
+    with pytest.raises(NoBaseError, match=r"not with 'v1\.2'"):
         chosen(store, against="v1.2", mode=Mode.STORED)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 
 from baselines.gate import Gate, GateResult, Progress, Side
 from baselines.records import Record
 from baselines.verdict import Reason, Verdict
-from suites.baselines.launch_models import MODELS, SyntheticSource
+from suites.baselines.gate_rates import rates
+from suites.baselines.launch_models import MODELS
 from suites.baselines.sample_record import sample_record
 
 
@@ -202,20 +202,13 @@ def test_progress_says_how_long_it_takes() -> None:
     assert seen[1].seconds_left == pytest.approx(2 * seen[1].seconds)
 
 
-def red_share(model: str, slowdown: float, gates: int) -> float:
-    rng = np.random.default_rng(0)
-    red = 0
-    for _ in range(gates):
-        result = Gate(SyntheticSource(MODELS[model], slowdown, rng)).run()
-        red += only(result)[0] is Verdict.REGRESSED
-    return red / gates
-
-
 @pytest.mark.parametrize("model", MODELS)
 def test_no_change_is_not_called_one(model: str) -> None:
-    assert red_share(model, 0.0, 150) <= 2 / 150
+    verdicts, _ = rates(model, 0.0, gates=150, seed=0)
+    assert verdicts[Verdict.REGRESSED] <= 2
 
 
-@pytest.mark.parametrize(("model", "found"), [("normal", 0.93), ("drifting", 0.93)])
-def test_five_percent_is_found(model: str, found: float) -> None:
-    assert red_share(model, np.log(1.05), 100) >= found
+@pytest.mark.parametrize(("model", "found"), [("normal", 93), ("drifting", 93)])
+def test_five_percent_is_found(model: str, found: int) -> None:
+    verdicts, _ = rates(model, 0.05, gates=100, seed=0)
+    assert verdicts[Verdict.REGRESSED] >= found
