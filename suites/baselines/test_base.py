@@ -83,6 +83,7 @@ def test_what_was_accepted_here_is_built_or_taken_from_the_store(store: Store) -
     launches(store, [200.0] * 5, label="v2")
     store.accept(last, why="first")
     assert chosen(store).revision == REVISION
+    assert store.find("v1") == last  # a set goes by its newest launch
     base = chosen(store, mode=Mode.STORED)
     assert (base.name, base.revision, base.advisory) == (last.name, None, False)
     assert rates_of(base.stored) == [100, 101, 99, 100.5, 99.5]

@@ -7,7 +7,7 @@ from baselines.self_test import OFFLINE, OPERATOR, run_self_test, table, variabl
 from baselines.verdict import Judgement, Reason, Verdict
 from suites.harness.planted import planted_share
 
-METRICS = {OPERATOR: "call_us", OFFLINE: "tokens_per_sec", "test_linear[1]": "call_us"}
+METRICS = {OPERATOR: "call_us", OFFLINE: "tokens_per_sec", "test_swiglu[64]": "call_us"}
 
 
 def found(plant: str, *, blind: str = "", jumpy: str = "") -> GateResult:
@@ -40,7 +40,7 @@ def test_a_good_gate_passes() -> None:
 def test_a_blind_and_a_jumpy_gate_do_not() -> None:
     blind = run_self_test(lambda number, plant: found(plant, blind=OPERATOR), repeats=1)
     assert "found 2 of 4 slowdowns; accused 0 of 5" in table(blind)
-    jumpy = run_self_test(lambda number, plant: found(plant, jumpy="test_linear[1]"), repeats=1)
+    jumpy = run_self_test(lambda number, plant: found(plant, jumpy="test_swiglu[64]"), repeats=1)
     assert "found 4 of 4 slowdowns; accused 3 of 5" in table(jumpy)
     assert sum(not check.right for check in jumpy) == 3
 
@@ -48,4 +48,4 @@ def test_a_blind_and_a_jumpy_gate_do_not() -> None:
 def test_the_harness_reads_what_is_planted() -> None:
     plan = {OPERATOR: 5, OFFLINE: 10}
     shares = {case: round(100 * planted_share(variable(plan), case)) for case in METRICS}
-    assert shares == {OPERATOR: 5, OFFLINE: 10, "test_linear[1]": 0}
+    assert shares == {OPERATOR: 5, OFFLINE: 10, "test_swiglu[64]": 0}
