@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from pydantic.types import FailFast
 
 from engine.sampling import MAX_LOGPROBS, MAX_STOP_STRINGS
 from engine.server.fields import Fields
@@ -15,7 +14,7 @@ MAX_PROMPTS = 1024
 _INT64 = 1 << 63
 
 # A list of a million wrong items is refused at the first of them.
-TokenIds = Annotated[list[int], FailFast()]
+TokenIds = Annotated[list[int], Field(fail_fast=True)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
@@ -109,13 +108,13 @@ class NamedToolChoice(Fields):
 
 
 class ChatCompletionRequest(GenerationFields):
-    messages: Annotated[list[Message], FailFast(), Field(min_length=1)]
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
     max_completion_tokens: int | None = Field(
         default=None, ge=1, description="rules over max_tokens; by default what the model can hold"
     )
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
-    tools: Annotated[list[Tool], FailFast(), Field(max_length=128)] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     separate_reasoning: bool | None = Field(
@@ -128,9 +127,9 @@ class ChatCompletionRequest(GenerationFields):
 class CompletionRequest(GenerationFields):
     prompt: (
         str
-        | Annotated[list[str], FailFast(), Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS)]
         | Annotated[TokenIds, Field(min_length=1)]
-        | Annotated[list[TokenIds], FailFast(), Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS)]
     )
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
@@ -141,8 +140,8 @@ class TokenizeRequest(Fields):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[list[Message], FailFast(), Field(min_length=1)] | None = None
-    tools: Annotated[list[Tool], FailFast(), Field(max_length=128)] | None = None
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None = None
     add_special_tokens: bool | None = Field(
         default=None, description="of a prompt, true by default; a chat template has its own"
     )
