@@ -32,7 +32,8 @@ class ApiKeyAuth:
         if scope["type"] == "http" and self._keys and scope["path"].startswith(_PROTECTED):
             key = _bearer(scope)
             # All are compared, each in constant time: the time taken tells nothing about a key.
-            if not any([hmac.compare_digest(key, known) for known in self._keys]):
+            matches = [hmac.compare_digest(key, known) for known in self._keys]
+            if not any(matches):
                 error = ApiError(
                     401,
                     "a valid API key is needed, as Authorization: Bearer KEY",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from engine.server.generation import UsageCount
 from engine.server.logprobs import chat_logprobs
@@ -14,6 +14,7 @@ from engine.server.responses import (
     ChatLogprobs,
     ChatMessage,
     ChatTokenLogprob,
+    FinishReason,
     FunctionCall,
     ToolCallAnswer,
 )
@@ -59,7 +60,7 @@ class _Message:
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     calls: list[ToolCallAnswer] = field(default_factory=list)
-    finish_reason: str = "abort"
+    finish_reason: FinishReason = "abort"
     stop_reason: str | int | None = None
 
     def add(self, part: MessagePart) -> None:
@@ -68,7 +69,9 @@ class _Message:
         for call in part.calls:
             if call.index == len(self.calls):
                 function = FunctionCall(name=call.name or "", arguments="")
-                self.calls.append(ToolCallAnswer(id=call.id or "", type="function", function=function))
+                self.calls.append(
+                    ToolCallAnswer(id=call.id or "", type="function", function=function)
+                )
             self.calls[call.index].function.arguments += call.arguments
 
     def answer(self) -> ChatMessage:
@@ -131,7 +134,7 @@ class ChatAnswer:
 
 
 class ChatEvents:
-    """Writes chat completion chunks: the role first, then what comes, the reason of the end last."""
+    """Writes chat completion chunks: the role, then what comes, then why it ended."""
 
     def __init__(self, form: ChatForm, *, include_usage: bool) -> None:
         generation = form.generation
@@ -204,9 +207,8 @@ class ChatEvents:
         return ChatLogprobs(content=self._form.logprobs(gained), refusal=None).model_dump_json()
 
 
-def finish_reason(gained: ChoiceDelta, reader: MessageReader | None) -> str:
+def finish_reason(gained: ChoiceDelta, reader: MessageReader | None) -> FinishReason:
     """A text that ended by itself and holds calls ended for them."""
-    assert gained.finish_reason is not None
     if gained.finish_reason == "stop" and reader is not None and reader.has_calls:
         return "tool_calls"
-    return gained.finish_reason
+    return cast("FinishReason", gained.finish_reason)

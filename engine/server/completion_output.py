@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from engine.server.generation import UsageCount
 from engine.server.logprobs import CompletionLogprobsWriter
-from engine.server.responses import Completion, CompletionChoice, CompletionLogprobs, UsageInfo
+from engine.server.responses import (
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    FinishReason,
+    UsageInfo,
+)
 from engine.server.streaming import ChunkTemplate, to_json
 
 if TYPE_CHECKING:
@@ -107,7 +113,7 @@ class _Text:
     writer: _ChoiceWriter
     logprobs: CompletionLogprobs | None
     pieces: list[str] = field(default_factory=list)
-    finish_reason: str = "abort"
+    finish_reason: FinishReason = "abort"
     stop_reason: str | int | None = None
 
     def add(self, text: str, logprobs: CompletionLogprobs | None) -> None:
@@ -126,7 +132,9 @@ class CompletionAnswer:
         self._form = form
         self._usage = UsageCount()
         wanted = form.generation.params.logprobs is not None
-        self._texts = [_Text(writer, _no_logprobs() if wanted else None) for writer in _writers(form)]
+        self._texts = [
+            _Text(writer, _no_logprobs() if wanted else None) for writer in _writers(form)
+        ]
 
     def add(self, prompt_index: int, delta: RequestDelta) -> None:
         self._usage.add(prompt_index, delta)
@@ -135,7 +143,7 @@ class CompletionAnswer:
             for piece, logprobs in text.writer.pieces(delta, gained):
                 text.add(piece, logprobs)
             if gained.finish_reason is not None:
-                text.finish_reason = gained.finish_reason
+                text.finish_reason = cast("FinishReason", gained.finish_reason)
                 text.stop_reason = gained.stop_reason
 
     def body(self) -> Completion:

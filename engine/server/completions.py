@@ -71,8 +71,8 @@ def _prompts(request: CompletionRequest) -> list[str | list[int]]:
     if isinstance(prompt, str):
         return [prompt]
     if isinstance(prompt[0], int):
-        return [prompt]  # type: ignore[list-item] # a list is all of one kind
-    return list(prompt)  # type: ignore[arg-type]
+        return [prompt]  # a list is all of one kind
+    return list(prompt)
 
 
 async def _encoded(model: ServedModel, prompt: str | list[int]) -> list[int]:

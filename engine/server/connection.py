@@ -74,9 +74,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_timer = self.loop.call_later(
-            self.limits.write_timeout_s, self.transport.abort
-        )
+        self._write_timer = self.loop.call_later(self.limits.write_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         if self._write_timer is not None:

@@ -37,12 +37,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def streaming(chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The other form of the answer: events, each with a chunk."""
-    return {
-        200: {
-            "description": f"The answer; with stream, events with a {chunk.__name__} each.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    }
+    return text(
+        "text/event-stream", f"The answer; with stream, events with a {chunk.__name__} each."
+    )
+
+
+def text(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
+    """An answer that is not JSON."""
+    content = {media_type: {"schema": {"type": "string"}}}
+    return {200: {"description": description, "content": content}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:

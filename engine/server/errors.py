@@ -24,11 +24,11 @@ RETRY_AFTER_S = 1
 _SHOWN_PROBLEMS = 3
 
 
-class ModelNotFoundError(StagegateError):
+class ModelNotFoundError(InvalidRequestError):
     """A request names a model that is not served."""
 
 
-class RequestNotFoundError(StagegateError):
+class RequestNotFoundError(InvalidRequestError):
     """A request to be cancelled has ended, or never was."""
 
 
@@ -73,29 +73,31 @@ class ApiError:
         )
 
 
+# What the engine and the server raise: class, status, type, code. The first that fits counts.
+_RAISED: tuple[tuple[type[StagegateError], int, str, str | None], ...] = (
+    (CapacityError, 400, "invalid_request_error", "context_length_exceeded"),
+    (ModelNotFoundError, 404, "invalid_request_error", "model_not_found"),
+    (RequestNotFoundError, 404, "invalid_request_error", "request_not_found"),
+    (InvalidRequestError, 400, "invalid_request_error", None),
+    (QueueFullError, 429, "rate_limit_error", "queue_full"),
+    (TooManyRequestsError, 429, "rate_limit_error", "too_many_requests"),
+    (RequestTimeoutError, 504, "timeout_error", "timeout"),
+    (EngineDeadError, 503, "server_error", "engine_dead"),
+    (StagegateError, 500, "server_error", "engine_error"),
+)
+
+
 def api_error(error: Exception) -> ApiError:
     """The error a client sees for an exception; what is not known by class is a 500."""
-    if isinstance(error, InvalidRequestError):
-        code = "context_length_exceeded" if isinstance(error, CapacityError) else None
-        return ApiError(400, str(error), param=error.parameter, code=code)
     if isinstance(error, RequestValidationError):
         return _of_problems(error.errors())
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _sentence(error), headers=error.headers or {})
-    if isinstance(error, ModelNotFoundError):
-        return ApiError(404, str(error), param="model", code="model_not_found")
-    if isinstance(error, RequestNotFoundError):
-        return ApiError(404, str(error), param="request_id", code="request_not_found")
-    if isinstance(error, QueueFullError | TooManyRequestsError):
-        code = "queue_full" if isinstance(error, QueueFullError) else "too_many_requests"
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
-        return ApiError(429, str(error), type="rate_limit_error", code=code, headers=headers)
-    if isinstance(error, RequestTimeoutError):
-        return ApiError(504, str(error), type="timeout_error", code="timeout")
-    if isinstance(error, EngineDeadError):
-        return ApiError(503, str(error), type="server_error", code="engine_dead")
-    if isinstance(error, StagegateError):
-        return ApiError(500, str(error), type="server_error", code="engine_error")
+    for known, status, kind, code in _RAISED:
+        if isinstance(error, known):
+            param: str | None = getattr(error, "parameter", None)
+            headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 429 else {}
+            return ApiError(status, str(error), kind, param, code, headers)
     return ApiError(500, "internal error; see the server's log", type="server_error")
 
 
@@ -103,7 +105,8 @@ def _of_problems(problems: Sequence[Mapping[str, Any]]) -> ApiError:
     """Of what pydantic found wrong with a body."""
     names = [_name(problem) for problem in problems]
     message = "; ".join(
-        _problem(name, problem) for name, problem in list(zip(names, problems, strict=True))[:_SHOWN_PROBLEMS]
+        _problem(name, problem)
+        for name, problem in list(zip(names, problems, strict=True))[:_SHOWN_PROBLEMS]
     )
     if len(problems) > _SHOWN_PROBLEMS:
         message += f"; and {len(problems) - _SHOWN_PROBLEMS} more"

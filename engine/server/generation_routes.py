@@ -68,7 +68,7 @@ def generation_routes(serving: Serving) -> APIRouter:
         and finish_reason abort."""
         if not await serving.open_requests.cancel(request_id):
             msg = f"no request {request_id!r} is running"
-            raise RequestNotFoundError(msg)
+            raise RequestNotFoundError(msg, parameter="request_id")
         return CancelAnswer(id=request_id)
 
     return router

@@ -68,7 +68,7 @@ class OpenRequests:
 
     @contextmanager
     def entry(self, ids: set[str], llm: AsyncLLM, engine_ids: Sequence[str]) -> Iterator[None]:
-        """ids: names the request goes by; two requests may share one, and are cancelled together."""
+        """ids: names of the request; two may share one, and are cancelled together then."""
         entries = [(llm, engine_id) for engine_id in engine_ids]
         for name in ids:
             self._engine_ids[name] += entries
@@ -85,4 +85,5 @@ class OpenRequests:
     async def cancel(self, name: str) -> bool:
         """End the requests of that name; they answer with what they have. False if none runs."""
         entries = self._engine_ids.get(name, [])
-        return any([await llm.abort(engine_id) for llm, engine_id in list(entries)])
+        ended = [await llm.abort(engine_id) for llm, engine_id in list(entries)]
+        return any(ended)

@@ -29,9 +29,15 @@ def token_text(tokenizer: Tokenizer, token_id: int) -> str:
 def chat_logprobs(tokenizer: Tokenizer, entries: Iterable[TokenLogprobs]) -> list[ChatTokenLogprob]:
     return [
         ChatTokenLogprob(
-            **_fields(tokenizer, entry.token_id, entry.logprob),
+            token=token_text(tokenizer, entry.token_id),
+            logprob=max(entry.logprob, _LEAST),
+            bytes=list(tokenizer.token_bytes(entry.token_id)),
             top_logprobs=[
-                TopLogprob(**_fields(tokenizer, token_id, logprob))
+                TopLogprob(
+                    token=token_text(tokenizer, token_id),
+                    logprob=max(logprob, _LEAST),
+                    bytes=list(tokenizer.token_bytes(token_id)),
+                )
                 for token_id, logprob in entry.top
             ],
         )
@@ -84,11 +90,3 @@ class CompletionLogprobsWriter:
         }
         top.setdefault(token_text(self._tokenizer, entry.token_id), max(entry.logprob, _LEAST))
         return top
-
-
-def _fields(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, object]:
-    return {
-        "token": token_text(tokenizer, token_id),
-        "logprob": max(logprob, _LEAST),
-        "bytes": list(tokenizer.token_bytes(token_id)),
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -68,7 +69,7 @@ Message = Annotated[
 ]
 
 
-def template_messages(messages: list[Message]) -> list[dict[str, Any]]:
+def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Messages as the templates of Hugging Face checkpoints take them."""
     return [_template_message(index, message) for index, message in enumerate(messages)]
 

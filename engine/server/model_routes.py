@@ -31,9 +31,7 @@ def model_routes(serving: Serving) -> APIRouter:
         """One of them."""
         return _described(serving, serving.models.find(name))
 
-    @router.post(
-        "/tokenize", response_model_exclude_unset=True, responses=errors(*REFUSALS, 404)
-    )
+    @router.post("/tokenize", response_model_exclude_unset=True, responses=errors(*REFUSALS, 404))
     async def tokenize(body: TokenizeRequest) -> TokenizeAnswer:
         """Token ids of a text, or of a conversation in the model's template."""
         model = serving.models.find(body.model)
@@ -82,6 +80,4 @@ async def _token_ids(body: TokenizeRequest, model: ServedModel) -> list[int]:
         if getattr(body, name) is not None:
             msg = f"{name} is for messages"
             raise InvalidRequestError(msg, parameter=name)
-    return await model.encode(
-        body.prompt, add_special_tokens=body.add_special_tokens is not False
-    )
+    return await model.encode(body.prompt, add_special_tokens=body.add_special_tokens is not False)

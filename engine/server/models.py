@@ -60,7 +60,7 @@ class ServedModels(Mapping[str, ServedModel]):
             return next(iter(self._models.values()))
         if name not in self._models:
             msg = f"no model {name!r}; this server has {self._listed()}"
-            raise ModelNotFoundError(msg)
+            raise ModelNotFoundError(msg, parameter="model")
         return self._models[name]
 
     def _listed(self) -> str:

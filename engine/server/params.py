@@ -35,9 +35,7 @@ def sampling_params(
     Raises InvalidRequestError naming the field at fault.
     """
     stated: dict[str, Any] = {
-        name: value
-        for name in _SAME_IN_BOTH
-        if (value := getattr(fields, name)) is not None
+        name: value for name in _SAME_IN_BOTH if (value := getattr(fields, name)) is not None
     }
     if stated.get("top_k") == -1:
         stated["top_k"] = 0

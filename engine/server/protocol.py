@@ -90,7 +90,9 @@ class FunctionDefinition(Fields):
     name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = Field(default=None, description="a JSON schema")
-    strict: bool | None = Field(default=None, description="has no effect where a call is not forced")
+    strict: bool | None = Field(
+        default=None, description="has no effect where a call is not forced"
+    )
 
 
 class Tool(Fields):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from engine.errors import EngineDeadError
-from engine.server.documentation import errors
+from engine.server.documentation import errors, text
 from engine.server.responses import ModelStats, StatsAnswer, StatusAnswer
 
 if TYPE_CHECKING:
@@ -37,14 +37,11 @@ def status_routes(serving: Serving) -> APIRouter:
     @router.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
-        | errors(400, 408, 413),
+        responses=text("text/plain", "The metrics.") | errors(400, 408, 413),
     )
     async def metrics() -> Response:
         """Metrics for Prometheus."""
-        return Response(
-            serving.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return Response(serving.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.get("/v1/stats", responses=errors(400, 401, 408, 413))
     async def stats() -> StatsAnswer:

@@ -13,7 +13,7 @@ from engine.server.protocol import NamedToolChoice
 if TYPE_CHECKING:
     from engine.server.protocol import ChatCompletionRequest, FunctionDefinition
 
-_ANY_ARGUMENTS = {"type": "object"}
+_ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
