@@ -90,7 +90,7 @@ _RAISED: tuple[tuple[type[StagegateError], int, str, str | None], ...] = (
 def api_error(error: Exception) -> ApiError:
     """The error a client sees for an exception; what is not known by class is a 500."""
     if isinstance(error, RequestValidationError):
-        return _of_problems(error.errors())
+        return _of_problems(error.errors(), error.body)
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _sentence(error), headers=error.headers or {})
     for known, status, kind, code in _RAISED:
@@ -101,22 +101,28 @@ def api_error(error: Exception) -> ApiError:
     return ApiError(500, "internal error; see the server's log", type="server_error")
 
 
-def _of_problems(problems: Sequence[Mapping[str, Any]]) -> ApiError:
+def _of_problems(problems: Sequence[Mapping[str, Any]], body: object) -> ApiError:
     """Of what pydantic found wrong with a body."""
-    names = [_name(problem) for problem in problems]
-    message = "; ".join(
-        _problem(name, problem)
-        for name, problem in list(zip(names, problems, strict=True))[:_SHOWN_PROBLEMS]
-    )
+    names = [_name(problem, body) for problem in problems[:_SHOWN_PROBLEMS]]
+    message = "; ".join(map(_problem, names, problems))
     if len(problems) > _SHOWN_PROBLEMS:
         message += f"; and {len(problems) - _SHOWN_PROBLEMS} more"
     return ApiError(400, message, param=names[0] or None)
 
 
-def _name(problem: Mapping[str, Any]) -> str:
-    place = problem["loc"]
-    # The position in the text, where the body is not JSON at all, is not a field.
-    return "" if problem["type"] == "json_invalid" else ".".join(str(part) for part in place[1:])
+def _name(problem: Mapping[str, Any], body: object) -> str:
+    """The field at fault, as a path. pydantic's own has names of types in it where there are
+    several; what is not found in the body is one of those, but for the name of a missing field."""
+    names: list[str] = []
+    for part in problem["loc"][1:]:
+        if (isinstance(body, dict) and part in body) or (
+            isinstance(body, list) and isinstance(part, int) and part < len(body)
+        ):
+            names.append(str(part))
+            body = body[part]
+    if problem["type"] == "missing" and len(problem["loc"]) > 1:
+        names.append(str(problem["loc"][-1]))
+    return ".".join(names)
 
 
 def _problem(name: str, problem: Mapping[str, Any]) -> str:

@@ -106,7 +106,7 @@ def test_logprobs_are_the_same_streamed(api: httpx.Client, server: LiveServer) -
     assert len(entries) == 8
     for entry in entries:
         assert bytes(entry.bytes).decode() == entry.token
-        assert [top.token for top in entry.top_logprobs][0] == entry.token  # greedy
+        assert entry.top_logprobs[0].token == entry.token  # greedy
         assert entry.logprob == entry.top_logprobs[0].logprob
         assert len(entry.top_logprobs) == 2
     assert "".join(entry.token for entry in entries) == choice.message.content

@@ -111,7 +111,7 @@ def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(
     api: httpx.Client, server: LiveServer
 ) -> None:
     part = server.llm.engine.tokenizer.encode("é…")[:1]
-    assert b"\xc3" == server.llm.engine.tokenizer.token_bytes(part[0])
+    assert server.llm.engine.tokenizer.token_bytes(part[0]) == b"\xc3"
     bias = {str(part[0]): 100}
     [choice] = complete(api, prompt="x", logprobs=0, max_tokens=1, logit_bias=bias).choices
     assert choice.logprobs is not None
@@ -194,4 +194,4 @@ def test_refusals_name_the_field(api: httpx.Client, fields: dict[str, Any], para
     assert response.status_code == 400
     error = error_of(response)
     assert error["type"] == "invalid_request_error"
-    assert error["param"].split(".")[0] == param
+    assert error["param"].partition(".")[0] == param
