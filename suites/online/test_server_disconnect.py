@@ -46,7 +46,7 @@ def test_leaving_frees_the_memory(server: LiveServer, fields: dict[str, Any], re
     connection.close()
     after = server.wait_until_idle(1)
     generated = after.completion_tokens_total - before.completion_tokens_total
-    assert generated < 1500
+    assert generated < 2 * 1500
     assert after.requests_total.get("abort", 0) > before.requests_total.get("abort", 0)
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.server.app import create_app
 from engine.server.responses import (
     DetokenizeAnswer,
     Model,
@@ -60,11 +64,6 @@ def test_models(api: httpx.Client, server: LiveServer) -> None:
 
 
 def test_several_models_answer_by_name(make_llm: MakeLLM) -> None:
-    from engine.server.app import create_app
-    from fastapi import FastAPI
-
-    import asyncio
-
     async def statuses(app: FastAPI) -> list[tuple[int, str]]:
         async with (
             app.router.lifespan_context(app),
@@ -91,7 +90,7 @@ def test_several_models_answer_by_name(make_llm: MakeLLM) -> None:
 
 
 def test_tokenize_and_detokenize(api: httpx.Client, server: LiveServer) -> None:
-    text = "Alice’s cat 🐱"
+    text = "Alice's cat é 🐱"
     response = api.post("/tokenize", json={"prompt": text, "return_token_strs": True})
     answer = TokenizeAnswer.model_validate_json(response.content)
     assert answer.tokens == server.llm.engine.tokenizer.encode(text)
