@@ -33,6 +33,9 @@ KINDS = {
     "prefix_saved_tokens": _COUNT,
     "stagegate_tok_s": _RATE,
     "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
+    "tokens_per_cpu_sec": _RATE,
+    "ttft_p50_ms": _LATENCY,
+    "added_ttft_p50_ms": _LATENCY,
     "ratio": Kind("1", Better.HIGHER, MetricClass.INFO),
 }
 
