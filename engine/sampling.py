@@ -11,6 +11,7 @@ from engine.errors import InvalidRequestError
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 _INT64 = 1 << 63
+_LEAST_F32 = 2.0**-126
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,11 @@ class SamplingParams:
         self._number("temperature", 0.0, 100.0)
         self._integer("top_k", 0, (1 << 31) - 1)
         self._number("top_p", 0.0, 1.0)
-        if self.top_p == 0.0:
+        if self.top_p < _LEAST_F32:  # 0 for the core
             self._refuse("top_p", "above 0; use temperature=0 for greedy")
         self._number("min_p", 0.0, 1.0)
-        self._number("repetition_penalty", 0.0, 100.0)
-        if self.repetition_penalty == 0.0:
-            self._refuse("repetition_penalty", "above 0; 1 is off")
+        # Far smaller ones would make logits infinite.
+        self._number("repetition_penalty", 0.01, 100.0)
         self._number("presence_penalty", -2.0, 2.0)
         self._number("frequency_penalty", -2.0, 2.0)
 
