@@ -37,6 +37,19 @@ def build_cuda(session: nox.Session) -> None:
     install_engine(session, cuda=True)
 
 
+@nox.session(default=False)
+def serve(session: nox.Session) -> None:
+    """Build, then serve checkpoints, or tiny-qwen2: nox -s serve -- [--model DIR] [--port 8000]"""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    wanted, _ = parser.parse_known_args(session.posargs)
+    install_engine(session, cuda=wanted.device == "cuda")
+    install(session, *project_list("server"))
+    stated = any(argument.partition("=")[0] == "--model" for argument in session.posargs)
+    model = [] if stated else ["--model", "suites/models/tiny-qwen2"]
+    session.run("python", "-m", "engine", "serve", *model, *session.posargs)
+
+
 @nox.session(default=False, tags=["gate"])
 def suite(session: nox.Session) -> None:
     """Build, then test and measure one stage: nox -s suite -- stage0 [--layout slot] [PYTEST...]"""
@@ -72,7 +85,9 @@ def gate(session: nox.Session) -> None:
     """Judge this tree against a revision: nox -s gate -- stage0 --against REV [--explain]"""
     install_toolchain(session, cuda=False)
     # Not the engine: each side runs that of its own tree.
-    install(session, *project_list("dependencies"), *project_list("test"))
+    install(
+        session, *project_list("dependencies"), *project_list("server"), *project_list("test")
+    )
     session.run("python", "-m", "baselines", "gate", *session.posargs, success_codes=[0, 3])
 
 
@@ -96,8 +111,9 @@ def report(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check style, types and C++ formatting: nox -s lint"""
     install(
-        session, *project_list("dependencies"), *project_list("lint"), *project_list("test"), "nox"
-    )
+        session, *project_list("dependencies"), *project_list("server"), *project_list("lint"),
+        *project_list("test"), "nox",
+    )  # fmt: skip
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
@@ -126,7 +142,7 @@ def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
     parser.add_argument("--run-hf")
     wanted, _ = parser.parse_known_args(pytest_arguments)
     install_engine(session, cuda=wanted.device == "nvidia")
-    install(session, *project_list("test"))
+    install(session, *project_list("server"), *project_list("test"))
     if "always" in (wanted.run_parity, wanted.run_hf):
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))

@@ -77,6 +77,7 @@ def test_output_that_outgrows_the_cache_ends_with_length(model_path: Path, layou
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1e-300}, "top_p"),
         ({"top_p": 1.1}, "top_p"),
         ({"top_k": -1}, "top_k"),
         ({"min_p": 2}, "min_p"),
