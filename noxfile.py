@@ -85,9 +85,7 @@ def gate(session: nox.Session) -> None:
     """Judge this tree against a revision: nox -s gate -- stage0 --against REV [--explain]"""
     install_toolchain(session, cuda=False)
     # Not the engine: each side runs that of its own tree.
-    install(
-        session, *project_list("dependencies"), *project_list("server"), *project_list("test")
-    )
+    install(session, *project_list("dependencies"), *project_list("server"), *project_list("test"))
     session.run("python", "-m", "baselines", "gate", *session.posargs, success_codes=[0, 3])
 
 
