@@ -55,6 +55,7 @@ def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> Fast
         lifespan=partial(_lifespan, serving),
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.serving = serving
     for routes in (generation_routes, model_routes, status_routes):

@@ -91,7 +91,7 @@ def _add_access(group: argparse._ArgumentGroup) -> None:
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
     for flag, default, explained in (
-        ("--max-waiting", 1024, "requests in the queue of a model; more get 429"),
+        ("--max-waiting", 1024, "sequences in the queue of a model; more get 429"),
         ("--max-body-bytes", 8 << 20, "longest request body"),
         ("--max-header-bytes", 64 << 10, "longest request line and headers"),
         ("--max-connections", 4096, "open connections; more are closed at once"),

@@ -43,11 +43,6 @@ class Generation:
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
-    def ids(self) -> set[str]:
-        """Names under which it can be cancelled."""
-        return {self.request_id} if self.client_id is None else {self.request_id, self.client_id}
-
-    @property
     def engine_ids(self) -> list[str]:
         return [f"{self.request_id}-{index}" for index in range(len(self.prompts))]
 

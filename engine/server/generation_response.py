@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from engine.outputs import RequestDelta
     from engine.server.generation import Generation, NumberedDelta
+    from engine.server.lifetime import Name
     from engine.server.serving import Serving
 
 
@@ -99,11 +100,12 @@ async def _running(
     serving: Serving, generation: Generation, scope: Scope, receive: Receive
 ) -> AsyncIterator[AsyncIterator[NumberedDelta]]:
     """The deltas of a generation that ends with its client, its time or a cancel."""
-    llm = generation.model.llm
-    with (
-        serving.clients.slot(client_of(scope)),
-        serving.open_requests.entry(generation.ids, llm, generation.engine_ids),
-    ):
+    client = client_of(scope)
+    names: list[Name] = [(None, generation.request_id)]
+    if generation.client_id is not None:
+        names.append((client, generation.client_id))
+    requests = [(generation.model.llm, engine_id) for engine_id in generation.engine_ids]
+    with serving.clients.slot(client), serving.open_requests.entry(names, requests):
         async with (
             time_limit(serving.settings.request_timeout_s),
             while_connected(receive),

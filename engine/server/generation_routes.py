@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
+from engine.server.auth import client_of
 from engine.server.chat import chat_generation, chat_output
 from engine.server.chat_output import ChatEvents
 from engine.server.completion_output import CompletionEvents
@@ -63,10 +64,12 @@ def generation_routes(serving: Serving) -> APIRouter:
         return AnswerResponse(serving, generation, output)
 
     @router.post("/v1/requests/{request_id}/cancel", responses=errors(*REFUSALS, 404))
-    async def cancel(request_id: str) -> CancelAnswer:
-        """End a request by the id of its answer or its X-Request-Id. It answers with what it has,
-        and finish_reason abort."""
-        if not await serving.open_requests.cancel(request_id):
+    async def cancel(request_id: str, request: Request) -> CancelAnswer:
+        """End a request by the id of its answer, or by the X-Request-Id the same client gave it. It
+        answers with what it has, and finish_reason abort."""
+        names = (None, request_id), (client_of(request.scope), request_id)
+        cancelled = [await serving.open_requests.cancel(name) for name in names]
+        if not any(cancelled):
             msg = f"no request {request_id!r} is running"
             raise RequestNotFoundError(msg, parameter="request_id")
         return CancelAnswer(id=request_id)

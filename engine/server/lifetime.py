@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from engine.async_llm import AsyncLLM
 
+# A client and the id it chose; or no client, and the id of an answer.
+Name = tuple[str | None, str]
+EngineRequest = tuple["AsyncLLM", str]
+
 
 class ClientDisconnectedError(StagegateError):
     """The client closed its connection before it had its answer."""
@@ -61,29 +65,30 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
 
 
 class OpenRequests:
-    """The requests that generate now, by the ids under which they can be cancelled."""
+    """The requests that generate now, by the names under which they can be cancelled.
+
+    A name is the id of an answer, which is hard to guess and anybody's to use, or a client with
+    the id it chose: two clients may choose the same.
+    """
 
     def __init__(self) -> None:
-        self._engine_ids: dict[str, list[tuple[AsyncLLM, str]]] = defaultdict(list)
+        self._running: dict[Name, list[EngineRequest]] = defaultdict(list)
 
     @contextmanager
-    def entry(self, ids: set[str], llm: AsyncLLM, engine_ids: Sequence[str]) -> Iterator[None]:
-        """ids: names of the request; two may share one, and are cancelled together then."""
-        entries = [(llm, engine_id) for engine_id in engine_ids]
-        for name in ids:
-            self._engine_ids[name] += entries
+    def entry(self, names: Sequence[Name], requests: Sequence[EngineRequest]) -> Iterator[None]:
+        """A client may use an id again while it is in use; a cancel is for both then."""
+        for name in names:
+            self._running[name] += requests
         try:
             yield
         finally:
-            for name in ids:
-                left = [entry for entry in self._engine_ids[name] if entry not in entries]
-                if left:
-                    self._engine_ids[name] = left
-                else:
-                    del self._engine_ids[name]
+            for name in names:
+                for request in requests:
+                    self._running[name].remove(request)
+                if not self._running[name]:
+                    del self._running[name]
 
-    async def cancel(self, name: str) -> bool:
-        """End the requests of that name; they answer with what they have. False if none runs."""
-        entries = self._engine_ids.get(name, [])
-        ended = [await llm.abort(engine_id) for llm, engine_id in list(entries)]
+    async def cancel(self, name: Name) -> bool:
+        """End the requests of a name; they answer with what they have. False if none runs."""
+        ended = [await llm.abort(engine_id) for llm, engine_id in list(self._running.get(name, ()))]
         return any(ended)

@@ -24,12 +24,6 @@ LONG = {"prompt": "Alice was", "max_tokens": 1500, "ignore_eos": True}
 SHORT = {"prompt": "Alice was", "max_tokens": 2}
 
 
-@pytest.fixture
-def raw(server: LiveServer) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
-        yield connection
-
-
 def everything_of(connection: socket.socket) -> bytes:
     """What comes until the server closes."""
     received = b""
@@ -239,6 +233,21 @@ def test_a_client_has_its_share_only(strict: LiveServer) -> None:
     assert accepted.status_code == 200
     with authorised(strict) as client:
         assert client.post("/v1/completions", json=SHORT).status_code == 200
+
+
+def test_a_client_cancels_its_own_ids_only(strict: LiveServer) -> None:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        authorised(strict) as client,
+        authorised(strict, "second") as other,
+    ):
+        headers = {"X-Request-Id": "mine"}
+        answering = pool.submit(client.post, "/v1/completions", json=LONG, headers=headers)
+        strict.wait_until_running(1)
+        assert other.post("/v1/requests/mine/cancel").status_code == 404
+        with authorised(strict) as same:
+            assert same.post("/v1/requests/mine/cancel").status_code == 200
+        assert answering.result().json()["choices"][0]["finish_reason"] == "abort"
 
 
 @pytest.mark.parametrize("stream", [False, True])
