@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from suites.online.event_stream import payloads_of
+from suites.online.server_process import server_process
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
+SMALL = ("--kv-capacity-tokens", "4096", "--num-threads", "1")
 LONG = {"prompt": "Alice was", "max_tokens": 400, "ignore_eos": True, "stream": True}
-
-
-@contextmanager
-def served(model_path: Path, device: str, layout: str, *flags: str) -> Iterator[tuple[str, int]]:
-    """A server process; gives its address and process id, and kills what is left of it."""
-    command = [
-        sys.executable, "-m", "engine", "serve", "--model", f"tiny={model_path}", "--port", "0",
-        "--device", device, "--layout", layout, "--kv-capacity-tokens", "4096",
-        "--num-threads", "1", *flags,
-    ]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if found := re.search(r"running on (http://\S+)", line):
-                    break
-            else:
-                pytest.fail("the server did not start")
-            # Read on, or the pipe fills up and the server waits.
-            threading.Thread(target=process.stderr.read, daemon=True).start()
-            yield found[1], process.pid
-        finally:
-            process.kill()
 
 
 def test_sigterm_lets_streams_end(model_path: Path, device: str, layout: str) -> None:
     with (
-        served(model_path, device, layout) as (url, pid),
+        server_process(model_path, device, layout, *SMALL) as (url, pid),
         httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=30) as response,
     ):
         assert response.status_code == 200
@@ -70,7 +45,7 @@ def test_sigterm_lets_streams_end(model_path: Path, device: str, layout: str) ->
 def test_streams_are_cut_off_when_the_time_to_drain_is_over(
     model_path: Path, device: str, layout: str
 ) -> None:
-    with served(model_path, device, layout, "--drain-timeout", "1") as (url, pid):
+    with server_process(model_path, device, layout, *SMALL, "--drain-timeout", "1") as (url, pid):
         fields = LONG | {"n": 64, "max_tokens": 1500}
         with httpx.stream("POST", f"{url}/v1/completions", json=fields, timeout=30) as response:
             os.kill(pid, signal.SIGTERM)
@@ -93,7 +68,7 @@ with httpx.stream("POST", sys.argv[1] + "/v1/completions", timeout=30,
 
 
 def test_killed_clients_leave_nothing(model_path: Path, device: str, layout: str) -> None:
-    with served(model_path, device, layout) as (url, _):
+    with server_process(model_path, device, layout, *SMALL) as (url, _):
         clients = [
             subprocess.Popen([sys.executable, "-c", CLIENT, url], stdout=subprocess.PIPE, text=True)
             for _ in range(3)
