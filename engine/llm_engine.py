@@ -142,6 +142,7 @@ class LLMEngine:
 
         Arguments and errors are those of `add_request`.
         """
+        arrival = time.perf_counter()
         if request_id is None:
             request_id = str(next(self._ids))
         token_ids = self._tokens_of(prompt)
@@ -159,6 +160,7 @@ class LLMEngine:
             prompt=prompt if isinstance(prompt, str) else None,
             prompt_token_ids=token_ids,
             params=params,
+            arrival=arrival,
             choices=[
                 Choice(
                     self._sequence(
