@@ -38,6 +38,8 @@ class SamplingParams:
     include_stop_str_in_output: leave the stop string at the end of the text.
     ignore_eos: go on past the model's end-of-sequence tokens.
     logprobs: report the log-probability of each token and of this many most likely ones.
+    prompt_logprobs: the same for the tokens of the prompt, each behind those before it; the prompt
+        is computed in full then, whatever the prefix cache has.
     skip_special_tokens: leave special tokens out of the text.
     """
 
@@ -58,6 +60,7 @@ class SamplingParams:
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
 
     def __post_init__(self) -> None:
@@ -76,8 +79,9 @@ class SamplingParams:
         self._integer("min_tokens", 0)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             self._refuse("min_tokens", f"at most max_tokens={self.max_tokens}")
-        if self.logprobs is not None:
-            self._integer("logprobs", 0, MAX_LOGPROBS)
+        for name in ("logprobs", "prompt_logprobs"):
+            if getattr(self, name) is not None:
+                self._integer(name, 0, MAX_LOGPROBS)
         if self.seed is not None:
             self._integer("seed", -_INT64, _INT64 - 1)
 
