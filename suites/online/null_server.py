@@ -1,7 +1,7 @@
 """A server whose model computes nothing, to see what the server itself costs.
 
-python -m suites.online.null_server MODEL_FOLDER prints its port and serves until it is killed.
-Scheduling, detokenising and everything above are those of every server.
+python -m suites.online.null_server MODEL_FOLDER STEP_SECONDS prints its port and serves until it
+is killed. Scheduling, detokenising and everything above are those of every server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import socket
 import sys
 from pathlib import Path
 
-import numpy as np
 import uvicorn
 
 from engine.async_llm import AsyncLLM
@@ -19,33 +18,20 @@ from engine.llm_engine import LLMEngine
 from engine.server.app import create_app
 from engine.server.connection import ConnectionLimits, limited_connection
 from engine.server.settings import ServerSettings
-from engine.step import StepInput, StepOutput
+from engine.tokenizer import Tokenizer
+from suites.online.null_worker import NullWorker
 
 
-class NullWorker:
-    """Draws the same token for every row, at once."""
-
-    def __init__(self, token_id: int) -> None:
-        self._token_id = token_id
-
-    def execute(self, step: StepInput) -> StepOutput:
-        token_ids = np.full(len(step.logits_indices), self._token_id, np.int32)
-        return StepOutput(token_ids=token_ids, logprobs=None, top_ids=None, top_logprobs=None)
-
-
-def null_engine(model: Path) -> LLMEngine:
+def null_engine(model: Path, *, step_seconds: float) -> LLMEngine:
     """An engine that answers every prompt with the word " the", over and over."""
-    config = EngineConfig(
-        model=model, dtype="f32", kv_capacity_tokens=1 << 16, enable_prefix_cache=False
-    )
-    engine = LLMEngine(config)
-    [token_id] = engine.tokenizer.encode(" the")
-    engine.worker = NullWorker(token_id)  # type: ignore[assignment]
-    return engine
+    config = EngineConfig(model=model, kv_capacity_tokens=1 << 16, enable_prefix_cache=False)
+    word = Tokenizer.load(model).encode(" the")
+    return LLMEngine(config, worker=NullWorker(word, step_seconds=step_seconds))
 
 
 def main() -> None:
-    app = create_app({"null": AsyncLLM(null_engine(Path(sys.argv[1])))}, ServerSettings())
+    engine = null_engine(Path(sys.argv[1]), step_seconds=float(sys.argv[2]))
+    app = create_app({"null": AsyncLLM(engine)}, ServerSettings())
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(
