@@ -62,7 +62,9 @@ def test_chat_stream_with_usage_and_logprobs(client: openai.OpenAI) -> None:
                 tokens += "".join(entry.token for entry in choice.logprobs.content or ())
     assert text == whole.choices[0].message.content
     assert tokens.removesuffix("<|im_end|>") == text
-    assert usage == whole.usage
+    assert usage is not None
+    assert whole.usage is not None
+    assert usage.total_tokens == whole.usage.total_tokens
 
 
 def test_the_stream_helper_of_the_client(client: openai.OpenAI) -> None:
