@@ -95,7 +95,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         ("--max-body-bytes", 8 << 20, "longest request body"),
         ("--max-header-bytes", 64 << 10, "longest request line and headers"),
         ("--max-connections", 4096, "open connections; more are closed at once"),
-        ("--keep-alive-timeout", 5, "seconds an idle connection stays open"),
+        # Longer than clients keep idle connections: one that closes first loses no request.
+        ("--keep-alive-timeout", 75, "seconds an idle connection stays open"),
         ("--drain-timeout", 60, "seconds that requests have to end in after SIGTERM"),
     ):
         group.add_argument(flag, type=_positive, default=default, help=f"{explained} [{default}]")

@@ -61,6 +61,7 @@ def live_server(
             http=limited_connection(limits or ConnectionLimits()),
             ws="none",
             log_level="error",
+            timeout_keep_alive=75,
             timeout_graceful_shutdown=5,
         )
     )

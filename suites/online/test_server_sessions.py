@@ -158,4 +158,7 @@ def test_two_hundred_sessions_for_five_minutes(
         assert (stats["running"], stats["waiting"], stats["kv_used_tokens"]) == (0, 0, 0)
         assert stats["preemptions"] > 0
         assert process.memory_info().rss < 1.05 * before + (16 << 20)
-        assert len(process.net_connections()) <= 2
+        deadline = time.monotonic() + 5
+        while len(process.net_connections()) > 2:  # the clients have closed theirs
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
