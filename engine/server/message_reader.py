@@ -43,6 +43,8 @@ class MessageReader:
             if self._tools.forced:
                 text += self._tools.suffix
             elif not self._tools.parallel and gained.stop_reason == _CALL_END:
+                # It is in the text already when stop strings are to stay.
+                text = text.removesuffix(_CALL_END)
                 text += _CALL_END
         self._split(text, part, ended=gained.finish_reason is not None)
         self.has_calls = self.has_calls or bool(part.calls)

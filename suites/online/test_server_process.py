@@ -110,3 +110,9 @@ def test_what_cannot_be_served_is_one_line(
     [line] = done.stderr.splitlines()
     assert line.startswith("error:")
     assert message in line
+
+
+@pytest.mark.parametrize("flags", [[], ["--model", "x", "--max-waiting", "0"]])
+def test_wrong_usage(flags: list[str]) -> None:
+    command = [sys.executable, "-m", "engine", "serve", *flags]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2

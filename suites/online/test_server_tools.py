@@ -142,9 +142,14 @@ def test_a_call_streams_its_name_once_and_its_arguments_in_order(
         assert "".join(pieces) == call.function.arguments
 
 
-def test_one_call_where_calls_may_not_be_parallel(scripted: LiveServer, say: Say) -> None:
+@pytest.mark.parametrize("keep_stop", [False, True])
+def test_one_call_where_calls_may_not_be_parallel(
+    scripted: LiveServer, say: Say, keep_stop: bool
+) -> None:
     say(f"{CALL}\n{OTHER}")
-    [choice] = ask(scripted, tools=TOOLS, parallel_tool_calls=False).choices
+    fields = {"parallel_tool_calls": False, "include_stop_str_in_output": keep_stop}
+    [choice] = ask(scripted, tools=TOOLS, **fields).choices
+    assert not choice.message.content
     assert choice.finish_reason == "tool_calls"
     assert choice.message.tool_calls is not None
     assert [call.function.name for call in choice.message.tool_calls] == ["weather"]
