@@ -107,7 +107,8 @@ def _add_page(app: FastAPI) -> None:
     async def index() -> FileResponse:
         return FileResponse(page)
 
-    app.mount("/webui", StaticFiles(directory=WEBUI), name="webui")
+    # A missing page does not keep the API from starting.
+    app.mount("/webui", StaticFiles(directory=WEBUI, check_dir=False), name="webui")
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError, TokenizerError
+from engine.reasoning import OPEN
 from engine.server.chat_output import ChatAnswer, ChatEvents, ChatForm
 from engine.server.generation import Generation
 from engine.server.messages import template_messages
 from engine.server.params import sampling_params, stated_guidance
-from engine.server.tool_choice import ToolChoice, tool_choice
+from engine.server.tool_choice import tool_choice
+from engine.tool_calls import CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,48 +21,48 @@ if TYPE_CHECKING:
     from engine.server.messages import Message
     from engine.server.models import ServedModel
     from engine.server.protocol import ChatCompletionRequest
-
-_CALL_END = "</tool_call>"
-
-
-async def chat_generation(
-    request: ChatCompletionRequest, model: ServedModel, ids: tuple[str, str | None]
-) -> tuple[Generation, ToolChoice]:
-    """Raises InvalidRequestError naming the field at fault."""
-    choice = tool_choice(request)
-    params = _params(request, model, choice)
-    prompt = await chat_prompt(model, request.messages, tools=choice.tools, prefix=choice.prefix)
-    request_id, client_id = ids
-    generation = Generation(
-        model, request_id, client_id, [prompt], params, priority=request.priority or 0
-    )
-    return generation, choice
+    from engine.server.tool_choice import ToolChoice
 
 
-def chat_output(
-    request: ChatCompletionRequest, generation: Generation, choice: ToolChoice, *, reasoning: bool
-) -> ChatAnswer | ChatEvents:
-    """What turns deltas into the answer; reasoning: the server's setting."""
-    form = ChatForm(
-        generation,
-        choice,
+async def chat_form(
+    request: ChatCompletionRequest,
+    model: ServedModel,
+    ids: tuple[str, str | None],
+    *,
+    reasoning: bool,
+) -> ChatForm:
+    """What the engine is asked, and what the answer looks like; reasoning: the server's setting.
+
+    Raises InvalidRequestError naming the field at fault.
+    """
+    tools = tool_choice(request)
+    params = _params(request, model, tools)
+    text = chat_text(model, request.messages, tools=tools.tools) + tools.prefix
+    prompt = await model.encode(text, add_special_tokens=False)  # the template has written them
+    return ChatForm(
+        Generation(model, *ids, [prompt], params, priority=request.priority or 0),
+        tools,
         reasoning=reasoning if request.separate_reasoning is None else request.separate_reasoning,
+        thinking=text.rstrip().endswith(OPEN),
     )
+
+
+def chat_output(request: ChatCompletionRequest, form: ChatForm) -> ChatAnswer | ChatEvents:
+    """What turns deltas into the answer."""
     if not request.stream:
         return ChatAnswer(form)
     options = request.stream_options
     return ChatEvents(form, include_usage=bool(options and options.include_usage))
 
 
-async def chat_prompt(
+def chat_text(
     model: ServedModel,
     messages: Sequence[Message],
     *,
     tools: Sequence[dict[str, Any]] | None,
-    prefix: str = "",
     add_generation_prompt: bool = True,
-) -> list[int]:
-    """Token ids of a conversation in the checkpoint's template; prefix follows it.
+) -> str:
+    """A conversation in the checkpoint's template.
 
     Raises InvalidRequestError for messages the template cannot take, and when there is none.
     """
@@ -69,11 +71,9 @@ async def chat_prompt(
     except TokenizerError as error:
         msg = f"the model {model.name!r} cannot chat: {error}"
         raise InvalidRequestError(msg, parameter="messages") from error
-    text = template.render(
+    return template.render(
         template_messages(messages), tools=tools, add_generation_prompt=add_generation_prompt
     )
-    # The template has written the special tokens.
-    return await model.encode(text + prefix, add_special_tokens=False)
 
 
 def _params(
@@ -102,4 +102,4 @@ def _params(
     if choice.tools is None or choice.forced or choice.parallel:
         return params
     # One call: its end ends the text, and is put back for the parser.
-    return replace(params, stop=(*params.stop, _CALL_END))
+    return replace(params, stop=(*params.stop, CLOSE))

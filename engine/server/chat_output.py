@@ -31,17 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChatForm:
-    """What an answer looks like. reasoning: split <think>...</think> off."""
+    """What is generated, and what the answer looks like.
+
+    reasoning: split <think>...</think> off. thinking: the prompt ends with the open tag.
+    """
 
     generation: Generation
     tools: ToolChoice
     reasoning: bool
+    thinking: bool
 
     def reader(self) -> MessageReader | None:
         """For one choice; None where its text is its content."""
         if not self.reasoning and self.tools.tools is None:
             return None
-        return MessageReader(self.tools, reasoning=self.reasoning)
+        return MessageReader(self.tools, reasoning=self.reasoning, thinking=self.thinking)
 
     def readers(self) -> list[MessageReader | None]:
         return [self.reader() for _ in range(self.generation.params.n)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 
 from engine.server.auth import client_of
-from engine.server.chat import chat_generation, chat_output
+from engine.server.chat import chat_form, chat_output
 from engine.server.chat_output import ChatEvents
 from engine.server.completion_output import CompletionEvents
 from engine.server.completions import completion_generation, completion_output
@@ -41,11 +41,11 @@ def generation_routes(serving: Serving) -> APIRouter:
         serving.check_open()
         model = serving.models.find(body.model)
         ids = request_ids(request, "chatcmpl")
-        generation, choice = await chat_generation(body, model, ids)
-        output = chat_output(body, generation, choice, reasoning=serving.settings.reasoning)
+        form = await chat_form(body, model, ids, reasoning=serving.settings.reasoning)
+        output = chat_output(body, form)
         if isinstance(output, ChatEvents):
-            return StreamResponse(serving, generation, output)
-        return AnswerResponse(serving, generation, output)
+            return StreamResponse(serving, form.generation, output)
+        return AnswerResponse(serving, form.generation, output)
 
     @router.post(
         "/v1/completions",

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.reasoning import ReasoningSplitter
-from engine.tool_calls import ToolCallParser
+from engine.tool_calls import CLOSE, ToolCallParser
 
 if TYPE_CHECKING:
     from engine.outputs import ChoiceDelta
     from engine.server.tool_choice import ToolChoice
     from engine.tool_calls import ToolCallDelta
-
-_CALL_END = "</tool_call>"
 
 
 @dataclass(slots=True)
@@ -26,13 +24,18 @@ class MessagePart:
 
 
 class MessageReader:
-    """Reads the text of one choice. reasoning: split <think>...</think> off."""
+    """Reads the text of one choice.
 
-    def __init__(self, tools: ToolChoice, *, reasoning: bool) -> None:
+    reasoning: split <think>...</think> off. thinking: the prompt ends with the open tag.
+    """
+
+    def __init__(self, tools: ToolChoice, *, reasoning: bool, thinking: bool) -> None:
         self.has_calls = False
         self._tools = tools
         # A forced call begins in the prompt: there is nothing to think about.
-        self._reasoning = ReasoningSplitter() if reasoning and not tools.forced else None
+        self._reasoning: ReasoningSplitter | None = None
+        if reasoning and not tools.forced:
+            self._reasoning = ReasoningSplitter(inside=thinking)
         self._calls = ToolCallParser() if tools.tools is not None else None
         self._ahead = tools.prefix
 
@@ -42,10 +45,10 @@ class MessageReader:
         if gained.finish_reason == "stop":
             if self._tools.forced:
                 text += self._tools.suffix
-            elif not self._tools.parallel and gained.stop_reason == _CALL_END:
+            elif not self._tools.parallel and gained.stop_reason == CLOSE:
                 # It is in the text already when stop strings are to stay.
-                text = text.removesuffix(_CALL_END)
-                text += _CALL_END
+                text = text.removesuffix(CLOSE)
+                text += CLOSE
         self._split(text, part, ended=gained.finish_reason is not None)
         self.has_calls = self.has_calls or bool(part.calls)
         return part

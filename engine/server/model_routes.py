@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter
 
 from engine.errors import InvalidRequestError
-from engine.server.chat import chat_prompt
+from engine.server.chat import chat_text
 from engine.server.documentation import REFUSALS, errors
 from engine.server.logprobs import token_text
 from engine.server.protocol import DetokenizeRequest, TokenizeRequest
@@ -67,12 +67,13 @@ async def _token_ids(body: TokenizeRequest, model: ServedModel) -> list[int]:
         if body.add_special_tokens is not None:
             msg = "add_special_tokens is for a prompt; a chat template has its own"
             raise InvalidRequestError(msg, parameter="add_special_tokens")
-        return await chat_prompt(
+        text = chat_text(
             model,
             body.messages,
             tools=[tool.model_dump(exclude_unset=True) for tool in body.tools or ()] or None,
             add_generation_prompt=body.add_generation_prompt is not False,
         )
+        return await model.encode(text, add_special_tokens=False)
     if body.prompt is None or body.messages is not None:
         msg = "give either a prompt or messages"
         raise InvalidRequestError(msg, parameter="prompt")

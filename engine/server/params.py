@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError
-from engine.guidance import Guidance
-from engine.server.protocol import JsonObjectFormat, JsonSchemaFormat
+from engine.server.guided import guided_by
+from engine.server.protocol import JsonSchemaFormat
 
 if TYPE_CHECKING:
+    from engine.guidance import Guidance
     from engine.llm_engine import LLMEngine
     from engine.sampling import SamplingParams
     from engine.server.protocol import GenerationFields
@@ -39,13 +41,14 @@ def sampling_params(
     }
     if stated.get("top_k") == -1:
         stated["top_k"] = 0
+    if guidance is not None:
+        stated["guidance"] = guidance
     return replace(
         engine.default_sampling_params(max_tokens=max_tokens),
         **stated,
         logit_bias=_logit_bias(fields),
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
-        guidance=guidance,
     )
 
 
@@ -60,25 +63,20 @@ def stated_guidance(fields: GenerationFields) -> Guidance | None:
         msg = f"{' and '.join(stated)} exclude each other; give one"
         raise InvalidRequestError(msg, parameter=list(stated)[-1])
     for name, value in stated.items():
-        try:
-            return _guidance(name, value)
-        except InvalidRequestError as error:
-            raise InvalidRequestError(f"{name}: {error}", parameter=name) from error
+        return guided_by(name, partial(_guidance, name, value))
     return None
 
 
-def _guidance(name: str, value: Any) -> Guidance:
+def _guidance(name: str, value: Any, kind: type[Guidance]) -> Guidance:
     if name == "guided_regex":
-        return Guidance.regex(value)
+        return kind.regex(value)
     if name == "guided_choice":
-        return Guidance.choice(value)
+        return kind.choice(value)
     if name == "guided_json":
-        return Guidance.json_schema(value)
-    if isinstance(value, JsonSchemaFormat):
-        schema = value.json_schema.schema_
-        return Guidance.json_object() if schema is None else Guidance.json_schema(schema)
-    assert isinstance(value, JsonObjectFormat)
-    return Guidance.json_object()
+        return kind.json_schema(value)
+    if isinstance(value, JsonSchemaFormat) and value.json_schema.schema_ is not None:
+        return kind.json_schema(value.json_schema.schema_)
+    return kind.json_object()
 
 
 def _logit_bias(fields: GenerationFields) -> dict[int, float]:

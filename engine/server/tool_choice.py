@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError
-from engine.guidance import Guidance
+from engine.server.guided import guided_by
 from engine.server.protocol import NamedToolChoice
+from engine.tool_calls import CLOSE, OPEN
 
 if TYPE_CHECKING:
+    from engine.guidance import Guidance
     from engine.server.protocol import ChatCompletionRequest, FunctionDefinition
 
 _ANY_ARGUMENTS: dict[str, Any] = {"type": "object"}
@@ -57,9 +59,9 @@ def tool_choice(request: ChatCompletionRequest) -> ToolChoice:
         return _named(tools, functions, next(iter(functions)))
     return ToolChoice(
         tools,
-        prefix="<tool_call>\n",
-        suffix="\n</tool_call>",
-        guidance=Guidance.json_schema(_any_call(list(functions.values()))),
+        prefix=f"{OPEN}\n",
+        suffix=f"\n{CLOSE}",
+        guidance=_schema(_any_call(list(functions.values()))),
         parallel=False,
     )
 
@@ -72,11 +74,15 @@ def _named(
         raise InvalidRequestError(msg, parameter="tool_choice")
     return ToolChoice(
         tools,
-        prefix=f'<tool_call>\n{{"name": "{name}", "arguments": ',
-        suffix="}\n</tool_call>",
-        guidance=Guidance.json_schema(functions[name].parameters or _ANY_ARGUMENTS),
+        prefix=f'{OPEN}\n{{"name": "{name}", "arguments": ',
+        suffix=f"}}\n{CLOSE}",
+        guidance=_schema(functions[name].parameters or _ANY_ARGUMENTS),
         parallel=False,
     )
+
+
+def _schema(schema: dict[str, Any]) -> Guidance:
+    return guided_by("tools", lambda kind: kind.json_schema(schema))
 
 
 def _any_call(functions: list[FunctionDefinition]) -> dict[str, Any]:

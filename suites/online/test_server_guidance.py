@@ -11,6 +11,10 @@ import httpx
 import openai
 import pytest
 
+from engine.errors import InvalidRequestError
+from engine.guidance import Guidance
+from engine.server.params import stated_guidance
+from engine.server.protocol import ChatCompletionRequest
 from suites.online.event_stream import error_of
 from suites.online.live_server import MODEL, LiveServer
 
@@ -145,3 +149,31 @@ def test_a_form_that_cannot_be_is_refused(
     response = api.post("/v1/chat/completions", json={"messages": QUESTION} | fields)
     assert response.status_code == 400
     assert str(error_of(response)["param"]).startswith(param)
+
+
+def schema_format(schema: dict[str, Any] | None) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, None),
+        ({"response_format": {"type": "text"}}, None),
+        ({"response_format": {"type": "json_object"}}, Guidance.json_object()),
+        ({"response_format": schema_format(PERSON)}, Guidance.json_schema(PERSON)),
+        ({"response_format": schema_format(None)}, Guidance.json_object()),
+        ({"guided_json": PERSON}, Guidance.json_schema(PERSON)),
+        ({"guided_regex": "a|b", "response_format": {"type": "text"}}, Guidance.regex("a|b")),
+        ({"guided_choice": ["a", "b"]}, Guidance.choice(["a", "b"])),
+    ],
+)
+def test_guidance(fields: dict[str, Any], wanted: Guidance | None) -> None:
+    assert stated_guidance(ChatCompletionRequest(messages=QUESTION, **fields)) == wanted
+
+
+def test_guidance_by_two_fields_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="exclude each other"):
+        stated_guidance(
+            ChatCompletionRequest(messages=QUESTION, guided_regex="a", guided_choice=["a"])
+        )

@@ -9,10 +9,9 @@ from typing import Any, cast
 import pytest
 
 from engine.errors import InvalidRequestError
-from engine.guidance import Guidance
 from engine.llm_engine import LLMEngine
 from engine.sampling import SamplingParams
-from engine.server.params import sampling_params, stated_guidance
+from engine.server.params import sampling_params
 from engine.server.protocol import ChatCompletionRequest
 
 RECOMMENDED = SamplingParams(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
@@ -69,32 +68,3 @@ def test_logit_bias_is_keyed_by_numbers() -> None:
         with pytest.raises(InvalidRequestError) as caught:
             translated(logit_bias={key: 1.0})
         assert caught.value.parameter == "logit_bias"
-
-
-def schema_format(schema: dict[str, Any] | None) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-
-
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
-
-
-@pytest.mark.parametrize(
-    ("fields", "wanted"),
-    [
-        ({}, None),
-        ({"response_format": {"type": "text"}}, None),
-        ({"response_format": {"type": "json_object"}}, Guidance.json_object()),
-        ({"response_format": schema_format(SCHEMA)}, Guidance.json_schema(SCHEMA)),
-        ({"response_format": schema_format(None)}, Guidance.json_object()),
-        ({"guided_json": SCHEMA}, Guidance.json_schema(SCHEMA)),
-        ({"guided_regex": "a|b", "response_format": {"type": "text"}}, Guidance.regex("a|b")),
-        ({"guided_choice": ["a", "b"]}, Guidance.choice(["a", "b"])),
-    ],
-)
-def test_guidance(fields: dict[str, Any], wanted: Guidance | None) -> None:
-    assert stated_guidance(request(**fields)) == wanted
-
-
-def test_guidance_by_two_fields_is_refused() -> None:
-    with pytest.raises(InvalidRequestError, match="exclude each other"):
-        stated_guidance(request(guided_regex="a", guided_choice=["a"]))
