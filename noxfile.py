@@ -72,30 +72,39 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Build, then run the benchmarks alone: nox -s bench -- [--bench-rounds 5] [PYTEST...]"""
-    prepare(session, session.posargs)
-    record = OUT / "bench.json"
+    """Build, then run benchmarks: nox -s bench -- [kv-layout|operators|hugging-face] [PYTEST...]"""
+    group, others = benchmark_group(session.posargs)
+    prepare(session, others)
+    record = OUT / f"bench{'' if group is None else f'-{group}'}.json"
+    chosen = [] if group is None else ["-m", f"benchmark(group='{group}')"]
     session.run(
-        "python", "-m", "pytest", "--benchmark-only", f"--benchmark-json={record}", *session.posargs
+        "python", "-m", "pytest", "--benchmark-only", f"--benchmark-json={record}", *chosen, *others
     )
 
 
 @nox.session(default=False, tags=["gate"])
 def gate(session: nox.Session) -> None:
-    """Judge this tree against a revision: nox -s gate -- stage0 --against REV [--explain]"""
-    install_toolchain(session, cuda=False)
-    # Not the engine: each side runs that of its own tree.
-    install(session, *project_list("dependencies"), *project_list("server"), *project_list("test"))
-    session.run("python", "-m", "baselines", "gate", *session.posargs, success_codes=[0, 3])
+    """Judge this tree: nox -s gate -- stage0 [--against accepted|REV] [--explain] | --self-test"""
+    arguments = list(session.posargs)
+    if "--self-test" in arguments and not arguments[0].startswith("stage"):
+        arguments.insert(0, "stage0")
+    install_harness(session, arguments)
+    # 3 is inconclusive and 4 not comparable: neither says that anything got worse.
+    session.run("python", "-m", "baselines", "gate", *arguments, success_codes=[0, 3, 4])
 
 
-@nox.session(default=False, venv_backend="none")
+@nox.session(name="gate-rates", default=False)
+def gate_rates(session: nox.Session) -> None:
+    """How often the gate is right, on synthetic launches: nox -s gate-rates -- [--gates 1000]"""
+    install(session, *project_list("dependencies"), *project_list("test"))
+    session.run("python", "-m", "suites.baselines.gate_rates", *session.posargs)
+
+
+@nox.session(default=False)
 def baseline(session: nox.Session) -> None:
-    """Look after the baseline store: nox -s baseline -- list | add | show | accept | history"""
-    environments = Path(session.cache_dir).parent
-    built = [environments / name / "bin" / "python" for name in ("tests", "suite", "gate")]
-    python = next((path for path in built if path.exists()), Path(sys.executable))
-    session.run(str(python), "-m", "baselines", *session.posargs, external=True)
+    """Look after the store: nox -s baseline -- measure|add|list|show|diff|accept|history ..."""
+    install_harness(session, session.posargs)
+    session.run("python", "-m", "baselines", *session.posargs)
 
 
 @nox.session(default=False)
@@ -135,16 +144,23 @@ def doctor(session: nox.Session) -> None:
 def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
     """Build and install what a pytest run with these arguments needs."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--device")
     parser.add_argument("--run-parity")
     parser.add_argument("--run-hf")
     wanted, _ = parser.parse_known_args(pytest_arguments)
-    install_engine(session, cuda=wanted.device == "nvidia")
+    install_engine(session, cuda=wants_cuda(pytest_arguments))
     install(session, *project_list("server"), *project_list("test"))
     if "always" in (wanted.run_parity, wanted.run_hf):
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))
     OUT.mkdir(parents=True, exist_ok=True)
+
+
+def wants_cuda(arguments: list[str]) -> bool:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    return (
+        parser.parse_known_args([item for item in arguments if item != "--"])[0].device == "nvidia"
+    )
 
 
 def install_engine(session: nox.Session, *, cuda: bool) -> None:
@@ -183,6 +199,19 @@ def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
     install(session, *dependency_group("build"), *dependency_group("onednn"))
     if cuda and not machine_has_nvcc():
         install(session, *dependency_group("cuda"))
+
+
+def install_harness(session: nox.Session, arguments: list[str]) -> None:
+    """What launches need, but not the engine: each tree runs its own, built beside it."""
+    install_toolchain(session, cuda=wants_cuda(arguments))
+    install(session, *project_list("dependencies"), *project_list("server"), *project_list("test"))
+
+
+def benchmark_group(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """A first word that is no option names a group of benchmarks."""
+    if arguments and not arguments[0].startswith("-") and not Path(arguments[0]).exists():
+        return arguments[0], arguments[1:]
+    return None, arguments
 
 
 def install(session: nox.Session, *requirements: str) -> None:

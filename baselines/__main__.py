@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from baselines import commands
 from baselines.gate_command import add_gate, run_gate
+from baselines.measure_command import add_measure, run_measure
 from baselines.store import Store, StoreError, UnknownRecordError
 
 STORE = Path(__file__).parent / "store"
 
 Command = Callable[[argparse.Namespace, Store], None]
+# Runs suites; takes what goes to pytest, and returns the exit status.
+Launcher = Callable[[argparse.Namespace, Sequence[str]], int]
 
 
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     split = given.index("--") if "--" in given else len(given)
     arguments = _parser().parse_args(given[:split])
-    if arguments.command is None:
-        return run_gate(arguments, given[split + 1 :])
+    if arguments.launcher is not None:
+        launcher: Launcher = arguments.launcher
+        return launcher(arguments, given[split + 1 :])
     command: Command = arguments.command
     try:
         command(arguments, Store(arguments.store))
@@ -40,9 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", type=Path, default=STORE, help="folder of the store")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def subparser(name: str, command: Command | None, text: str) -> argparse.ArgumentParser:
+    def subparser(
+        name: str, command: Command | None, text: str, launcher: Launcher | None = None
+    ) -> argparse.ArgumentParser:
         child = subparsers.add_parser(name, help=text, description=text)
-        child.set_defaults(command=command)
+        child.set_defaults(command=command, launcher=launcher)
         return child
 
     def add_selection(child: argparse.ArgumentParser) -> None:
@@ -74,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     prune = subparser("prune", commands.prune, "delete old records that never were a baseline")
     prune.add_argument("--keep", type=_positive, required=True, metavar="N", help="newest N stay")
     add_selection(prune)
-    add_gate(subparser("gate", None, "judge this tree against another revision"))
+    text = "judge this tree against what was accepted, or another revision"
+    add_gate(subparser("gate", None, text, run_gate))
+    add_measure(subparser("measure", None, "launches of this tree, for the store", run_measure))
     return parser
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from baselines.records import Record
 
+# Environment variable that slows cases down on purpose; suites/harness/planted.py obeys it.
+PLANT_VARIABLE = "STAGEGATE_PLANT"
+
 
 def faults(record: Record, *, dirty_allowed: bool = False) -> Iterator[str]:
     """Why a record must not be a baseline; nothing when it may."""
@@ -13,6 +16,8 @@ def faults(record: Record, *, dirty_allowed: bool = False) -> Iterator[str]:
         yield "it is a legacy record, of no run of these suites"
     if not record.cases:
         yield "it has no benchmark to compare with"
+    if PLANT_VARIABLE in record.environment.variables:
+        yield "it was slowed down on purpose"
     for case in record.cases:
         if case.invalid:
             yield f"{case.name} is invalid: {'; '.join(case.invalid)}"

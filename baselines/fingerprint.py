@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from baselines.acceptable import PLANT_VARIABLE
 from baselines.anonymous import anonymous
 from baselines.nvml import connect
 from baselines.records import Environment, Gpu, Machine, Strict
@@ -29,7 +30,7 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
-_VARIABLE_PREFIXES = ("OMP_", "GOMP_", "CUDA_VISIBLE_DEVICES", "NCCL_")
+_VARIABLE_PREFIXES = ("OMP_", "GOMP_", "CUDA_VISIBLE_DEVICES", "NCCL_", PLANT_VARIABLE)
 _ADDRESSES = ("NCCL_COMM_ID", "NCCL_SOCKET_IFNAME")
 
 

@@ -1,8 +1,9 @@
 """The gate: how many launches to take, and when to believe what they say.
 
 Pairs of fresh processes, base and new in turn: AB BA AB, so that a drift of the machine favours
-neither. What three pairs leave inconclusive gets more, up to eight. A regression is confirmed by
-three fresh pairs before it is called one.
+neither. Against launches that are in the store already, the new side alone is launched. What three
+launches leave inconclusive gets more, up to eight. A regression is confirmed by three fresh ones
+before it is called one.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from baselines.noise import Noise
 from baselines.records import MetricClass, Record
 from baselines.statistics import adjusted
-from baselines.verdict import Judgement, Launch, Reason, Verdict, judge
+from baselines.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 
 STEPS = (3, 5, 8)
-CONFIRMING_PAIRS = 3
+CONFIRMING_LAUNCHES = 3
 
 
 class Side(StrEnum):
@@ -32,22 +34,49 @@ class LaunchSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """launches: taken of the new side, of `target` that are wanted before the next look."""
+
+    launches: int
+    target: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the next look; None before there is one launch to tell from."""
+        if not self.launches:
+            return None
+        return self.seconds / self.launches * (self.target - self.launches)
+
+
+@dataclass(frozen=True, slots=True)
 class GateResult:
-    """judgements: one for each judged metric of each case, p adjusted over all of them."""
+    """judgements: one for each judged metric of each case, p adjusted over all of them.
+
+    launches: of the new side. failed_criteria: ids that a launch of the new side proved false.
+    advisory: the base ran on another machine of the same kind, so that nothing is red for speed.
+    """
 
     judgements: tuple[Judgement, ...]
-    pairs: int
-    out_of_time: bool
+    launches: int
+    out_of_time: bool = False
+    failed_criteria: tuple[str, ...] = ()
+    advisory: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 passed, 1 regressed or invalid, 3 inconclusive, 4 nothing could be compared."""
+        """0 passed, 1 regressed, invalid or a criterion failed, 3 inconclusive, 4 not comparable.
+
+        Also 4 where there was nothing to judge.
+        """
         verdicts = {judgement.verdict for judgement in self.judgements}
-        if verdicts & {Verdict.REGRESSED, Verdict.INVALID}:
+        if self.failed_criteria or Verdict.INVALID in verdicts:
             return 1
-        if Verdict.INCONCLUSIVE in verdicts:
+        if not self.advisory and Verdict.REGRESSED in verdicts:
+            return 1
+        if not self.advisory and Verdict.INCONCLUSIVE in verdicts:
             return 3
-        if Verdict.NOT_COMPARABLE in verdicts:
+        if Verdict.NOT_COMPARABLE in verdicts or not verdicts:
             return 4
         return 0
 
@@ -55,75 +84,89 @@ class GateResult:
 class Gate:
     """Judges a source of launches.
 
-    steps: after how many pairs to look; time_budget_s: no pair is begun later than this.
-    progress: told the number of the pair that begins and the seconds since the start.
+    stored: launches of the base that were taken before; the source is then asked for the new side
+    alone. noise: of a launch, where the store knows it.
+    advisory: compare with stored launches of another machine of the same kind.
+    steps: after how many launches a side to look; time_budget_s: none is begun later than this.
     """
 
     def __init__(
         self,
         source: LaunchSource,
         *,
+        stored: Sequence[Record] = (),
+        noise: Noise | None = None,
+        advisory: bool = False,
         steps: Sequence[int] = STEPS,
         time_budget_s: float | None = None,
-        progress: Callable[[int, float], None] = lambda pair, seconds: None,
+        progress: Callable[[Progress], None] = lambda progress: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._stored = tuple(stored)
+        self._noise = noise or {}
+        self._advisory = advisory
         self._steps = tuple(steps)
         self._budget = time_budget_s
         self._progress = progress
         self._clock = clock
         self._started = clock()
-        self._pairs: list[tuple[Record, Record]] = []
+        self._launches: dict[Side, list[Record]] = {side: [] for side in Side}
         self._counts = dict.fromkeys(Side, 0)
 
     def run(self) -> GateResult:
         judgements: list[Judgement] = []
         for target in self._steps:
             in_time = self._take(target)
-            judgements = _judge_all(self._pairs)
+            judgements = self._judge()
             doubtful = any(item.verdict is Verdict.INCONCLUSIVE for item in judgements)
             if not in_time or not doubtful:
                 break
-        red = [item for item in judgements if item.verdict is Verdict.REGRESSED]
-        if red:
+        if any(item.verdict is Verdict.REGRESSED for item in judgements):
             judgements = self._confirm(judgements)
         return GateResult(
-            _with_adjusted_p(judgements), pairs=len(self._pairs), out_of_time=not self._in_time()
+            _with_adjusted_p(judgements),
+            launches=self._taken,
+            out_of_time=not self._in_time(),
+            failed_criteria=_failed_criteria(self._launches[Side.NEW]),
+            advisory=self._advisory,
         )
 
+    @property
+    def _taken(self) -> int:
+        return len(self._launches[Side.NEW])
+
     def _confirm(self, judgements: list[Judgement]) -> list[Judgement]:
-        """What fresh pairs do not show again, by more than the margin, is inconclusive."""
-        before = len(self._pairs)
-        confirmed = self._take(before + CONFIRMING_PAIRS)
+        """What fresh launches do not show again, by more than the margin, is inconclusive."""
+        before = self._taken
+        confirmed = self._take(before + CONFIRMING_LAUNCHES)
         fresh = {
             (item.case, item.metric): item
-            for item in (_judge_all(self._pairs[before:]) if confirmed else [])
+            for item in (self._judge(since=before) if confirmed else [])
         }
-        doubted = [
-            item
-            for item in judgements
-            if item.verdict is Verdict.REGRESSED
-            and not _shows_again(item, fresh.get((item.case, item.metric)))
-        ]
         return [
             replace(item, verdict=Verdict.INCONCLUSIVE, reason=Reason.NOT_CONFIRMED)
-            if item in doubted
+            if item.verdict is Verdict.REGRESSED
+            and not _shows_again(item, fresh.get((item.case, item.metric)))
             else item
             for item in judgements
         ]
 
     def _take(self, target: int) -> bool:
-        """Launch until there are `target` pairs; false when time runs out before."""
-        while len(self._pairs) < target:
+        """Launch until there are `target` of the new side; false when time runs out before."""
+        while self._taken < target:
             if not self._in_time():
                 return False
-            number = len(self._pairs)
-            self._progress(number, self._clock() - self._started)
-            order = (Side.BASE, Side.NEW) if number % 2 == 0 else (Side.NEW, Side.BASE)
-            records = {side: self._launch(side) for side in order}
-            self._pairs.append((records[Side.BASE], records[Side.NEW]))
+            number = self._taken
+            self._progress(Progress(number, target, self._clock() - self._started))
+            for side in self._order(number):
+                self._launches[side].append(self._launch(side))
         return True
+
+    def _order(self, number: int) -> Sequence[Side]:
+        if self._stored:
+            return (Side.NEW,)
+        return (Side.BASE, Side.NEW) if number % 2 == 0 else (Side.NEW, Side.BASE)
 
     def _launch(self, side: Side) -> Record:
         """A launch that broke its own conditions gets one more chance."""
@@ -137,6 +180,74 @@ class Gate:
     def _in_time(self) -> bool:
         return self._budget is None or self._clock() - self._started < self._budget
 
+    def _judge(self, since: int = 0) -> list[Judgement]:
+        """Every judged metric of every case of the launches from number `since` on."""
+        new = self._launches[Side.NEW][since:]
+        base = self._stored or tuple(self._launches[Side.BASE][since:])
+        if not new:
+            return []
+        comparison = (
+            Comparison.ADVISORY
+            if self._advisory
+            else Comparison.STORED
+            if self._stored
+            else Comparison.PAIRED
+        )
+        judgements = []
+        for name in _case_names(new):
+            before, after = _launches_of(base, name), _launches_of(new, name)
+            for metric in _judged_metrics(after):
+                judgements.append(
+                    judge(
+                        # A case that some launches of the base lack is a new one.
+                        before if len(before) == len(base) else [],
+                        after,
+                        metric,
+                        comparison=comparison,
+                        sigma=self._noise.get((name, after[0].case.workload_hash, metric)),
+                    )
+                )
+        gone = [name for name in _case_names(base) if name not in _case_names(new)]
+        judgements += [
+            Judgement(name, "-", Verdict.NOT_COMPARABLE, Reason.CASE_REMOVED) for name in gone
+        ]
+        return judgements
+
+
+def _case_names(records: Sequence[Record]) -> list[str]:
+    """In the order they appear in; a case counts though some launches lack it."""
+    return list(dict.fromkeys(case.name for record in records for case in record.cases))
+
+
+def _launches_of(records: Sequence[Record], name: str) -> list[Launch]:
+    return [
+        Launch(record.machine_key, record.machine.kind, case)
+        for record in records
+        for case in record.cases
+        if case.name == name
+    ]
+
+
+def _judged_metrics(launches: Sequence[Launch]) -> list[str]:
+    """A case that failed before it measured anything is judged too, under the name "-"."""
+    names = [
+        metric.name
+        for metric in launches[0].case.metrics
+        if metric.metric_class is not MetricClass.INFO
+    ]
+    return names or (["-"] if any(launch.case.invalid for launch in launches) else [])
+
+
+def _failed_criteria(records: Sequence[Record]) -> tuple[str, ...]:
+    return tuple(
+        dict.fromkeys(
+            evidence.criterion
+            for record in records
+            for evidence in record.evidence
+            if evidence.state == "failed"
+        )
+    )
+
 
 def _shows_again(item: Judgement, again: Judgement | None) -> bool:
     return (
@@ -145,28 +256,6 @@ def _shows_again(item: Judgement, again: Judgement | None) -> bool:
         and item.margin is not None
         and again.effect > item.margin
     )
-
-
-def _judge_all(pairs: Sequence[tuple[Record, Record]]) -> list[Judgement]:
-    """Every judged metric of every case that all launches of the new side have."""
-    judgements = []
-    for case in pairs[0][1].cases if pairs else ():
-        base = [_launch_of(record, case.name) for record, _ in pairs]
-        new = [_launch_of(record, case.name) for _, record in pairs]
-        found = [launch for launch in new if launch is not None]
-        known = [launch for launch in base if launch is not None]
-        for metric in case.metrics:
-            if metric.metric_class is not MetricClass.INFO and len(found) == len(pairs):
-                complete = known if len(known) == len(pairs) else []
-                judgements.append(judge(complete, found, metric.name, paired=True))
-    return judgements
-
-
-def _launch_of(record: Record, name: str) -> Launch | None:
-    for case in record.cases:
-        if case.name == name:
-            return Launch(record.machine_key, case)
-    return None
 
 
 def _with_adjusted_p(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:

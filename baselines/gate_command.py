@@ -1,17 +1,26 @@
-"""python -m baselines gate: this tree against another revision, both built and run here."""
+"""python -m baselines gate: this tree against another revision or what was accepted."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines.fingerprint import digest
-from baselines.gate import STEPS, Gate, Side
+from baselines import fingerprint, self_test
+from baselines.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
+from baselines.gate import STEPS, Gate, GateResult, Progress, Side
 from baselines.launches import LaunchError, PytestSource, build, check_out, state_of
-from baselines.summary import EXPLANATIONS, markdown_table, text_table, write_json
+from baselines.step_summary import add_to_step_summary
+from baselines.store import Store, StoreError
+from baselines.summary import (
+    EXPLANATIONS,
+    headline,
+    markdown_table,
+    text_table,
+    write_json,
+    write_junit,
+)
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "reports" / "out" / "gate"
@@ -21,62 +30,147 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("stage", help="stage0 to stage7")
     parser.add_argument(
         "--against",
-        required=True,
-        metavar="REV",
-        help="revision to compare with; 'self' runs this tree on both sides, as a null control",
+        default=ACCEPTED,
+        metavar="accepted|REV",
+        help="what was accepted for this stage (default), or a revision; 'self' runs this tree on "
+        "both sides, as a null control",
     )
-    parser.add_argument("--launches", type=_pairs, help="pairs to take; default: 3, then 5, then 8")
     parser.add_argument(
-        "--time-budget", type=float, metavar="S", help="begin no pair after S seconds"
+        "--mode",
+        type=Mode,
+        choices=Mode,
+        default=Mode.PAIRED,
+        help="paired builds the base and launches both in turn (default); stored compares with the "
+        "accepted launches in the store",
     )
+    parser.add_argument(
+        "--on-mismatch",
+        type=OnMismatch,
+        choices=OnMismatch,
+        default=OnMismatch.PAIRED,
+        help="where nothing was accepted on this machine: build here what was accepted on another "
+        "(paired, default), compare with its launches for advice, or fail",
+    )
+    parser.add_argument(
+        "--launches", type=_launches, help="launches a side; default: 3, then 5, then 8"
+    )
+    parser.add_argument("--time-budget", type=float, metavar="S", help="begin none after S seconds")
     parser.add_argument("--explain", action="store_true", help="say what each verdict means")
+    parser.add_argument(
+        "--self-test",
+        type=int,
+        nargs="?",
+        const=1,
+        metavar="N",
+        help="judge the gate: N times a null control and two gates with planted slowdowns",
+    )
     parser.epilog = "What follows -- goes to pytest."
 
 
 def run_gate(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
-    """Exit status: 0 passed, 1 regressed, invalid or not run, 3 inconclusive, 4 not comparable."""
+    """Exit status: 0 passed, 1 regressed, invalid, a criterion failed or nothing ran,
+    3 inconclusive, 4 not comparable.
+    """
     try:
-        base = ROOT if arguments.against == "self" else check_out(ROOT, arguments.against, OUT)
-        for tree in dict.fromkeys((base, ROOT)):
-            print(f"building {tree}", file=sys.stderr)
-            build(tree)
-        state = digest([arguments.stage, list(pytest_arguments), state_of(base), state_of(ROOT)])
-        folder = OUT / f"{arguments.stage}-{state}"
-        source = PytestSource(
-            {Side.BASE: base, Side.NEW: ROOT},
+        if arguments.self_test is not None:
+            return _self_test(arguments, pytest_arguments)
+        base = choose_base(
+            Store(arguments.store),
             stage=arguments.stage,
-            arguments=pytest_arguments,
-            folder=folder,
+            machine_key=fingerprint.digest(fingerprint.machine()),
+            against=arguments.against,
+            mode=arguments.mode,
+            on_mismatch=arguments.on_mismatch,
         )
-        result = Gate(
-            source,
-            steps=STEPS if arguments.launches is None else (arguments.launches,),
-            time_budget_s=arguments.time_budget,
-            progress=_report_progress,
-        ).run()
-    except LaunchError as error:
+        folder, result = _gate(arguments, base, pytest_arguments)
+    except NoBaseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    except (LaunchError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(text_table(result.judgements))
-    if arguments.explain:
-        for reason in dict.fromkeys(judgement.reason for judgement in result.judgements):
-            print(f"{reason.value}: {EXPLANATIONS[reason]}")
-    write_json(folder / "verdict.json", result)
-    print(f"{result.pairs} pairs; {folder / 'verdict.json'}")
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        with Path(summary).open("a", encoding="utf-8") as file:
-            file.write(markdown_table(result.judgements) + "\n")
+    _tell(arguments, base, folder, result)
     return result.exit_code
 
 
-def _report_progress(pair: int, seconds: float) -> None:
-    left = f", {seconds / pair:.0f} s each so far" if pair else ""
-    print(f"pair {pair + 1} begins after {seconds:.0f} s{left}", file=sys.stderr)
+def _gate(
+    arguments: argparse.Namespace,
+    base: Base,
+    pytest_arguments: Sequence[str],
+    *,
+    plant: str = "",
+    repeat: int = 0,
+) -> tuple[Path, GateResult]:
+    """Build what the gate needs, and run it; launches and verdicts are left in the folder."""
+    trees = {Side.NEW: ROOT}
+    if base.revision is not None:
+        own = base.revision == SELF
+        trees[Side.BASE] = ROOT if own else check_out(ROOT, base.revision, OUT)
+    for tree in dict.fromkeys(trees.values()):
+        print(f"building {tree}", file=sys.stderr)
+        build(tree, pytest_arguments)
+    states = [state_of(tree) for tree in trees.values()]
+    key = fingerprint.digest([arguments.stage, *pytest_arguments, plant, repeat, *states])
+    folder = OUT / f"{arguments.stage}-{key}"
+    gate = Gate(
+        PytestSource(
+            trees, stage=arguments.stage, arguments=pytest_arguments, folder=folder, plant=plant
+        ),
+        stored=base.stored,
+        noise=base.noise,
+        advisory=base.advisory,
+        steps=STEPS if arguments.launches is None else (arguments.launches,),
+        time_budget_s=arguments.time_budget,
+        progress=_report_progress,
+    )
+    result = gate.run()
+    write_json(folder / "verdict.json", result)
+    write_junit(folder / "junit.xml", arguments.stage, result)
+    return folder, result
 
 
-def _pairs(text: str) -> int:
+def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
+    def run(number: int, plant: str) -> GateResult:
+        print(f"gate {number}: {plant or 'nothing planted'}", file=sys.stderr)
+        base = Base(SELF, revision=SELF)
+        selection = [*self_test.SELECTION, *pytest_arguments]
+        _, result = _gate(arguments, base, selection, plant=plant, repeat=number)
+        return result
+
+    checks = self_test.run_self_test(run, arguments.self_test)
+    text = self_test.table(checks)
+    print(text)
+    add_to_step_summary(f"```\n{text}\n```\n")
+    return 0 if all(check.right for check in checks) else 1
+
+
+def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateResult) -> None:
+    title = f"{arguments.stage} against {base.name}: {headline(result)}"
+    print(text_table(result.judgements))
+    reasons = dict.fromkeys(item.reason for item in result.judgements)
+    if arguments.explain:
+        for reason in reasons:
+            print(f"{reason.value}: {EXPLANATIONS[reason]}")
+    for detail in dict.fromkeys(item.detail for item in result.judgements if item.detail):
+        print(detail)
+    print(f"{title}\n{folder / 'verdict.json'}")
+    add_to_step_summary(f"### {title}\n\n{markdown_table(result.judgements)}\n")
+
+
+def _report_progress(progress: Progress) -> None:
+    left = progress.seconds_left
+    estimate = (
+        "" if left is None else f", about {left:.0f} s left before the verdicts are looked at"
+    )
+    print(
+        f"launch {progress.launches + 1} of {progress.target} a side after "
+        f"{progress.seconds:.0f} s{estimate}",
+        file=sys.stderr,
+    )
+
+
+def _launches(text: str) -> int:
     if not text.isdecimal() or int(text) < 2:
-        msg = f"{text!r} is not a number of pairs; an interval needs two or more"
+        msg = f"{text!r} is not a number of launches; an interval needs two or more"
         raise argparse.ArgumentTypeError(msg)
     return int(text)

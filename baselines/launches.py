@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from baselines.acceptable import PLANT_VARIABLE
 from baselines.gate import Side
 from baselines.record_file import read_record
 from baselines.records import Record
 from baselines.store import StoreError
+
+# Obeyed by suites/harness/plugin.py: the number that the order of the cases is drawn from.
+ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
+
+_PYTEST_FAILED_TESTS = 1
 
 
 class LaunchError(Exception):
@@ -23,33 +30,51 @@ class PytestSource:
 
     Files of launches stay in `folder`; a gate that was stopped reads them instead of launching
     again, so the folder must belong to these two trees in this state.
+    plant: slowdowns of the new side, in the words of suites/harness/planted.py.
     """
 
     def __init__(
-        self, trees: Mapping[Side, Path], *, stage: str, arguments: Sequence[str], folder: Path
+        self,
+        trees: Mapping[Side, Path],
+        *,
+        stage: str,
+        arguments: Sequence[str],
+        folder: Path,
+        plant: str = "",
     ) -> None:
         self._trees = trees
         self._stage = stage
         self._arguments = arguments
         self._folder = folder
+        self._plants = {Side.BASE: "", Side.NEW: plant}
         folder.mkdir(parents=True, exist_ok=True)
 
     def launch(self, side: Side, number: int) -> Record:
         file = self._folder / f"{side}-{number:02}.json"
         if not file.exists():
-            unfinished = file.with_suffix(".part")
-            _run(
-                [
-                    sys.executable, "-m", "pytest", "-q", "--stage", self._stage,
-                    "--benchmark-only", f"--benchmark-json={unfinished}", *self._arguments,
-                ],
-                self._trees[side],
-            )  # fmt: skip
-            unfinished.replace(file)
+            self._run(side, number, file)
         try:
             return read_record(file)
         except StoreError as error:
             raise LaunchError(str(error)) from error
+
+    def _run(self, side: Side, number: int, file: Path) -> None:
+        unfinished = file.with_suffix(".part")
+        unfinished.unlink(missing_ok=True)
+        command = [
+            sys.executable, "-m", "pytest", "-q", "--stage", self._stage,
+            "--benchmark-only", f"--benchmark-json={unfinished}", *self._arguments,
+        ]  # fmt: skip
+        # The same order on both sides of a pair.
+        variables = {ORDER_VARIABLE: str(number)}
+        if self._plants[side]:
+            variables[PLANT_VARIABLE] = self._plants[side]
+        done = _start(command, self._trees[side], variables)
+        # Benchmarks that failed are in the record, as invalid; anything else is no launch.
+        written = unfinished.exists() and unfinished.stat().st_size > 0
+        if done.returncode not in (0, _PYTEST_FAILED_TESTS) or not written:
+            raise _failure(command, self._trees[side], done)
+        unfinished.replace(file)
 
 
 def check_out(root: Path, revision: str, folder: Path) -> Path:
@@ -62,13 +87,16 @@ def check_out(root: Path, revision: str, folder: Path) -> Path:
     return tree
 
 
-def build(tree: Path) -> None:
-    """Compile the core of a tree and put it into its engine/ folder."""
-    folder = tree / "build" / "gate"
+def build(tree: Path, pytest_arguments: Sequence[str]) -> None:
+    """Compile the core of a tree, for the device the arguments name, into its engine/ folder."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    cuda = parser.parse_known_args(pytest_arguments)[0].device == "nvidia"
+    folder = tree / "build" / ("gate-cuda" if cuda else "gate-cpu")
     _run(
         [
             "cmake", "-S", str(tree), "-B", str(folder), "-G", "Ninja",
-            f"-DPython3_EXECUTABLE={sys.executable}",
+            f"-DPython3_EXECUTABLE={sys.executable}", f"-DSTAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
         ],
         tree,
     )  # fmt: skip
@@ -77,21 +105,50 @@ def build(tree: Path) -> None:
 
 
 def state_of(tree: Path) -> str:
-    """What decides a tree's behaviour: its commit, and what was changed since."""
-    return _run(["git", "rev-parse", "HEAD"], tree) + _run(["git", "diff", "HEAD"], tree)
+    """What decides a tree's behaviour: its commit, and what was changed since.
+
+    New files of git's are part of it, except records that were just added to the store.
+    """
+    changed = _run(["git", "diff", "HEAD"], tree)
+    new = _run(
+        [
+            "git",
+            "ls-files",
+            "--others",
+            "--exclude-standard",
+            "--",
+            ".",
+            ":(exclude)baselines/store",
+        ],
+        tree,
+    )
+    contents = [(tree / name).read_bytes() for name in new.splitlines()]
+    return _run(["git", "rev-parse", "HEAD"], tree) + changed + repr([new, contents])
 
 
 def _run(command: list[str], folder: Path) -> str:
-    done = subprocess.run(
+    done = _start(command, folder, {})
+    if done.returncode != 0:
+        raise _failure(command, folder, done)
+    return done.stdout
+
+
+def _start(
+    command: list[str], folder: Path, variables: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": str(folder), **variables},
     )
-    if done.returncode != 0:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
-        msg = f"{' '.join(command[:4])} ... in {folder} ended with {done.returncode}:\n{tail}"
-        raise LaunchError(msg)
-    return done.stdout
+
+
+def _failure(
+    command: list[str], folder: Path, done: subprocess.CompletedProcess[str]
+) -> LaunchError:
+    tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+    msg = f"{' '.join(command[:4])} ... in {folder} ended with {done.returncode}:\n{tail}"
+    return LaunchError(msg)

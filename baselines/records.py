@@ -93,6 +93,11 @@ class Machine(Strict):
     memory_bytes: int
     gpus: tuple[Gpu, ...]
 
+    @property
+    def kind(self) -> str:
+        """Processor and GPUs: two machines of a kind may be set or stocked differently."""
+        return " + ".join((self.cpu, *(gpu.name for gpu in self.gpus)))
+
 
 class Environment(Strict):
     """Software: what a change may change."""

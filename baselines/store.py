@@ -98,13 +98,14 @@ class Store:
     def find(self, name: str) -> Entry:
         """The entry of a name such as 1234567890abcdef/stage0/0003, or of an end of it.
 
-        A number or a label alone will do where it is the only one. Raises UnknownRecordError.
+        A number or a label alone will do where it is the only one. The launches of a set share
+        machine, stage and label; it is named by the newest. Raises UnknownRecordError.
         """
         entries = self.entries()
         found = [entry for entry in entries if entry.name == name]
         found = found or [entry for entry in entries if _answers_to(entry, name)]
-        if len(found) == 1:
-            return found[0]
+        if len({(entry.folder, entry.label) for entry in found}) == 1:
+            return max(found)
         if found:
             names = ", ".join(f"{entry.name} {entry.label}" for entry in found)
             msg = f"{name} may be any of {names}; name one of them"

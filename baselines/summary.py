@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from xml.etree import ElementTree
 
 from baselines.gate import GateResult
-from baselines.verdict import Judgement, Reason
+from baselines.verdict import Judgement, Reason, Verdict
+
+SEVERITY = (
+    Verdict.INVALID,
+    Verdict.REGRESSED,
+    Verdict.INCONCLUSIVE,
+    Verdict.NOT_COMPARABLE,
+    Verdict.NO_BASELINE,
+    Verdict.IMPROVED,
+    Verdict.UNCHANGED,
+)
+
+_OUTCOMES = {0: "passed", 1: "failed", 3: "inconclusive", 4: "not comparable"}
 
 EXPLANATIONS = {
     Reason.WORSE_BEYOND_MARGIN: "slower by more than the margin, and the interval excludes zero; "
-    "three fresh pairs showed it again",
+    "three fresh launches a side showed it again",
     Reason.BETTER_BEYOND_MARGIN: "faster by more than the margin, and the interval excludes zero",
     Reason.WITHIN_MARGIN: "the whole interval lies within the margin: equivalence is shown",
     Reason.INTERVAL_TOO_WIDE: "the launches differ too much among themselves to say either way; "
     "take more launches, or make the case quieter",
     Reason.BELOW_ABSOLUTE_FLOOR: "the difference is smaller than what matters for this metric",
-    Reason.NOT_CONFIRMED: "it looked slower, but fresh pairs did not show it, or time ran out",
+    Reason.NOT_CONFIRMED: "it looked slower, but fresh launches did not show it, or time ran out",
     Reason.TOO_FEW_LAUNCHES: "an interval needs at least two launches a side",
     Reason.RUN_INVALID: "a run broke its own conditions twice; its numbers mean nothing",
     Reason.NOT_POSITIVE: "a rate or time is missing, zero or negative",
     Reason.OTHER_MACHINE: "the sides ran on different machines",
     Reason.OTHER_WORK: "the benchmark, its parameters or the checkpoint changed between the sides",
-    Reason.NEW_CASE: "the base does not have this case",
+    Reason.NEW_CASE: "the base does not have this case or metric",
+    Reason.CASE_REMOVED: "the base has this case and the new side has not",
+    Reason.INCOMPLETE: "some launches measured it and some did not",
 }
 
 _HEADINGS = ("case", "metric", "verdict", "change", "90 % interval", "margin", "launch sd", "p")
@@ -46,14 +62,63 @@ def markdown_table(judgements: Sequence[Judgement]) -> str:
     )
 
 
+def headline(result: GateResult) -> str:
+    """One sentence: what came of it."""
+    counts = Counter(item.verdict for item in result.judgements)
+    # In the order of the table of verdicts, which is from worst to best.
+    found = ", ".join(
+        f"{counts[verdict]} {verdict.value}" for verdict in SEVERITY if counts[verdict]
+    )
+    words = f"{_OUTCOMES[result.exit_code]}: {found or 'nothing was judged'}"
+    if result.failed_criteria:
+        words += f"; failed criteria: {', '.join(result.failed_criteria)}"
+    if result.advisory:
+        words += "; advice only, the baseline ran on another machine of this kind"
+    if result.out_of_time:
+        words += "; the time budget was used up"
+    return f"{words} ({result.launches} launches a side)"
+
+
+def write_junit(path: Path, stage: str, result: GateResult) -> None:
+    """A test case for each judgement: red ones fail, those that say nothing are skipped."""
+    suite = ElementTree.Element("testsuite", name=f"gate {stage}")
+    cases = [(item.case, item.metric, item.verdict, _sentence(item)) for item in result.judgements]
+    cases += [
+        (criterion, "criterion", Verdict.REGRESSED, "a test that proves it failed")
+        for criterion in result.failed_criteria
+    ]
+    failures = skipped = 0
+    for case, metric, verdict, words in cases:
+        element = ElementTree.SubElement(suite, "testcase", classname=case, name=metric)
+        if verdict is Verdict.INVALID or (verdict is Verdict.REGRESSED and not result.advisory):
+            failures += 1
+            ElementTree.SubElement(element, "failure", message=words, type=verdict.value)
+        elif verdict not in (Verdict.UNCHANGED, Verdict.IMPROVED):
+            skipped += 1
+            ElementTree.SubElement(element, "skipped", message=words, type=verdict.value)
+        else:
+            ElementTree.SubElement(element, "system-out").text = words
+    suite.attrib.update(tests=str(len(cases)), failures=str(failures), skipped=str(skipped))
+    ElementTree.indent(suite)
+    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
 def write_json(path: Path, result: GateResult) -> None:
     content = {
         "exit_code": result.exit_code,
-        "pairs": result.pairs,
+        "launches": result.launches,
         "out_of_time": result.out_of_time,
+        "advisory": result.advisory,
+        "failed_criteria": result.failed_criteria,
         "judgements": [asdict(judgement) for judgement in result.judgements],
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _sentence(item: Judgement) -> str:
+    change = "" if item.effect is None else f" by {_percent(item.effect, sign='+')}"
+    detail = f" ({item.detail})" if item.detail else ""
+    return f"{item.verdict.value}{change}: {EXPLANATIONS[item.reason]}{detail}"
 
 
 def _cells(judgement: Judgement) -> tuple[str, ...]:

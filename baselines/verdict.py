@@ -45,13 +45,30 @@ class Reason(StrEnum):
     OTHER_MACHINE = "other-machine"
     OTHER_WORK = "other-work"
     NEW_CASE = "new-case"
+    CASE_REMOVED = "case-removed"
+    INCOMPLETE = "incomplete"
+
+
+class Comparison(StrEnum):
+    """paired: base[i] and new[i] ran next to each other. stored: on one machine, at other times.
+
+    advisory: on two machines of one kind.
+    """
+
+    PAIRED = "paired"
+    STORED = "stored"
+    ADVISORY = "advisory"
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What one process measured of one case, and the machine it ran on."""
+    """What one process measured of one case, and the machine it ran on.
+
+    machine_kind: processor and GPUs, without what is set on them.
+    """
 
     machine_key: str
+    machine_kind: str
     case: Case
 
 
@@ -82,20 +99,20 @@ def judge(
     new: Sequence[Launch],
     metric: str,
     *,
-    paired: bool,
+    comparison: Comparison,
     sigma: float | None = None,
 ) -> Judgement:
     """Judge one metric; both sides hold launches of the same case.
 
-    paired: base[i] and new[i] ran next to each other. sigma: standard deviation of a launch, as a
-    share, where it is known from many launches. Else the spread of these few launches only raises
-    what counts as a change; it does not make a noisy case pass as unchanged.
+    sigma: standard deviation of a launch, as a share, where it is known from many launches. Else
+    the spread of these few launches only raises what counts as a change; it does not make a noisy
+    case pass as unchanged.
     """
     if not new:
         msg = "no launch of the new side to judge"
         raise ValueError(msg)
     name = new[0].case.name
-    refusal = _refusal(base, new)
+    refusal = _refusal(base, new, metric, comparison)
     if refusal is not None:
         verdict, reason, detail = refusal
         return Judgement(name, metric, verdict, reason, launches=len(new), detail=detail)
@@ -108,6 +125,7 @@ def judge(
         )
     if not all(math.isfinite(value) and value > 0 for value in before + after):
         return Judgement(name, metric, Verdict.INVALID, Reason.NOT_POSITIVE, launches=len(new))
+    paired = comparison is Comparison.PAIRED
     compare = statistics.paired if paired else statistics.unpaired
     estimate = compare(before, after, described.better)
     spread = estimate.sigma if sigma is None else sigma
@@ -133,20 +151,36 @@ def judge(
     )
 
 
-def _refusal(base: Sequence[Launch], new: Sequence[Launch]) -> tuple[Verdict, Reason, str] | None:
+def _refusal(
+    base: Sequence[Launch], new: Sequence[Launch], metric: str, comparison: Comparison
+) -> tuple[Verdict, Reason, str] | None:
     """Correctness and comparability come before any number."""
     for side, launches in (("new", new), ("base", base)):
         for launch in launches:
             if launch.case.invalid:
                 detail = f"{side}: {'; '.join(launch.case.invalid)}"
                 return Verdict.INVALID, Reason.RUN_INVALID, detail
-    if not base:
+    if not base or not all(_has(launch, metric) for launch in base):
         return Verdict.NO_BASELINE, Reason.NEW_CASE, ""
-    if len({launch.machine_key for launch in (*base, *new)}) > 1:
-        return Verdict.NOT_COMPARABLE, Reason.OTHER_MACHINE, ""
-    if len({(launch.case.workload_hash, launch.case.model_digest) for launch in (*base, *new)}) > 1:
-        return Verdict.NOT_COMPARABLE, Reason.OTHER_WORK, ""
+    unpaired = comparison is Comparison.PAIRED and len(base) != len(new)
+    if unpaired or not all(_has(launch, metric) for launch in new):
+        return Verdict.INVALID, Reason.INCOMPLETE, ""
+    difference = _difference((*base, *new), comparison)
+    return None if difference is None else (Verdict.NOT_COMPARABLE, difference, "")
+
+
+def _difference(launches: Sequence[Launch], comparison: Comparison) -> Reason | None:
+    """What keeps launches from being compared."""
+    advisory = comparison is Comparison.ADVISORY
+    if len({item.machine_kind if advisory else item.machine_key for item in launches}) > 1:
+        return Reason.OTHER_MACHINE
+    if len({(item.case.workload_hash, item.case.model_digest) for item in launches}) > 1:
+        return Reason.OTHER_WORK
     return None
+
+
+def _has(launch: Launch, metric: str) -> bool:
+    return any(known.name == metric for known in launch.case.metrics)
 
 
 def _decide(

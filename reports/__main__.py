@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.record_file import read_record
+from baselines.step_summary import add_to_step_summary
 from baselines.store import Store, StoreError
 from reports import csv_export, html, markdown
 from reports.assemble import assemble
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (page.with_suffix(".csv"), csv_export.render(report)),
     ):
         path.write_bytes(text.encode())  # the line ends of CSV are not the platform's
+    add_to_step_summary(markdown.render(report))
     print(page)
     if arguments.open:
         webbrowser.open(page.resolve().as_uri())

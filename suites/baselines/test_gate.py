@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-import numpy as np
 import pytest
 
-from baselines.gate import Gate, GateResult, Side
+from baselines.gate import Gate, GateResult, Progress, Side
 from baselines.records import Record
 from baselines.verdict import Reason, Verdict
-from suites.baselines.launch_models import MODELS, SyntheticSource
+from suites.baselines.gate_rates import rates
+from suites.baselines.launch_models import MODELS
 from suites.baselines.sample_record import sample_record
 
 
@@ -37,21 +38,21 @@ def test_pairs_alternate_and_three_are_enough_for_a_clear_case() -> None:
     assert only(result) == (Verdict.UNCHANGED, Reason.WITHIN_MARGIN)
     a, b = Side.BASE, Side.NEW
     assert source.order == [a, b, b, a, a, b]
-    assert (result.pairs, result.exit_code) == (3, 0)
+    assert (result.launches, result.exit_code) == (3, 0)
 
 
 def test_doubt_takes_more_pairs_and_no_more_than_eight() -> None:
     noisy = [100, 115, 96, 120, 93, 111, 90, 118]
     result = Gate(Scripted([100.0] * 8, noisy)).run()
     assert only(result) == (Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE)
-    assert (result.pairs, result.exit_code) == (8, 3)
+    assert (result.launches, result.exit_code) == (8, 3)
 
 
 def test_a_regression_is_confirmed_by_fresh_pairs() -> None:
     slow = [90.0, 91.0, 89.0]
     result = Gate(Scripted([100.0] * 6, slow + slow)).run()
     assert only(result) == (Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN)
-    assert (result.pairs, result.exit_code) == (6, 1)
+    assert (result.launches, result.exit_code) == (6, 1)
 
 
 def test_what_fresh_pairs_do_not_show_is_not_red() -> None:
@@ -72,7 +73,7 @@ def test_time_runs_out() -> None:
     gate = Gate(source, time_budget_s=60, clock=lambda: float(next(seconds)))
     result = gate.run()
     assert result.out_of_time
-    assert result.pairs < 8
+    assert result.launches < 8
     assert only(result)[0] is Verdict.INCONCLUSIVE
 
 
@@ -101,6 +102,16 @@ class Changed:
         return record.model_copy(update={"cases": (changed,)})
 
 
+@dataclass
+class Fixed:
+    """The same record at every launch of a side."""
+
+    records: dict[Side, Record]
+
+    def launch(self, side: Side, number: int) -> Record:
+        return self.records[side]
+
+
 def test_an_invalid_launch_gets_one_more_chance() -> None:
     once = Changed(lambda number: {"invalid": ("hot",)} if number == 0 else {})
     assert only(Gate(once).run())[0] is Verdict.UNCHANGED
@@ -118,25 +129,86 @@ def test_other_work_is_not_compared() -> None:
 
 
 def test_a_new_case_does_not_fail() -> None:
-    result = Gate(Changed(lambda number: {"name": "test_new"})).run()
-    assert only(result) == (Verdict.NO_BASELINE, Reason.NEW_CASE)
+    base = sample_record(rate=100.0)
+    more = base.cases[0].model_copy(update={"name": "test_new"})
+    both = base.model_copy(update={"cases": (*base.cases, more)})
+    result = Gate(Fixed({Side.BASE: base, Side.NEW: both})).run()
+    assert {item.case: item.verdict for item in result.judgements} == {
+        "test_case[block]": Verdict.UNCHANGED,
+        "test_new": Verdict.NO_BASELINE,
+    }
+    assert result.exit_code == 0
+    result = Gate(Fixed({Side.BASE: both, Side.NEW: base})).run()
+    [_, gone] = result.judgements
+    assert (gone.case, gone.reason) == ("test_new", Reason.CASE_REMOVED)
+    assert result.exit_code == 4
+
+
+def test_a_case_that_fails_before_it_measures_is_red() -> None:
+    result = Gate(Changed(lambda number: {"metrics": (), "invalid": ("the test failed",)})).run()
+    assert only(result) == (Verdict.INVALID, Reason.RUN_INVALID)
+    assert result.exit_code == 1
+
+
+def test_a_failed_criterion_is_red_however_fast() -> None:
+    base = sample_record(rate=100.0)
+    [evidence] = base.evidence
+    failed = evidence.model_copy(update={"state": "failed"})
+    new = sample_record(rate=200.0).model_copy(update={"evidence": (failed,)})
+    result = Gate(Fixed({Side.BASE: base, Side.NEW: new})).run()
+    assert only(result)[0] is Verdict.IMPROVED
+    assert (result.failed_criteria, result.exit_code) == (("s0.one",), 1)
+
+
+def test_nothing_to_judge_is_no_pass() -> None:
+    empty = sample_record().model_copy(update={"cases": ()})
+    assert Gate(Fixed({Side.BASE: empty, Side.NEW: empty})).run().exit_code == 4
+
+
+def test_stored_launches_are_not_taken_again() -> None:
+    stored = [sample_record(rate=rate) for rate in (100, 101, 99, 100.5, 99.5)]
+    source = Scripted([], [80, 81, 79, 80, 81, 79])
+    result = Gate(source, stored=stored).run()
+    assert only(result) == (Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN)
+    assert source.order == [Side.NEW] * 6
+    quiet = Scripted([], [100, 100.2, 99.8])
+    assert only(Gate(quiet, stored=stored).run())[0] is Verdict.UNCHANGED
+
+
+def test_advice_is_never_red_for_speed() -> None:
+    sibling = sample_record(rate=200).model_copy(update={"machine_key": "a" * 16})
+    source = Scripted([], [100, 101, 99] * 2)
+    result = Gate(source, stored=[sibling] * 5, advisory=True).run()
+    assert only(result)[0] is Verdict.REGRESSED
     assert result.exit_code == 0
 
 
-def red_share(model: str, slowdown: float, gates: int) -> float:
-    rng = np.random.default_rng(0)
-    red = 0
-    for _ in range(gates):
-        result = Gate(SyntheticSource(MODELS[model], slowdown, rng)).run()
-        red += only(result)[0] is Verdict.REGRESSED
-    return red / gates
+def test_known_noise_widens_the_margin() -> None:
+    rates = ([100.0, 100.0, 100.0] * 2, [95.0, 95.2, 94.8] * 2)
+    assert only(Gate(Scripted(*rates)).run())[0] is Verdict.REGRESSED
+    noise = {("test_case[block]", "1" * 16, "tokens_per_sec"): 0.04}
+    [judgement] = Gate(Scripted(*rates), noise=noise).run().judgements
+    assert judgement.verdict is Verdict.UNCHANGED
+    assert judgement.margin == pytest.approx(0.08)
+
+
+def test_progress_says_how_long_it_takes() -> None:
+    seconds = iter(range(100))
+    seen: list[Progress] = []
+    source = Scripted([100.0] * 3, [100.0] * 3)
+    Gate(source, progress=seen.append, clock=lambda: float(next(seconds))).run()
+    assert [(item.launches, item.target) for item in seen] == [(0, 3), (1, 3), (2, 3)]
+    assert seen[0].seconds_left is None
+    assert seen[1].seconds_left == pytest.approx(2 * seen[1].seconds)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_no_change_is_not_called_one(model: str) -> None:
-    assert red_share(model, 0.0, 150) <= 2 / 150
+    verdicts, _ = rates(model, 0.0, gates=150, seed=0)
+    assert verdicts[Verdict.REGRESSED] <= 2
 
 
-@pytest.mark.parametrize(("model", "found"), [("normal", 0.93), ("drifting", 0.93)])
-def test_five_percent_is_found(model: str, found: float) -> None:
-    assert red_share(model, np.log(1.05), 100) >= found
+@pytest.mark.parametrize(("model", "found"), [("normal", 93), ("drifting", 93)])
+def test_five_percent_is_found(model: str, found: int) -> None:
+    verdicts, _ = rates(model, 0.05, gates=100, seed=0)
+    assert verdicts[Verdict.REGRESSED] >= found

@@ -27,7 +27,7 @@ def test_a_stopped_gate_goes_on_from_its_files(tmp_path: Path) -> None:
             record = sample_record(rate=100.0 + number)
             content = {"stagegate": record.model_dump(mode="json")}
             (tmp_path / "out" / f"{side}-{number:02}.json").write_text(json.dumps(content))
-    assert Gate(launches).run().pairs == 3
+    assert Gate(launches).run().launches == 3
 
 
 def test_a_suite_that_does_not_run_is_named(tmp_path: Path) -> None:

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from baselines.gate import GateResult
-from baselines.summary import EXPLANATIONS, markdown_table, text_table, write_json
+from baselines.summary import (
+    EXPLANATIONS,
+    SEVERITY,
+    headline,
+    markdown_table,
+    text_table,
+    write_json,
+    write_junit,
+)
 from baselines.verdict import Judgement, Reason, Verdict
 
 SLOWER = Judgement(
@@ -41,7 +50,7 @@ def test_markdown_keeps_its_columns() -> None:
 
 
 def test_json(tmp_path: Path) -> None:
-    write_json(tmp_path / "verdict.json", GateResult((SLOWER, NEW), pairs=6, out_of_time=False))
+    write_json(tmp_path / "verdict.json", GateResult((SLOWER, NEW), launches=6))
     content = json.loads((tmp_path / "verdict.json").read_text())
     assert content["exit_code"] == 1
     assert [item["verdict"] for item in content["judgements"]] == ["regressed", "no-baseline"]
@@ -49,3 +58,31 @@ def test_json(tmp_path: Path) -> None:
 
 def test_every_reason_is_explained() -> None:
     assert set(EXPLANATIONS) == set(Reason)
+
+
+def test_every_verdict_has_its_place() -> None:
+    assert set(SEVERITY) == set(Verdict)
+
+
+def test_headline() -> None:
+    result = GateResult((SLOWER, NEW), launches=6, failed_criteria=("s0.parity",), out_of_time=True)
+    assert headline(result) == (
+        "failed: 1 regressed, 1 no-baseline; failed criteria: s0.parity; "
+        "the time budget was used up (6 launches a side)"
+    )
+    advice = GateResult((SLOWER,), launches=3, advisory=True)
+    assert headline(advice).startswith("passed: 1 regressed; advice only")
+    assert headline(GateResult((), launches=3)).startswith("not comparable: nothing was judged")
+
+
+def test_junit(tmp_path: Path) -> None:
+    file = tmp_path / "junit.xml"
+    write_junit(file, "stage0", GateResult((SLOWER, NEW), 6, failed_criteria=("s0.parity",)))
+    suite = ET.parse(file).getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "2", "1")
+    slower, new, criterion = suite
+    assert slower.find("failure").get("message").startswith("regressed by +10.0 %: slower by more")
+    assert new.find("skipped").get("type") == "no-baseline"
+    assert criterion.get("classname") == "s0.parity"
+    write_junit(file, "stage0", GateResult((SLOWER,), 6, advisory=True))
+    assert ET.parse(file).getroot().get("failures") == "0"

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from baselines.records import Better, Case, Metric, MetricClass
-from baselines.verdict import Judgement, Launch, Reason, Verdict, judge
+from baselines.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 
 MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
 
@@ -28,6 +28,7 @@ def launches(
     return [
         Launch(
             "0" * 16,
+            "processor",
             Case(
                 name="case",
                 suite="offline",
@@ -55,7 +56,10 @@ def verdict_of(
     base: list[float], new: list[float], *, paired: bool = True, better: Better = Better.LOWER
 ) -> Judgement:
     return judge(
-        launches(base, better=better), launches(new, better=better), "seconds", paired=paired
+        launches(base, better=better),
+        launches(new, better=better),
+        "seconds",
+        comparison=Comparison.PAIRED if paired else Comparison.STORED,
     )
 
 
@@ -160,23 +164,31 @@ def test_drift_cancels_in_pairs_but_not_between_times() -> None:
 
 def test_known_noise_widens_the_margin() -> None:
     base, new = launches([100, 101, 99]), launches([108, 109, 107])
-    assert judge(base, new, "seconds", paired=True).verdict is Verdict.REGRESSED
-    noisy = judge(base, new, "seconds", paired=True, sigma=0.05)
+    assert judge(base, new, "seconds", comparison=Comparison.PAIRED).verdict is Verdict.REGRESSED
+    noisy = judge(base, new, "seconds", comparison=Comparison.PAIRED, sigma=0.05)
     assert noisy.verdict is Verdict.UNCHANGED
     assert noisy.margin == pytest.approx(0.10)
 
 
 def test_a_change_below_the_absolute_floor_does_not_count() -> None:
     base, new = ([value / 1e6 for value in side] for side in ([10, 10.1, 9.9], [12, 12.1, 11.9]))
-    assert judge(launches(base), launches(new), "seconds", paired=True).verdict is Verdict.REGRESSED
-    small = judge(launches(base, floor=3e-6), launches(new, floor=3e-6), "seconds", paired=True)
+    assert (
+        judge(launches(base), launches(new), "seconds", comparison=Comparison.PAIRED).verdict
+        is Verdict.REGRESSED
+    )
+    small = judge(
+        launches(base, floor=3e-6),
+        launches(new, floor=3e-6),
+        "seconds",
+        comparison=Comparison.PAIRED,
+    )
     assert (small.verdict, small.reason) == (Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR)
 
 
 def test_wrong_tokens_are_invalid_however_fast() -> None:
     base, new = launches([100, 101, 99]), launches([10, 10, 10])
     broken = replace(new[1], case=new[1].case.model_copy(update={"invalid": ("wrong tokens",)}))
-    found = judge(base, [new[0], broken, new[2]], "seconds", paired=True)
+    found = judge(base, [new[0], broken, new[2]], "seconds", comparison=Comparison.PAIRED)
     assert (found.verdict, found.detail) == (Verdict.INVALID, "new: wrong tokens")
 
 
@@ -190,22 +202,49 @@ def test_wrong_tokens_are_invalid_however_fast() -> None:
 def test_other_work_is_not_compared(change: dict[str, object], reason: Reason) -> None:
     base, new = launches([100, 101, 99]), launches([200, 201, 199])
     other = [replace(launch, case=launch.case.model_copy(update=change)) for launch in new]
-    found = judge(base, other, "seconds", paired=True)
+    found = judge(base, other, "seconds", comparison=Comparison.PAIRED)
     assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, reason)
 
 
 def test_another_machine_is_never_red() -> None:
     base, new = launches([100, 101, 99]), launches([200, 201, 199])
     elsewhere = [replace(launch, machine_key="a" * 16) for launch in new]
-    found = judge(base, elsewhere, "seconds", paired=False)
+    found = judge(base, elsewhere, "seconds", comparison=Comparison.STORED)
     assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, Reason.OTHER_MACHINE)
 
 
-def test_a_new_case_has_no_baseline() -> None:
-    found = judge([], launches([100, 101]), "seconds", paired=False)
+def test_another_machine_of_the_kind_gives_advice() -> None:
+    base, new = launches([100, 101, 99]), launches([200, 201, 199])
+    sibling = [replace(launch, machine_key="a" * 16) for launch in new]
+    found = judge(base, sibling, "seconds", comparison=Comparison.ADVISORY)
+    assert found.verdict is Verdict.REGRESSED
+    stranger = [replace(launch, machine_kind="another") for launch in sibling]
+    found = judge(base, stranger, "seconds", comparison=Comparison.ADVISORY)
+    assert (found.verdict, found.reason) == (Verdict.NOT_COMPARABLE, Reason.OTHER_MACHINE)
+
+
+def test_a_new_case_or_metric_has_no_baseline() -> None:
+    new = launches([100, 101])
+    found = judge([], new, "seconds", comparison=Comparison.STORED)
+    assert (found.verdict, found.reason) == (Verdict.NO_BASELINE, Reason.NEW_CASE)
+    bare = [replace(launch, case=launch.case.model_copy(update={"metrics": ()})) for launch in new]
+    found = judge(bare, new, "seconds", comparison=Comparison.PAIRED)
     assert (found.verdict, found.reason) == (Verdict.NO_BASELINE, Reason.NEW_CASE)
 
 
-def test_only_judged_metrics_of_the_case() -> None:
-    with pytest.raises(ValueError, match="no metric 'rate'"):
-        judge(launches([1, 2]), launches([1, 2]), "rate", paired=True)
+def test_a_metric_that_some_launches_lack_is_invalid() -> None:
+    base, new = launches([1, 2]), launches([1, 2])
+    bare = replace(new[1], case=new[1].case.model_copy(update={"metrics": ()}))
+    found = judge(base, [new[0], bare], "seconds", comparison=Comparison.PAIRED)
+    assert (found.verdict, found.reason) == (Verdict.INVALID, Reason.INCOMPLETE)
+    found = judge(base, new[:1], "seconds", comparison=Comparison.PAIRED)
+    assert (found.verdict, found.reason) == (Verdict.INVALID, Reason.INCOMPLETE)
+
+
+def test_what_is_recorded_for_information_is_not_judged() -> None:
+    [launch, _] = launches([1, 2])
+    [metric] = launch.case.metrics
+    quiet = metric.model_copy(update={"metric_class": MetricClass.INFO})
+    other = replace(launch, case=launch.case.model_copy(update={"metrics": (quiet,)}))
+    with pytest.raises(ValueError, match="recorded for information"):
+        judge([other] * 3, [other] * 3, "seconds", comparison=Comparison.PAIRED)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import BACKENDS, LAYOUTS
+from suites.harness.ceilings import Ceilings, measure_ceilings
 from suites.harness.options import SETTINGS, Workload
 
 
@@ -44,3 +45,9 @@ def num_threads(pytestconfig: pytest.Config) -> int:
 def workload(pytestconfig: pytest.Config) -> Workload:
     """Size and seed of a benchmark's work."""
     return pytestconfig.stash[SETTINGS].workload
+
+
+@pytest.fixture(scope="session")
+def ceilings(num_threads: int) -> Ceilings:
+    """What this machine can do at best, measured once in a run."""
+    return measure_ceilings(num_threads)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from baselines.anonymous import anonymous
 from baselines.fingerprint import digest
 from baselines.records import Case
 from baselines.telemetry import Telemetry, broken_conditions
+from suites.harness import planted
+from suites.harness.calls import CallTimer
+from suites.harness.ceilings import Ceilings
 from suites.harness.metrics import as_metric
 from suites.harness.options import SETTINGS
 
@@ -23,6 +27,7 @@ Samples = dict[str, list[float | int | None]]
 CASES = pytest.StashKey[list[Case]]()
 # There while GPUs are sampled.
 TELEMETRY = pytest.StashKey[Telemetry]()
+_MEASURE = pytest.StashKey["Measure"]()
 
 # The name a case's samples have in extra_info of a pytest-benchmark file.
 EXTRA_INFO = "case"
@@ -34,14 +39,21 @@ class Measure:
     def __init__(self, benchmark: Any, item: pytest.Item) -> None:
         self._benchmark = benchmark
         self._item = item
+        self._planted = planted.planted_share(os.environ.get(planted.VARIABLE, ""), item.name)
         self._invalid: list[str] = []
+        self._case: Case | None = None
 
     def __call__(
-        self, run: Callable[[int], Metrics], *, model_digest: str | None = None
+        self,
+        run: Callable[[int], Metrics],
+        *,
+        prepare: Callable[[int], object] = lambda index: None,
+        model_digest: str | None = None,
     ) -> Samples:
         """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
 
-        model_digest: of the checkpoint that runs.
+        prepare: called before each round, outside the measurement. model_digest: of the checkpoint
+        that runs. What a test asserts after this call makes the case invalid when it does not hold.
         """
         workload = self._item.config.stash[SETTINGS].workload
         telemetry = self._item.config.stash.get(TELEMETRY, None)
@@ -52,14 +64,16 @@ class Measure:
             nonlocal began
             if telemetry is not None and len(reported) == 1:  # after the warm-up
                 began = telemetry.seconds()
+            prepare(len(reported) - 1)
             return (len(reported) - 1,), {}
 
-        self._benchmark.pedantic(
-            lambda index: reported.append(run(index)),
-            setup=setup,
-            rounds=workload.rounds,
-            warmup_rounds=1,
-        )
+        with planted.slow_engine(self._planted):
+            self._benchmark.pedantic(
+                lambda index: reported.append(run(index)),
+                setup=setup,
+                rounds=workload.rounds,
+                warmup_rounds=1,
+            )
         samples: Samples = {}
         for metrics in reported[1:]:  # the warm-up is not a sample
             for name, value in metrics.items():
@@ -67,16 +81,50 @@ class Measure:
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
             self._invalid += broken_conditions(telemetry.samples(since=began))
-        case = self._case(samples, model_digest)
-        self._benchmark.extra_info[EXTRA_INFO] = case.name
-        self._item.config.stash[CASES].append(case)
+        self._case = self._describe(samples, model_digest)
+        self._benchmark.extra_info[EXTRA_INFO] = self._case.name
+        self._item.config.stash[CASES].append(self._case)
         return samples
+
+    def operator(
+        self, call: Callable[[], object], ceilings: Ceilings, *, moved_bytes: int, flops: int
+    ) -> Samples:
+        """Time a call of one operator and state it as a share of what the machine can do.
+
+        moved_bytes: that must be read and written once at least. flops: additions and
+        multiplications.
+        """
+        timer = CallTimer(planted.slowed(call, self._planted) if self._planted else call)
+
+        def run(_: int) -> Metrics:
+            seconds = timer.seconds_per_call()
+            return {
+                "call_us": 1e6 * seconds,
+                "gbytes_per_s": 1e-9 * moved_bytes / seconds,
+                "gflops_per_s": 1e-9 * flops / seconds,
+                "share_of_copy": moved_bytes / seconds / ceilings.copy_bytes_per_s,
+                "share_of_matmul": flops / seconds / ceilings.flops_per_s,
+            }
+
+        return self(run)
 
     def invalid(self, reason: str) -> None:
         """Say inside a round that the numbers of this case must not be used, whatever they are."""
         self._invalid.append(reason)
 
-    def _case(self, samples: Samples, model_digest: str | None) -> Case:
+    def fail(self, reason: str) -> None:
+        """The test did not pass: what it recorded, if anything, must not be used."""
+        cases = self._item.config.stash[CASES]
+        if self._case in cases:
+            cases.remove(self._case)
+        self._invalid.append(reason)
+        self._case = self._describe({}, None) if self._case is None else self._case
+        self._case = self._case.model_copy(
+            update={"invalid": tuple(dict.fromkeys(map(anonymous, self._invalid)))}
+        )
+        cases.append(self._case)
+
+    def _describe(self, samples: Samples, model_digest: str | None) -> Case:
         settings = self._item.config.stash[SETTINGS]
         # How often it is repeated does not change the work of a round.
         work = asdict(replace(settings.workload, rounds=0)) | {"num_threads": settings.num_threads}
@@ -104,7 +152,24 @@ def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
     """A Measure named after the test; skips where benchmarks are off, as beside other workers."""
     if benchmark.disabled:
         pytest.skip("benchmarks are disabled")
-    return Measure(benchmark, request.node)
+    measure = Measure(benchmark, request.node)
+    request.node.stash[_MEASURE] = measure
+    return measure
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A benchmark that fails is in the record all the same, as one whose numbers must not be used.
+
+    A gate would otherwise not see it.
+    """
+    report = yield
+    measure = item.stash.get(_MEASURE, None)
+    if report.failed and measure is not None and call.excinfo is not None:
+        measure.fail(f"the test failed: {call.excinfo.exconly().splitlines()[0]}")
+    return report
 
 
 def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:

@@ -13,6 +13,7 @@ class Kind:
     unit: str
     better: Better
     metric_class: MetricClass
+    floor: float = 0.0
 
 
 _LATENCY = Kind("ms", Better.LOWER, MetricClass.LATENCY_P50)
@@ -36,6 +37,12 @@ KINDS = {
     "tokens_per_cpu_sec": _RATE,
     "ttft_p50_ms": _LATENCY,
     "added_ttft_p50_ms": _LATENCY,
+    # The clock and the call from Python are not good to less than some microseconds.
+    "call_us": Kind("us", Better.LOWER, MetricClass.KERNEL, floor=3.0),
+    "gbytes_per_s": Kind("GB/s", Better.HIGHER, MetricClass.INFO),
+    "gflops_per_s": Kind("GFLOP/s", Better.HIGHER, MetricClass.INFO),
+    "share_of_copy": Kind("1", Better.HIGHER, MetricClass.INFO),
+    "share_of_matmul": Kind("1", Better.HIGHER, MetricClass.INFO),
     "ratio": Kind("1", Better.HIGHER, MetricClass.INFO),
 }
 
@@ -48,5 +55,6 @@ def as_metric(name: str, samples: Sequence[float | int | None]) -> Metric:
         unit=kind.unit,
         better=kind.better,
         metric_class=kind.metric_class,
+        floor=kind.floor,
         samples=tuple(samples),
     )

@@ -21,13 +21,17 @@ DEFAULT_MODEL = Path("suites/models/tiny-qwen2")
 
 @dataclass(frozen=True)
 class Workload:
-    """What a benchmark runs; lengths in tokens."""
+    """What a benchmark runs; lengths in tokens.
+
+    repeat_prompts: every round has the same prompts; else each has its own, which no cache knows.
+    """
 
     rounds: int
     prompts: int
     input_len: int
     output_len: int
     seed: int
+    repeat_prompts: bool
 
 
 @dataclass(frozen=True)
@@ -86,11 +90,16 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"fail instead of skipping what lacks one of: {', '.join(REQUIREMENTS)}",
     )
     group.addoption("--num-threads", type=_positive, help="CPU threads; default: all allowed")
-    group.addoption("--bench-rounds", type=_positive, default=3, help="measured rounds a case")
+    group.addoption("--bench-rounds", type=_positive, default=5, help="measured rounds a case")
     group.addoption("--bench-prompts", type=_positive, default=8, help="prompts a round")
     group.addoption("--bench-input-len", type=_positive, default=64, help="tokens a prompt")
     group.addoption("--bench-output-len", type=_positive, default=64, help="tokens a completion")
     group.addoption("--bench-seed", type=int, default=0, help="seed of the workload")
+    group.addoption(
+        "--bench-repeat-prompts",
+        action="store_true",
+        help="the same prompts in every round, so that a prefix cache knows them after the first",
+    )
 
 
 def read_settings(config: pytest.Config) -> Settings:
@@ -118,6 +127,7 @@ def read_settings(config: pytest.Config) -> Settings:
             input_len=config.getoption("--bench-input-len"),
             output_len=config.getoption("--bench-output-len"),
             seed=config.getoption("--bench-seed"),
+            repeat_prompts=config.getoption("--bench-repeat-prompts"),
         ),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from suites.harness import axes, options, requirements
 from suites.harness.criteria import PROPERTY, EvidenceCollector, criteria_of, write_table
 from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by name in a plugin
     backend,
+    ceilings,
     device,
     layout,
     model_path,
@@ -19,10 +22,15 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
 from suites.harness.measure import (
     CASES,
     measure,  # noqa: F401 - a fixture
+    pytest_runtest_makereport,  # noqa: F401 - a hook
     write_metrics,
 )
 from suites.harness.recorder import Recorder
 from suites.harness.stages import find_stage, load_stages
+
+# A number; the tests then run in an order drawn from it. A gate gives each pair of launches
+# another, so that no case always follows the same one.
+ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
 
 MARKERS = (
     "criterion(*ids): this test is evidence for criteria of stages.toml",
@@ -84,6 +92,8 @@ class StageRun:
         if deselected:
             config.hook.pytest_deselected(items=deselected)
             items[:] = selected
+        if ORDER_VARIABLE in os.environ:
+            random.Random(os.environ[ORDER_VARIABLE]).shuffle(items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

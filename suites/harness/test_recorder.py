@@ -190,7 +190,9 @@ def fake_item(root: Path, rounds: int) -> SimpleNamespace:
     file = root / "suites" / "core" / "test_fake.py"
     file.parent.mkdir(parents=True)
     file.write_text("")
-    workload = Workload(rounds=rounds, prompts=8, input_len=64, output_len=64, seed=0)
+    workload = Workload(
+        rounds=rounds, prompts=8, input_len=64, output_len=64, seed=0, repeat_prompts=False
+    )
     stash = pytest.Stash()
     stash[SETTINGS] = SimpleNamespace(workload=workload, num_threads=1)
     stash[CASES] = []
@@ -255,3 +257,22 @@ class FakeTelemetry:
 
     def samples(self, since: float) -> list[TelemetrySample]:
         return [sample for sample in self._samples if sample.seconds >= since]
+
+
+WRONG = """
+def test_wrong(measure):
+    measure(lambda index: {"tokens_per_sec": 1.0})
+    assert "two" == "tokens", "round 0 has wrong tokens"
+def test_early(measure):
+    raise RuntimeError("no engine")
+"""
+
+
+def test_a_benchmark_that_fails_is_recorded_as_invalid(project: Project) -> None:
+    project.add_test("core/test_wrong.py", WRONG)
+    assert run_process(project, "--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
+    wrong, early = read_record(project.path / "record.json").cases
+    assert (wrong.name, len(wrong.metrics)) == ("test_wrong", 1)
+    assert "wrong tokens" in wrong.invalid[0]
+    assert (early.name, early.metrics) == ("test_early", ())
+    assert "no engine" in early.invalid[0]

@@ -1,4 +1,4 @@
-"""Benchmark: the KV layouts on the same prompts."""
+"""Benchmark: the KV layouts on the same prompts, with and without a warm prefix cache."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from engine import LLM, SamplingParams
 from suites.harness.measure import Measure, Metrics
 from suites.harness.options import Workload
 
+# No cache is warm under the slot layout, which has none.
+CASES = ["slot-cold", "block-cold", "block-warm"]
+
 
 def prompts_of_round(workload: Workload, vocab_size: int, index: int) -> list[list[int]]:
-    """Random tokens that are new in every round; the first half is common to a round's prompts."""
-    rng = np.random.default_rng([workload.seed, index + 1])
+    """Random tokens, whose first half is common to the prompts of a round."""
+    rng = np.random.default_rng([workload.seed, 0 if workload.repeat_prompts else index + 1])
     shared = rng.integers(0, vocab_size, workload.input_len // 2).tolist()
     return [
         shared + rng.integers(0, vocab_size, workload.input_len - len(shared)).tolist()
@@ -25,33 +28,55 @@ def prompts_of_round(workload: Workload, vocab_size: int, index: int) -> list[li
 
 @pytest.mark.benchmark(group="kv-layout")
 @pytest.mark.criterion("s0.baseline")
+@pytest.mark.parametrize(("layout", "cache"), [case.split("-") for case in CASES], ids=CASES)
 def test_kv_layout(
     measure: Measure,
     workload: Workload,
     model_path: Path,
     layout: str,
+    cache: str,
     device: str,
     num_threads: int,
 ) -> None:
-    length = workload.input_len + workload.output_len
-    llm = LLM(
-        model_path,
-        device=device,
-        layout=layout,
-        num_threads=num_threads,
-        kv_capacity_tokens=workload.prompts * (length + 16),
-    )
-    params = SamplingParams(temperature=0, max_tokens=workload.output_len, ignore_eos=True)
+    length = workload.input_len + workload.output_len + 16
+
+    def start(prompts: int) -> LLM:
+        return LLM(
+            model_path,
+            device=device,
+            layout=layout,
+            num_threads=num_threads,
+            kv_capacity_tokens=prompts * length,
+        )
+
+    # With room for the rounds before this one, whose prefixes stay until they are in the way.
+    llm = start(2 * workload.prompts)
     vocab_size = llm.engine.model.vocab_size
+    params = SamplingParams(temperature=0, max_tokens=workload.output_len, ignore_eos=True)
+    first: dict[int, list[int]] = {}  # of each round, what the first prompt was answered
+
+    def prepare(index: int) -> None:
+        if cache == "warm":
+            prompt = prompts_of_round(workload, vocab_size, index)[0]
+            llm.generate([prompt[: workload.input_len // 2]], SamplingParams(max_tokens=1))
 
     def run(index: int) -> Metrics:
         outputs = llm.generate(prompts_of_round(workload, vocab_size, index), params)
         assert {len(output.outputs[0].token_ids) for output in outputs} == {workload.output_len}
         assert llm.last_run is not None
+        first[index] = outputs[0].outputs[0].token_ids
         return llm.last_run.as_dict()
 
-    samples = measure(run, model_digest=model_digest(model_path))
+    samples = measure(run, prepare=prepare, model_digest=model_digest(model_path))
+
     assert len(samples["seconds"]) == workload.rounds
-    hits = samples["prefix_hits"]
-    if layout == "slot":
-        assert set(hits) == {0}
+    hits = [hit or 0 for hit in samples["prefix_hits"]]
+    if cache == "warm" and workload.input_len >= 32:  # a shared half of a whole block or more
+        assert min(hits) >= workload.prompts
+    elif not workload.repeat_prompts:
+        assert max(hits) == 0
+    # Fast and wrong is not fast: each round's first prompt is answered the same when it is alone.
+    for index, tokens in first.items():
+        prompt = prompts_of_round(workload, vocab_size, index)[0]
+        [alone] = start(1).generate([prompt], params)
+        assert alone.outputs[0].token_ids == tokens, f"round {index} has wrong tokens"

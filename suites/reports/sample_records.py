@@ -22,7 +22,7 @@ from baselines.records import (
     TestOutcome,
 )
 from baselines.statistics import adjusted
-from baselines.verdict import Launch, judge
+from baselines.verdict import Comparison, Launch, judge
 from reports.files import load_plans
 from reports.measured import Verdicts
 from reports.model import AcceptedVersion, CaseVerdict, StagePlan
@@ -98,7 +98,7 @@ def sample(*, cases: int = 24, versions: int = 6, seed: int = 0) -> Sample:
 def _verdicts(base: Sequence[Record], new: Sequence[Record]) -> Verdicts:
     before, after = _launches(base), _launches(new)
     judgements = [
-        judge(before.get(name, []), launches, metric.name, paired=False)
+        judge(before.get(name, []), launches, metric.name, comparison=Comparison.STORED)
         for name, launches in after.items()
         for metric in launches[0].case.metrics
         if metric.metric_class is not MetricClass.INFO
@@ -117,7 +117,9 @@ def _launches(records: Sequence[Record]) -> dict[str, list[Launch]]:
     found: dict[str, list[Launch]] = {}
     for record in records:
         for case in record.cases:
-            found.setdefault(case.name, []).append(Launch(record.machine_key, case))
+            found.setdefault(case.name, []).append(
+                Launch(record.machine_key, record.machine.kind, case)
+            )
     return found
 
 

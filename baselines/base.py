@@ -1,0 +1,148 @@
+"""What a gate compares this tree with: a revision to build and launch, or launches in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import groupby
+
+from baselines.noise import Noise, launch_noise
+from baselines.records import Record
+from baselines.store import Entry, Store, StoreError
+
+ACCEPTED = "accepted"
+SELF = "self"
+
+# An interval that takes the spread of the base from fewer would be too wide to decide by.
+LEAST_STORED_LAUNCHES = 5
+
+
+class Mode(StrEnum):
+    """paired: build the base and launch it beside the new side. stored: take it from the store."""
+
+    PAIRED = "paired"
+    STORED = "stored"
+
+
+class OnMismatch(StrEnum):
+    """What to do where nothing was accepted on this machine, but on another.
+
+    paired: build what was accepted there and launch it here. advisory: compare with the launches of
+    there, if it is a machine of the same kind, for advice only. fail: compare nothing.
+    """
+
+    PAIRED = "paired"
+    ADVISORY = "advisory"
+    FAIL = "fail"
+
+
+class NoBaseError(StoreError):
+    """There is nothing to compare with; the message says how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """Either a revision to build ("self": this tree), or stored launches.
+
+    name: for people. advisory: the stored launches are of another machine.
+    """
+
+    name: str
+    revision: str | None = None
+    stored: tuple[Record, ...] = ()
+    advisory: bool = False
+    noise: Noise = field(default_factory=dict)
+
+
+def choose_base(
+    store: Store,
+    *,
+    stage: str,
+    machine_key: str,
+    against: str,
+    mode: Mode,
+    on_mismatch: OnMismatch,
+) -> Base:
+    """Raises NoBaseError, and StoreError for a damaged store."""
+    noise = launch_noise(_groups(store, stage, machine_key))
+    if against != ACCEPTED:
+        if mode is Mode.STORED:
+            msg = f"--mode stored compares with --against {ACCEPTED}, not with {against!r}"
+            raise NoBaseError(msg)
+        return Base(against, revision=against, noise=noise)
+    entry = store.accepted(machine_key, stage)
+    if entry is not None:
+        return _of_accepted(store, entry, mode, noise)
+    elsewhere = _newest_elsewhere(store, stage)
+    if on_mismatch is OnMismatch.FAIL:
+        msg = (
+            f"{elsewhere.name} was accepted on another machine; --on-mismatch paired builds it here"
+        )
+        raise NoBaseError(msg)
+    if on_mismatch is OnMismatch.ADVISORY:
+        return Base(elsewhere.name, stored=_launches(store, elsewhere), advisory=True, noise=noise)
+    return _of_accepted(store, elsewhere, Mode.PAIRED, noise)
+
+
+def _of_accepted(store: Store, entry: Entry, mode: Mode, noise: Noise) -> Base:
+    if mode is Mode.STORED:
+        stored = _launches(store, entry)
+        if len(stored) < LEAST_STORED_LAUNCHES:
+            msg = (
+                f"{entry.name} has {len(stored)} launches in the store and --mode stored needs "
+                f"{LEAST_STORED_LAUNCHES}; take more at its revision with `nox -s baseline -- "
+                f"measure {entry.folder.name} --label {entry.label}`, or use --mode paired"
+            )
+            raise NoBaseError(msg)
+        return Base(entry.name, stored=stored, noise=noise)
+    environment = store.load(entry).environment
+    if environment.git_revision is None or environment.git_dirty:
+        msg = (
+            f"{entry.name} was measured on a tree that no revision names, so it cannot be built "
+            "again; use --mode stored or accept a record of a committed tree"
+        )
+        raise NoBaseError(msg)
+    return Base(entry.name, revision=environment.git_revision, noise=noise)
+
+
+def _newest_elsewhere(store: Store, stage: str) -> Entry:
+    accepted = [
+        (history[-1].when, history[-1].new)
+        for folder in {entry.folder for entry in store.entries() if entry.folder.name == stage}
+        if (history := store.history(folder))
+    ]
+    if not accepted:
+        msg = (
+            f"nothing was accepted for {stage} yet; name a revision with --against, or take "
+            f"launches with `nox -s baseline -- measure {stage}` and accept them"
+        )
+        raise NoBaseError(msg)
+    return store.find(max(accepted)[1])
+
+
+def _launches(store: Store, entry: Entry) -> tuple[Record, ...]:
+    """The records of one label and revision are launches of one thing."""
+    chosen = store.load(entry)
+    siblings = [other for other in store.entries() if _set_of(other) == _set_of(entry)]
+    return tuple(
+        record
+        for record in map(store.load, siblings)
+        if record.environment.git_revision == chosen.environment.git_revision
+    )
+
+
+def _groups(store: Store, stage: str, machine_key: str) -> list[Sequence[Record]]:
+    here = [
+        entry
+        for entry in store.entries()
+        if (entry.folder.parent.name, entry.folder.name) == (machine_key, stage)
+    ]
+    return [
+        _launches(store, next(group))
+        for _, group in groupby(sorted(here, key=_set_of), key=_set_of)
+    ]
+
+
+def _set_of(entry: Entry) -> tuple[str, str]:
+    return str(entry.folder), entry.label

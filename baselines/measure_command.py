@@ -1,0 +1,52 @@
+"""python -m baselines measure: launches of this tree, for the store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from baselines.base import LEAST_STORED_LAUNCHES
+from baselines.gate import Side
+from baselines.launches import LaunchError, PytestSource, build
+from baselines.store import Store, StoreError
+
+ROOT = Path(__file__).parents[1]
+
+
+def add_measure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("stage", help="stage0 to stage7")
+    parser.add_argument(
+        "--launches",
+        type=int,
+        default=LEAST_STORED_LAUNCHES,
+        help=f"fresh processes; default: {LEAST_STORED_LAUNCHES}, what --mode stored needs",
+    )
+    parser.add_argument("--label", help="such as a version; default: how the git revision begins")
+    parser.epilog = "What follows -- goes to pytest."
+
+
+def run_measure(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
+    """Exit status: 0 all launches are in the store, 1 one did not run or could not be stored."""
+    store = Store(arguments.store)
+    try:
+        print(f"building {ROOT}", file=sys.stderr)
+        build(ROOT, pytest_arguments)
+        with TemporaryDirectory() as folder:
+            source = PytestSource(
+                {Side.NEW: ROOT},
+                stage=arguments.stage,
+                arguments=pytest_arguments,
+                folder=Path(folder),
+            )
+            for number in range(arguments.launches):
+                record = source.launch(Side.NEW, number).model_copy(update={"launch": number})
+                revision = record.environment.git_revision
+                label = arguments.label or (revision[:8] if revision else "unversioned")
+                print(store.add(record, label).name)
+    except (LaunchError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0

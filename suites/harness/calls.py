@@ -1,0 +1,34 @@
+"""How long a call takes that is too short to time alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+# Long enough for the clock and an interrupt to be small beside it.
+BATCH_SECONDS = 0.005
+ROUND_SECONDS = 0.15
+LEAST_BATCHES = 5
+
+
+class CallTimer:
+    """Calls in batches; what a round reports is the median over its batches."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._calls = 1
+        while self._batch() < BATCH_SECONDS:
+            self._calls *= 2
+        self._batches = max(LEAST_BATCHES, round(ROUND_SECONDS / self._batch()))
+
+    def seconds_per_call(self) -> float:
+        return float(np.median([self._batch() for _ in range(self._batches)])) / self._calls
+
+    def _batch(self) -> float:
+        call = self._call
+        began = time.perf_counter()
+        for _ in range(self._calls):
+            call()
+        return time.perf_counter() - began

@@ -1,0 +1,59 @@
+"""What this machine can do at best, measured in the run it is compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+# Far beyond the caches of today's processors, each.
+_COPY_BYTES = 1 << 28
+_MATRIX = 1536
+_REPEATS = 5
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """copy_bytes_per_s: bytes read and written by a copy. flops_per_s: of an f32 matrix product."""
+
+    copy_bytes_per_s: float
+    flops_per_s: float
+
+
+def measure_ceilings(num_threads: int) -> Ceilings:
+    """The best of some repeats, on the processors of this process."""
+    return Ceilings(
+        copy_bytes_per_s=2 * _COPY_BYTES / _copy_seconds(num_threads),
+        flops_per_s=2 * _MATRIX**3 / _product_seconds(),
+    )
+
+
+def _copy_seconds(num_threads: int) -> float:
+    source = np.ones(_COPY_BYTES // 8)
+    target = np.zeros_like(source)  # touched: the first write to a page is not a copy
+    parts = [
+        partial(np.copyto, target[piece], source[piece])
+        for bounds in [np.linspace(0, len(source), num_threads + 1, dtype=int)]
+        for piece in map(slice, bounds[:-1], bounds[1:])
+    ]
+    with ThreadPoolExecutor(num_threads) as pool:  # numpy copies without the interpreter's lock
+        return _best(lambda: list(pool.map(lambda part: part(), parts)))
+
+
+def _product_seconds() -> float:
+    random = np.random.default_rng(0)
+    left, right = random.standard_normal((2, _MATRIX, _MATRIX), dtype=np.float32)
+    return _best(lambda: left @ right)  # on the threads its library was told to use
+
+
+def _best(call: Callable[[], object]) -> float:
+    times = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return min(times)

@@ -1,0 +1,41 @@
+"""A slowdown that is ordered is the one that is measured, and only where it is ordered."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from suites.harness.planted import planted_share, slowed
+
+
+@pytest.mark.parametrize(
+    ("plan", "case", "share"),
+    [
+        ("", "test_linear[8]", 0.0),
+        ("test_linear=5", "test_linear[8]", 0.05),
+        ("test_linear=5", "test_swiglu[8]", 0.0),
+        ("test_linear[1]=5,kv_layout[block=10", "test_kv_layout[block-cold]", 0.10),
+        ("test_linear[1]=5,kv_layout[block=10", "test_linear[8]", 0.0),
+    ],
+)
+def test_only_the_named_cases(plan: str, case: str, share: float) -> None:
+    assert planted_share(plan, case) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("plan", ["test_linear", "=5", "test_linear=fast", "test_linear=-5"])
+def test_a_plan_that_cannot_be_read_is_refused(plan: str) -> None:
+    with pytest.raises(pytest.UsageError, match="is not TEXT=PERCENT"):
+        planted_share(plan, "test_linear[8]")
+
+
+def test_a_call_takes_that_much_longer_and_gives_the_same() -> None:
+    def work(value: int) -> int:
+        until = time.perf_counter() + 0.01
+        while time.perf_counter() < until:
+            pass
+        return value
+
+    began = time.perf_counter()
+    assert slowed(work, 0.5)(3) == 3
+    assert time.perf_counter() - began >= 0.015
