@@ -37,6 +37,19 @@ def build_cuda(session: nox.Session) -> None:
     install_engine(session, cuda=True)
 
 
+@nox.session(default=False)
+def serve(session: nox.Session) -> None:
+    """Build, then serve checkpoints, or tiny-qwen2: nox -s serve -- [--model DIR] [--port 8000]"""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    wanted, _ = parser.parse_known_args(session.posargs)
+    install_engine(session, cuda=wanted.device == "cuda")
+    install(session, *project_list("server"))
+    stated = any(argument.partition("=")[0] == "--model" for argument in session.posargs)
+    model = [] if stated else ["--model", "suites/models/tiny-qwen2"]
+    session.run("python", "-m", "engine", "serve", *model, *session.posargs)
+
+
 @nox.session(default=False, tags=["gate"])
 def suite(session: nox.Session) -> None:
     """Build, then test and measure one stage: nox -s suite -- stage0 [--layout slot] [PYTEST...]"""
@@ -105,8 +118,9 @@ def report(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check style, types and C++ formatting: nox -s lint"""
     install(
-        session, *project_list("dependencies"), *project_list("lint"), *project_list("test"), "nox"
-    )
+        session, *project_list("dependencies"), *project_list("server"), *project_list("lint"),
+        *project_list("test"), "nox",
+    )  # fmt: skip
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
@@ -134,7 +148,7 @@ def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
     parser.add_argument("--run-hf")
     wanted, _ = parser.parse_known_args(pytest_arguments)
     install_engine(session, cuda=wants_cuda(pytest_arguments))
-    install(session, *project_list("test"))
+    install(session, *project_list("server"), *project_list("test"))
     if "always" in (wanted.run_parity, wanted.run_hf):
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))
@@ -190,7 +204,7 @@ def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
 def install_harness(session: nox.Session, arguments: list[str]) -> None:
     """What launches need, but not the engine: each tree runs its own, built beside it."""
     install_toolchain(session, cuda=wants_cuda(arguments))
-    install(session, *project_list("dependencies"), *project_list("test"))
+    install(session, *project_list("dependencies"), *project_list("server"), *project_list("test"))
 
 
 def benchmark_group(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.async_llm import AsyncLLM as AsyncLLM
     from engine.config import EngineConfig as EngineConfig
     from engine.llm import LLM as LLM
     from engine.llm_engine import LLMEngine as LLMEngine
@@ -28,6 +29,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 # Loaded on first use: a tool that only wants the configuration does not pay for the core.
 _HOMES = {
+    "AsyncLLM": "engine.async_llm",
     "EngineConfig": "engine.config",
     "LLM": "engine.llm",
     "LLMEngine": "engine.llm_engine",
@@ -35,7 +37,7 @@ _HOMES = {
     "SamplingParams": "engine.sampling",
 }
 
-__all__ = ["LLM", "EngineConfig", "LLMEngine", "RequestOutput", "SamplingParams"]
+__all__ = ["LLM", "AsyncLLM", "EngineConfig", "LLMEngine", "RequestOutput", "SamplingParams"]
 
 
 def __getattr__(name: str) -> object:

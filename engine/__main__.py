@@ -1,4 +1,4 @@
-"""Command line: python -m engine generate | doctor."""
+"""Command line: python -m engine generate | serve | doctor."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS
 from engine.errors import StagegateError
+from engine.server.command import add_arguments as add_serve_arguments
+from engine.server.command import run as serve
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,6 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_generate(commands.add_parser("generate", help="complete prompts with a checkpoint"))
+    add_serve_arguments(commands.add_parser("serve", help="OpenAI-compatible server"))
     commands.add_parser("doctor", help="what was found on this machine, and what is missing")
     arguments = parser.parse_args(argv)
     if arguments.command == "doctor":
@@ -22,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return run(sys.stdout)
     try:
-        return _generate(arguments)
+        return serve(arguments) if arguments.command == "serve" else _generate(arguments)
     except StagegateError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

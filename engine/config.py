@@ -12,6 +12,10 @@ DTYPES = ("auto", "f32", "f16", "bf16")
 LAYOUTS = ("block", "slot")
 BACKENDS = ("native", "csr")
 
+# Log-probabilities of a prompt take a row of logits a token. Fewer rows would cost more steps, more
+# would take memory whether anybody asks for them or not: a row is as wide as the vocabulary.
+_MIN_LOGITS_ROWS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -49,6 +53,11 @@ class EngineConfig:
     num_threads: int | None = None
     deterministic: bool = True
     seed: int = 0
+
+    @property
+    def max_logits_rows(self) -> int:
+        """Rows of logits of one step: one a sequence, or a chunk of prompt log-probabilities."""
+        return max(self.max_num_seqs, min(self.max_num_batched_tokens, _MIN_LOGITS_ROWS))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", Path(self.model))

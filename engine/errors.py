@@ -8,6 +8,7 @@ StagegateError
 ├── ConfigError (also a ValueError)
 ├── ModelError
 │   └── TokenizerError
+├── QueueFullError
 └── EngineDeadError
 """
 
@@ -64,6 +65,10 @@ class ModelError(StagegateError):
 
 class TokenizerError(ModelError):
     """A tokenizer cannot be loaded."""
+
+
+class QueueFullError(StagegateError):
+    """Too many requests wait already; the same request may be sent again later."""
 
 
 class EngineDeadError(StagegateError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from itertools import count
 from typing import TYPE_CHECKING
 
-from engine import _C
 from engine.chat_template import ChatTemplate
 from engine.detokenizer import Detokenizer
 from engine.errors import CapacityError, ConfigError, InvalidRequestError, StagegateError
@@ -22,7 +22,7 @@ from engine.scheduler import Scheduler
 from engine.sequence import Sequence, SequenceStatus
 from engine.step_builder import build_step_input
 from engine.tokenizer import Tokenizer
-from engine.worker import Worker, default_num_threads, load_weights
+from engine.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import KeysView
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.models.qwen2 import Qwen2Config
     from engine.scheduler import ScheduledStep
     from engine.step import StepOutput
+    from engine.worker import StepExecutor
 
 _INT64_RANGE = 1 << 64
 # 2^64 divided by the golden ratio: spreads the seeds of a request's sequences over all 64 bits.
@@ -39,33 +40,28 @@ _SEED_STRIDE = 0x9E3779B97F4A7C15
 
 
 class LLMEngine:
-    """Serves requests on one model. Not thread-safe: one loop owns it.
+    """Serves requests on one model. Not thread-safe, but for `make_request`: one loop owns it.
+
+    worker: what executes the steps; None loads the checkpoint's weights onto the device.
 
     Raises ConfigError for settings the model cannot have, ModelError for a checkpoint that cannot
     be loaded.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, *, worker: StepExecutor | None = None) -> None:
         self.config = config
         self.model = load_model_config(config.model)
         self.generation = GenerationConfig.read(config.model)
         self.tokenizer = Tokenizer.load(config.model)
         self.dtype = self.model.dtype if config.dtype == "auto" else config.dtype
         self.max_model_len = _max_model_len(config, self.model)
-        context = _C.Context(
-            device=config.device,
-            num_threads=config.num_threads or default_num_threads(),
-            deterministic=config.deterministic,
-        )
-        weights = load_weights(config, self.model, self.dtype, context)
+        self.worker = worker or Worker(config, self.model, self.dtype)
         capacity = kv_capacity_tokens(config, self.model, self.dtype, self.max_model_len)
         self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
-        self.worker = Worker(
-            weights,
-            context,
+        self.worker.allocate(
             num_slots=self._kv.num_slots,
             max_tokens=config.max_num_batched_tokens,
-            max_rows=config.max_num_seqs,
+            max_rows=config.max_logits_rows,
             max_positions=self.max_model_len,
         )
         self._scheduler = Scheduler(config, self._kv)
@@ -74,7 +70,7 @@ class LLMEngine:
         )
         self._requests: dict[str, Request] = {}
         self._owners: dict[int, tuple[Request, Choice]] = {}
-        self._next_id = 0
+        self._ids = count()
         self._seeds = random.Random(config.seed)
         self._chat_template: ChatTemplate | None = None
 
@@ -82,6 +78,16 @@ class LLMEngine:
     def unfinished_requests(self) -> KeysView[str]:
         """Ids of the requests that wait or run."""
         return self._requests.keys()
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that hold memory."""
+        return self._scheduler.num_running
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences that wait for a place, or for the memory they gave up."""
+        return self._scheduler.num_waiting
 
     @property
     def num_preemptions(self) -> int:
@@ -120,11 +126,25 @@ class LLMEngine:
         priority: lower runs first. Raises InvalidRequestError for a prompt or parameter that cannot
         be served, CapacityError for a prompt that can never fit; nothing is queued then.
         """
+        request = self.make_request(prompt, params, request_id=request_id, priority=priority)
+        self.submit(request)
+        return request.request_id
+
+    def make_request(
+        self,
+        prompt: str | list[int],
+        params: SamplingParams,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+    ) -> Request:
+        """Check and tokenise a prompt, from any thread; `submit` queues the result.
+
+        Arguments and errors are those of `add_request`.
+        """
+        arrival = time.perf_counter()
         if request_id is None:
-            request_id = str(self._next_id)
-        if request_id in self._requests:
-            msg = f"request_id {request_id!r} is in use; choose another"
-            raise InvalidRequestError(msg, parameter="request_id")
+            request_id = str(next(self._ids))
         token_ids = self._tokens_of(prompt)
         self._check_params(params)
         room = self.max_model_len - len(token_ids)
@@ -134,11 +154,13 @@ class LLMEngine:
                 f"max_model_len is {self.max_model_len}; shorten the prompt"
             )
             raise CapacityError(msg, parameter="prompt")
-        request = Request(
+        self._scheduler.check_capacity(len(token_ids))
+        return Request(
             request_id=request_id,
             prompt=prompt if isinstance(prompt, str) else None,
             prompt_token_ids=token_ids,
             params=params,
+            arrival=arrival,
             choices=[
                 Choice(
                     self._sequence(
@@ -147,6 +169,7 @@ class LLMEngine:
                         seed=_as_int64(seed + index * _SEED_STRIDE),
                         room=room,
                         priority=priority,
+                        scores_prompt=index == 0 and params.prompt_logprobs is not None,
                     ),
                     Detokenizer(self.tokenizer, skip_special_tokens=params.skip_special_tokens),
                     params,
@@ -155,12 +178,16 @@ class LLMEngine:
                 for index in range(params.n)
             ],
         )
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. InvalidRequestError when its id is that of an unfinished one."""
+        if request.request_id in self._requests:
+            msg = f"request_id {request.request_id!r} is in use; choose another"
+            raise InvalidRequestError(msg, parameter="request_id")
         for choice in request.choices:
-            # Only the first can be refused: all have the same prompt.
             self._scheduler.add(choice.sequence)
             self._owners[choice.sequence.seq_id] = (request, choice)
-        self._requests[request_id] = request
-        return request_id
+        self._requests[request.request_id] = request
 
     def abort_request(self, request_id: str) -> Request | None:
         """End a request and free its memory; None when it is unknown or has finished."""
@@ -197,8 +224,9 @@ class LLMEngine:
             item.sequence.seq_id: row
             for row, item in enumerate(item for item in step.sequences if item.samples)
         }
+        self._push_prompt_logprobs(step, output, first_row=len(rows))
         touched: dict[str, Request] = {}
-        for sequence in self._scheduler.update(step, output.token_ids):
+        for sequence in self._scheduler.update(step, output.token_ids[: len(rows)]):
             request, choice = self._owners[sequence.seq_id]
             choice.push_logprobs(output, rows[sequence.seq_id])
             stop = choice.push(sequence.token_ids[-1])
@@ -213,6 +241,15 @@ class LLMEngine:
             if request.finished:
                 self._retire(request, now)
         return list(touched.values())
+
+    def _push_prompt_logprobs(
+        self, step: ScheduledStep, output: StepOutput, *, first_row: int
+    ) -> None:
+        for item in step.sequences:
+            if item.scored:
+                request, _ = self._owners[item.sequence.seq_id]
+                request.push_prompt_logprobs(output, first_row, len(item.scored))
+                first_row += len(item.scored)
 
     def _stop(self, sequence: Sequence, stop: str) -> None:
         """The newest token completed a stop string; it may have been the last one anyway."""
@@ -247,17 +284,17 @@ class LLMEngine:
         seed: int,
         room: int,
         priority: int,
+        scores_prompt: bool,
     ) -> Sequence:
-        seq_id = self._next_id
-        self._next_id += 1
         return Sequence(
-            seq_id,
+            next(self._ids),
             token_ids,
             params,
             eos_token_ids=self._eos_token_ids,
             seed=seed,
             priority=priority,
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
+            scores_prompt=scores_prompt,
         )
 
     def _seed_of(self, params: SamplingParams) -> int:
@@ -280,9 +317,11 @@ class LLMEngine:
     def _check_params(self, params: SamplingParams) -> None:
         self._check_tokens(list(params.stop_token_ids), "stop_token_ids")
         self._check_tokens(list(params.logit_bias), "logit_bias")
-        if params.logprobs is not None and params.logprobs > self.model.vocab_size:
-            msg = f"logprobs={params.logprobs} is more than the {self.model.vocab_size} tokens"
-            raise InvalidRequestError(msg, parameter="logprobs")
+        for name in ("logprobs", "prompt_logprobs"):
+            wanted = getattr(params, name)
+            if wanted is not None and wanted > self.model.vocab_size:
+                msg = f"{name}={wanted} is more than the {self.model.vocab_size} tokens"
+                raise InvalidRequestError(msg, parameter=name)
 
     def _check_tokens(self, token_ids: list[int], parameter: str) -> None:
         for token in token_ids:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
-    """Natural log-probability of one generated token, and of the most likely ones at its place.
+    """Natural log-probability of one token, and of the most likely ones at its place.
 
     Both are the model's own: before bias, penalties and temperature.
     """
@@ -81,6 +81,8 @@ class RequestTimings:
 class RequestOutput:
     """State of a request; text and token ids are cumulative.
 
+    prompt_logprobs: of each prompt token behind those before it, when the parameters ask for them
+        and all are known; None for the first token, which follows nothing.
     error: what the core raised when a step with this request failed; None otherwise.
     """
 
@@ -91,4 +93,36 @@ class RequestOutput:
     finished: bool
     usage: Usage
     timings: RequestTimings
+    prompt_logprobs: list[TokenLogprobs | None] | None = None
     error: StagegateError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceDelta:
+    """What one sequence gained since the last delta; the reasons are as in CompletionOutput."""
+
+    index: int
+    text: str
+    token_ids: list[int]
+    logprobs: list[TokenLogprobs] | None
+    finish_reason: str | None
+    stop_reason: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDelta:
+    """What a request gained since the last delta.
+
+    choices: the sequences that gained something or ended. usage, timings: totals so far.
+    prompt_logprobs: as in RequestOutput, in the first delta only; None when the parameters do not
+        ask for them, or the request ended before all were known.
+    """
+
+    request_id: str
+    choices: tuple[ChoiceDelta, ...]
+    finished: bool
+    prompt_token_ids: list[int]
+    usage: Usage
+    timings: RequestTimings
+    prompt_logprobs: list[TokenLogprobs | None] | None
+    error: StagegateError | None

@@ -11,6 +11,7 @@ from engine.errors import InvalidRequestError
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
 _INT64 = 1 << 63
+_LEAST_F32 = 2.0**-126
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class SamplingParams:
     include_stop_str_in_output: leave the stop string at the end of the text.
     ignore_eos: go on past the model's end-of-sequence tokens.
     logprobs: report the log-probability of each token and of this many most likely ones.
+    prompt_logprobs: the same for the tokens of the prompt, each behind those before it; the prompt
+        is computed in full then, whatever the prefix cache has.
     skip_special_tokens: leave special tokens out of the text.
     """
 
@@ -57,6 +60,7 @@ class SamplingParams:
     include_stop_str_in_output: bool = False
     ignore_eos: bool = False
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
 
     def __post_init__(self) -> None:
@@ -75,8 +79,9 @@ class SamplingParams:
         self._integer("min_tokens", 0)
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             self._refuse("min_tokens", f"at most max_tokens={self.max_tokens}")
-        if self.logprobs is not None:
-            self._integer("logprobs", 0, MAX_LOGPROBS)
+        for name in ("logprobs", "prompt_logprobs"):
+            if getattr(self, name) is not None:
+                self._integer(name, 0, MAX_LOGPROBS)
         if self.seed is not None:
             self._integer("seed", -_INT64, _INT64 - 1)
 
@@ -84,12 +89,11 @@ class SamplingParams:
         self._number("temperature", 0.0, 100.0)
         self._integer("top_k", 0, (1 << 31) - 1)
         self._number("top_p", 0.0, 1.0)
-        if self.top_p == 0.0:
+        if self.top_p < _LEAST_F32:  # 0 for the core
             self._refuse("top_p", "above 0; use temperature=0 for greedy")
         self._number("min_p", 0.0, 1.0)
-        self._number("repetition_penalty", 0.0, 100.0)
-        if self.repetition_penalty == 0.0:
-            self._refuse("repetition_penalty", "above 0; 1 is off")
+        # Far smaller ones would make logits infinite.
+        self._number("repetition_penalty", 0.01, 100.0)
         self._number("presence_penalty", -2.0, 2.0)
         self._number("frequency_penalty", -2.0, 2.0)
 

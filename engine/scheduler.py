@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScheduledSequence:
-    """Tokens start..start+num_tokens-1 of a sequence; samples: its next token is drawn."""
+    """Tokens start..start+num_tokens-1 of a sequence.
+
+    samples: its next token is drawn. scored: positions whose logits give the log-probability of the
+    prompt token that follows.
+    """
 
     sequence: Sequence
     start: int
     num_tokens: int
     samples: bool
+    scored: range = range(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,36 @@ class ScheduledStep:
     @property
     def num_tokens(self) -> int:
         return sum(scheduled.num_tokens for scheduled in self.sequences)
+
+    @property
+    def num_samples(self) -> int:
+        return sum(scheduled.samples for scheduled in self.sequences)
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Tokens and rows of logits that a step has left."""
+
+    tokens: int
+    rows: int
+
+    def chunk(self, sequence: Sequence) -> ScheduledSequence | None:
+        """As many of the missing tokens of a sequence as there is budget for; None for none."""
+        start = sequence.num_computed
+        # From there on every token takes a row.
+        first_row = max(start, sequence.first_logits_position)
+        stop = min(sequence.num_tokens, start + self.tokens, first_row + self.rows)
+        if stop <= start:
+            return None
+        self.tokens -= stop - start
+        self.rows -= max(stop - first_row, 0)
+        return ScheduledSequence(
+            sequence,
+            start,
+            stop - start,
+            samples=stop == sequence.num_tokens,
+            scored=range(first_row, min(stop, sequence.num_prompt_tokens - 1)),
+        )
 
 
 class Scheduler:
@@ -59,6 +94,7 @@ class Scheduler:
         self._kv = kv
         self._max_num_batched_tokens = config.max_num_batched_tokens
         self._max_num_seqs = config.max_num_seqs
+        self._max_rows = config.max_logits_rows
         self._arrivals = 0
         self._order: dict[int, tuple[int, int]] = {}  # live sequences: (priority, arrival)
         self._live: dict[int, Sequence] = {}
@@ -83,17 +119,21 @@ class Scheduler:
         if sequence.seq_id in self._live:
             msg = f"sequence {sequence.seq_id} is scheduled already"
             raise ValueError(msg)
-        capacity = self._kv.capacity_tokens
-        if sequence.num_tokens + 1 > capacity:
-            msg = (
-                f"the prompt has {sequence.num_tokens} tokens and needs room for one more, but the "
-                f"KV cache holds {capacity}; shorten the prompt or raise kv_capacity_tokens"
-            )
-            raise CapacityError(msg, parameter="prompt")
+        self.check_capacity(sequence.num_tokens)
         self._live[sequence.seq_id] = sequence
         self._order[sequence.seq_id] = (sequence.priority, self._arrivals)
         self._arrivals += 1
         insort(self._waiting, sequence, key=self._rank)
+
+    def check_capacity(self, num_tokens: int) -> None:
+        """CapacityError when a prompt of `num_tokens` could not be served even alone."""
+        capacity = self._kv.capacity_tokens
+        if num_tokens + 1 > capacity:
+            msg = (
+                f"the prompt has {num_tokens} tokens and needs room for one more, but the "
+                f"KV cache holds {capacity}; shorten the prompt or raise kv_capacity_tokens"
+            )
+            raise CapacityError(msg, parameter="prompt")
 
     def abort(self, seq_id: int) -> bool:
         """End a sequence that nobody wants any more; false when it had ended."""
@@ -116,9 +156,9 @@ class Scheduler:
         if self._in_flight is not None:
             msg = "the last step was neither updated nor rolled back"
             raise RuntimeError(msg)
-        scheduled = self._schedule_decodes()
-        budget = self._max_num_batched_tokens - len(scheduled)
-        budget = self._schedule_chunks(scheduled, budget)
+        budget = _Budget(self._max_num_batched_tokens, self._max_rows)
+        scheduled = self._schedule_decodes(budget)
+        self._schedule_chunks(scheduled, budget)
         self._admit(scheduled, budget)
         self._in_flight = ScheduledStep(tuple(scheduled))
         return self._in_flight
@@ -130,9 +170,8 @@ class Scheduler:
 
         Returns the sequences that got a token; those that ended by it have their memory freed.
         """
-        num_rows = sum(scheduled.samples for scheduled in step.sequences)
-        if len(token_ids) != num_rows:
-            msg = f"the step draws {num_rows} tokens, got {len(token_ids)}"
+        if len(token_ids) != step.num_samples:
+            msg = f"the step draws {step.num_samples} tokens, got {len(token_ids)}"
             raise ValueError(msg)
         self._land(step)
         drawn = iter(token_ids)
@@ -143,6 +182,7 @@ class Scheduler:
             if sequence.is_finished:
                 continue
             sequence.num_computed = scheduled.start + scheduled.num_tokens
+            sequence.num_scored += len(scheduled.scored)
             self._kv.commit(sequence, sequence.num_computed)
             if token_id is not None:
                 self._advance(sequence, token_id)
@@ -163,7 +203,7 @@ class Scheduler:
             self.finish(sequence.seq_id, SequenceStatus.FINISHED_ERROR)
         return failed
 
-    def _schedule_decodes(self) -> list[ScheduledSequence]:
+    def _schedule_decodes(self, budget: _Budget) -> list[ScheduledSequence]:
         scheduled: list[ScheduledSequence] = []
         for sequence in self._running.copy():
             # Victims come from the end of the order, so nothing scheduled here is taken back.
@@ -171,20 +211,21 @@ class Scheduler:
                 sequence.status is SequenceStatus.RUNNING
                 and sequence.num_tokens - sequence.num_computed == 1
                 and self._make_room(sequence)
+                and (decode := budget.chunk(sequence)) is not None
             ):
-                scheduled.append(_chunk(sequence, 1))
+                scheduled.append(decode)
         return scheduled
 
-    def _schedule_chunks(self, scheduled: list[ScheduledSequence], budget: int) -> int:
+    def _schedule_chunks(self, scheduled: list[ScheduledSequence], budget: _Budget) -> None:
         for sequence in self._running:
             missing = sequence.num_tokens - sequence.num_computed
-            if missing > 1 and budget > 0:
-                scheduled.append(_chunk(sequence, min(missing, budget)))
-                budget -= scheduled[-1].num_tokens
-        return budget
+            if missing > 1 and (chunk := budget.chunk(sequence)) is not None:
+                scheduled.append(chunk)
 
-    def _admit(self, scheduled: list[ScheduledSequence], budget: int) -> None:
-        while self._waiting and budget > 0 and len(self._running) < self._max_num_seqs:
+    def _admit(self, scheduled: list[ScheduledSequence], budget: _Budget) -> None:
+        while self._waiting and len(self._running) < self._max_num_seqs:
+            if budget.tokens == 0 or budget.rows == 0:
+                return
             sequence = self._waiting[0]
             num_cached = self._kv.begin(sequence)
             if not self._kv.grow(sequence.seq_id, sequence.num_tokens):
@@ -196,8 +237,9 @@ class Scheduler:
             sequence.num_computed = num_cached
             sequence.status = SequenceStatus.RUNNING
             insort(self._running, sequence, key=self._rank)
-            scheduled.append(_chunk(sequence, min(sequence.num_tokens - num_cached, budget)))
-            budget -= scheduled[-1].num_tokens
+            chunk = budget.chunk(sequence)
+            assert chunk is not None  # there is a token and a row left, whichever it needs
+            scheduled.append(chunk)
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Room for all tokens of a sequence, at the cost of the last; false if that was itself."""
@@ -242,10 +284,3 @@ class Scheduler:
 
     def _rank(self, sequence: Sequence) -> tuple[int, int]:
         return self._order[sequence.seq_id]
-
-
-def _chunk(sequence: Sequence, num_tokens: int) -> ScheduledSequence:
-    start = sequence.num_computed
-    return ScheduledSequence(
-        sequence, start, num_tokens, samples=start + num_tokens == sequence.num_tokens
-    )

@@ -79,6 +79,8 @@ class Sequence:
 
     token_ids: prompt and output. num_computed: how many of them have keys and values in the cache.
     num_cached_tokens: how many the prefix cache brought at the first admission.
+    num_scored: prompt tokens, from the second on, whose log-probability is known; they come from
+        the logits of positions 0..num_scored-1. scores_prompt: whether anybody wants them.
     stop_reason: the stop token id that ended it, or what `finish` was given.
     history: what penalties look at; None when the parameters ask for no penalty.
     """
@@ -90,8 +92,10 @@ class Sequence:
         "num_cached_tokens",
         "num_computed",
         "num_prompt_tokens",
+        "num_scored",
         "params",
         "priority",
+        "scores_prompt",
         "seed",
         "seq_id",
         "status",
@@ -109,6 +113,7 @@ class Sequence:
         seed: int,
         priority: int = 0,
         max_tokens: int,
+        scores_prompt: bool = False,
     ) -> None:
         self.seq_id = seq_id
         self.token_ids = list(prompt_token_ids)
@@ -126,6 +131,8 @@ class Sequence:
         self.max_tokens = max_tokens
         self.num_computed = 0
         self.num_cached_tokens = 0
+        self.num_scored = 0
+        self.scores_prompt = scores_prompt
         self.status = SequenceStatus.WAITING
         self.stop_reason: int | str | None = None
         self.history = self._make_history()
@@ -151,6 +158,16 @@ class Sequence:
     @property
     def is_finished(self) -> bool:
         return self.status.is_finished
+
+    @property
+    def first_logits_position(self) -> int:
+        """Logits are wanted from this position on; all before it may come from the cache.
+
+        The last token's give the next token, those of a prompt the log-probabilities of its tokens.
+        """
+        if self.scores_prompt and self.num_scored < self.num_prompt_tokens - 1:
+            return self.num_scored
+        return len(self.token_ids) - 1
 
     @property
     def may_stop(self) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from engine.sequence import Sequence
     from engine.step import Int32Array
 
+# More than any logit, and finite, as the core wants a bias to be.
+_CERTAIN = 1e30
+
 
 def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
     """Input of a step with at least one sequence.
 
-    The rows of logits are the last tokens of the sequences that sample, in the order of the step.
+    The rows of logits are the last tokens of the sequences that sample, in the order of the step,
+    then the scored positions, in that order too.
     """
     scheduled = step.sequences
     seq_ids = [item.sequence.seq_id for item in scheduled]
@@ -33,7 +38,13 @@ def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
     spans = list(zip(seq_ids, starts, stops, strict=True))
     cu_seqlens_q = _offsets(item.num_tokens for item in scheduled)
     samples = np.array([item.samples for item in scheduled], dtype=np.bool_)
-    sampled = [item.sequence for item in scheduled if item.samples]
+    scored = [
+        np.arange(item.scored.start, item.scored.stop, dtype=np.int32)
+        - np.int32(item.start)
+        + first
+        for first, item in zip(cu_seqlens_q, scheduled, strict=False)
+        if item.scored
+    ]
     return StepInput(
         input_ids=np.array(input_ids, dtype=np.int32),
         positions=np.concatenate(
@@ -42,10 +53,68 @@ def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
         slot_mapping=np.concatenate([kv.slots(*span) for span in spans]),
         cu_seqlens_q=cu_seqlens_q,
         context_lens=np.array(stops, dtype=np.int32),
-        logits_indices=cu_seqlens_q[1:][samples] - np.int32(1),
+        logits_indices=np.concatenate([cu_seqlens_q[1:][samples] - np.int32(1), *scored]),
         attention=kv.attention_metadata(seq_ids, starts, stops),
-        sampling=build_sampling_batch(sampled) if sampled else None,
+        sampling=_sampling(step),
     )
+
+
+def _sampling(step: ScheduledStep) -> SamplingBatch | None:
+    scored = [item for item in step.sequences if item.scored]
+    if not scored:
+        return _draws(step) if step.num_samples else None
+    scores = build_score_batch(
+        [item.sequence.token_ids[position + 1] for item in scored for position in item.scored],
+        num_logprobs=max(item.sequence.params.prompt_logprobs or 0 for item in scored),
+    )
+    return _stacked(_draws(step), scores) if step.num_samples else scores
+
+
+def _draws(step: ScheduledStep) -> SamplingBatch:
+    return build_sampling_batch([item.sequence for item in step.sequences if item.samples])
+
+
+def build_score_batch(token_ids: list[int], *, num_logprobs: int) -> SamplingBatch:
+    """One row for each token whose log-probability is asked for.
+
+    The core reports the log-probability of the token it draws, by the logits as they were before
+    bias. So each row is greedy, with a bias that leaves nothing else to draw.
+    """
+    count = len(token_ids)
+    ones, zeros = np.ones(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
+    no_history = np.empty(0, dtype=np.int32)
+    return SamplingBatch(
+        temperature=zeros,
+        top_k=np.zeros(count, dtype=np.int32),
+        top_p=ones,
+        min_p=zeros,
+        repetition_penalty=ones,
+        presence_penalty=zeros,
+        frequency_penalty=zeros,
+        seed=np.zeros(count, dtype=np.int64),
+        draw_index=np.zeros(count, dtype=np.int64),
+        history_ptr=np.zeros(count + 1, dtype=np.int32),
+        history_ids=no_history,
+        history_counts=no_history,
+        bias_ptr=np.arange(count + 1, dtype=np.int32),
+        bias_ids=np.array(token_ids, dtype=np.int32),
+        bias_values=np.full(count, _CERTAIN, dtype=np.float32),
+        num_logprobs=num_logprobs,
+    )
+
+
+def _stacked(first: SamplingBatch, second: SamplingBatch) -> SamplingBatch:
+    """The rows of one batch, then those of the other."""
+    columns: dict[str, Any] = {}
+    for column in fields(SamplingBatch):
+        above, below = getattr(first, column.name), getattr(second, column.name)
+        if column.name == "num_logprobs":
+            columns[column.name] = max(above, below)
+        elif column.name.endswith("_ptr"):
+            columns[column.name] = np.concatenate([above, below[1:] + above[-1]])
+        else:
+            columns[column.name] = np.concatenate([above, below])
+    return SamplingBatch(**columns)
 
 
 def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:

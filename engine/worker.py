@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -69,30 +69,44 @@ def load_weights(
     return weights
 
 
+class StepExecutor(Protocol):
+    """What the engine asks of a worker."""
+
+    def allocate(
+        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
+    ) -> None:
+        """Take the memory for the KV storage and for steps. Called once, before any step.
+
+        num_slots: tokens the KV storage has room for. max_tokens, max_rows: most tokens and rows of
+        logits of a step. max_positions: positions run from 0 to max_positions - 1.
+        """
+
+    def execute(self, step: StepInput) -> StepOutput:
+        """Run one step and wait for its result. StagegateError fails the requests of the step."""
+
+
 class Worker:
     """Executes steps on one device. The scheduler decides what a step holds.
 
-    Args:
-        weights: what `load_weights` returned.
-        num_slots: tokens the KV storage has room for.
-        max_tokens: most tokens of a step.
-        max_rows: most rows of logits of a step.
-        max_positions: positions run from 0 to max_positions - 1.
+    Loads the weights at once, so that the KV storage can be sized by the memory they leave; takes
+    no step before `allocate`. Raises ModelError as `load_weights` does.
     """
 
-    def __init__(
-        self,
-        weights: _C.Qwen2Weights,
-        context: _C.Context,
-        *,
-        num_slots: int,
-        max_tokens: int,
-        max_rows: int,
-        max_positions: int,
+    def __init__(self, config: EngineConfig, model: Qwen2Config, dtype: str) -> None:
+        self._context = _C.Context(
+            device=config.device,
+            num_threads=config.num_threads or default_num_threads(),
+            deterministic=config.deterministic,
+        )
+        self._weights = load_weights(config, model, dtype, self._context)
+        self._runner: _C.Runner | None = None
+
+    def allocate(
+        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
     ) -> None:
         self._runner = _C.Runner(
-            weights=weights,
-            context=context,
+            weights=self._weights,
+            context=self._context,
             num_slots=num_slots,
             max_tokens=max_tokens,
             max_rows=max_rows,
@@ -102,14 +116,14 @@ class Worker:
     @property
     def memory_bytes(self) -> dict[str, int]:
         """Bytes held for weights, KV storage and workspace."""
+        runner = self._allocated()
         return {
-            "weights": self._runner.weight_bytes,
-            "kv": self._runner.kv_bytes,
-            "workspace": self._runner.workspace_bytes,
+            "weights": runner.weight_bytes,
+            "kv": runner.kv_bytes,
+            "workspace": runner.workspace_bytes,
         }
 
     def execute(self, step: StepInput) -> StepOutput:
-        """Run one step and wait for its result."""
         output, _ = self._run(step, return_logits=False)
         return output
 
@@ -119,11 +133,17 @@ class Worker:
         assert logits is not None
         return logits
 
+    def _allocated(self) -> _C.Runner:
+        if self._runner is None:
+            msg = "allocate the memory of the worker before its first step"
+            raise RuntimeError(msg)
+        return self._runner
+
     def _run(
         self, step: StepInput, *, return_logits: bool
     ) -> tuple[StepOutput, npt.NDArray[np.float32] | None]:
         sampling = step.sampling
-        output = self._runner.step(
+        output = self._allocated().step(
             _C.StepInput(
                 input_ids=_tensor(step.input_ids),
                 positions=_tensor(step.positions),

@@ -86,7 +86,7 @@ class BlockManager:
         table = self._tables[sequence.seq_id] = _BlockTable()
         if self._cache is None:
             return 0
-        table.entries = self._cache.match(sequence.token_ids, sequence.num_tokens - 1)
+        table.entries = self._cache.match(sequence.token_ids, sequence.first_logits_position)
         for entry in table.entries:
             if self._references[entry.block] == 0:
                 self._cache.acquire(entry.block)

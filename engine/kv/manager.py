@@ -47,8 +47,8 @@ class KVManager(Protocol):
     def begin(self, sequence: Sequence) -> int:
         """Register a sequence and attach what is cached of its tokens.
 
-        Returns how many tokens need not be computed: whole blocks, at most num_tokens - 1, for the
-        last token has to be computed to give logits.
+        Returns how many tokens need not be computed: whole blocks, at most first_logits_position,
+        for only a token that is computed gives logits.
         """
 
     def grow(self, seq_id: int, num_tokens: int) -> bool:

@@ -34,6 +34,9 @@ KINDS = {
     "prefix_saved_tokens": _COUNT,
     "stagegate_tok_s": _RATE,
     "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
+    "tokens_per_cpu_sec": _RATE,
+    "ttft_p50_ms": _LATENCY,
+    "added_ttft_p50_ms": _LATENCY,
     # The clock and the call from Python are not good to less than some microseconds.
     "call_us": Kind("us", Better.LOWER, MetricClass.KERNEL, floor=3.0),
     "gbytes_per_s": Kind("GB/s", Better.HIGHER, MetricClass.INFO),

@@ -43,6 +43,7 @@ def test_conda_installs_what_pip_would(root: Path, pyproject: dict) -> None:
     extras = pyproject["project"]["optional-dependencies"]
     pip = by_name(
         pyproject["project"]["dependencies"]
+        + extras["server"]
         + extras["test"]
         + extras["lint"]
         + pyproject["dependency-groups"]["build"]

@@ -1,0 +1,122 @@
+"""The application: routes, limits around them, errors in one form."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from engine.errors import StagegateError
+from engine.server.auth import ApiKeyAuth
+from engine.server.documentation import document
+from engine.server.errors import api_error
+from engine.server.generation_routes import generation_routes
+from engine.server.limits import BodyLimit, ClientLimit
+from engine.server.metrics import CountResponses, Metrics
+from engine.server.model_routes import model_routes
+from engine.server.models import ServedModels
+from engine.server.serving import Serving
+from engine.server.status_routes import status_routes
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from engine.async_llm import AsyncLLM
+    from engine.server.settings import ServerSettings
+
+WEBUI = Path(__file__).parent / "webui"
+
+
+def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> FastAPI:
+    """An application that serves models by name. It starts them when it starts, and closes them.
+
+    Raises ConfigError when there is no model.
+    """
+    served = ServedModels(models)
+    serving = Serving(
+        served, settings, Metrics(served), ClientLimit(settings.max_requests_per_client)
+    )
+    app = FastAPI(
+        title="Stagegate",
+        description="OpenAI-compatible inference of Qwen2 models.",
+        version=_version(),
+        lifespan=partial(_lifespan, serving),
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.serving = serving
+    for routes in (generation_routes, model_routes, status_routes):
+        app.include_router(routes(serving))
+    _add_page(app)
+    _add_middleware(app, serving)
+    for error in (StagegateError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(error, _answer_error)
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(serving: Serving, app: FastAPI) -> AsyncIterator[None]:
+    llms = [model.llm for model in serving.models.values()]
+    for llm in llms:
+        llm.start()
+    try:
+        yield
+    finally:
+        serving.draining = True
+        for llm in llms:
+            # The requests have ended or were given up; joining a thread takes up to one step.
+            await asyncio.to_thread(llm.close)
+
+
+def _add_middleware(app: FastAPI, serving: Serving) -> None:
+    """The last is the outermost: a refusal for a missing key has its headers for browsers too."""
+    settings = serving.settings
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
+    )
+    app.add_middleware(ApiKeyAuth, api_keys=settings.api_keys)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("Authorization", "Content-Type", "X-Request-Id"),
+            expose_headers=("X-Request-Id", "Retry-After"),
+        )
+    app.add_middleware(CountResponses, metrics=serving.metrics)
+
+
+def _add_page(app: FastAPI) -> None:
+    page = WEBUI / "index.html"
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> FileResponse:
+        return FileResponse(page)
+
+    # A missing page does not keep the API from starting.
+    app.mount("/webui", StaticFiles(directory=WEBUI, check_dir=False), name="webui")
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    return api_error(error).response()
+
+
+def _version() -> str:
+    try:
+        return version("stagegate")
+    except PackageNotFoundError:  # run from a source tree
+        return "0"

@@ -1,0 +1,105 @@
+"""/v1/chat/completions: from the request to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import InvalidRequestError, TokenizerError
+from engine.reasoning import OPEN
+from engine.server.chat_output import ChatAnswer, ChatEvents, ChatForm
+from engine.server.generation import Generation
+from engine.server.messages import template_messages
+from engine.server.params import sampling_params, stated_guidance
+from engine.server.tool_choice import tool_choice
+from engine.tool_calls import CLOSE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.sampling import SamplingParams
+    from engine.server.messages import Message
+    from engine.server.models import ServedModel
+    from engine.server.protocol import ChatCompletionRequest
+    from engine.server.tool_choice import ToolChoice
+
+
+async def chat_form(
+    request: ChatCompletionRequest,
+    model: ServedModel,
+    ids: tuple[str, str | None],
+    *,
+    reasoning: bool,
+) -> ChatForm:
+    """What the engine is asked, and what the answer looks like; reasoning: the server's setting.
+
+    Raises InvalidRequestError naming the field at fault.
+    """
+    tools = tool_choice(request)
+    params = _params(request, model, tools)
+    text = chat_text(model, request.messages, tools=tools.tools) + tools.prefix
+    prompt = await model.encode(text, add_special_tokens=False)  # the template has written them
+    return ChatForm(
+        Generation(model, *ids, [prompt], params, priority=request.priority or 0),
+        tools,
+        reasoning=reasoning if request.separate_reasoning is None else request.separate_reasoning,
+        thinking=text.rstrip().endswith(OPEN),
+    )
+
+
+def chat_output(request: ChatCompletionRequest, form: ChatForm) -> ChatAnswer | ChatEvents:
+    """What turns deltas into the answer."""
+    if not request.stream:
+        return ChatAnswer(form)
+    options = request.stream_options
+    return ChatEvents(form, include_usage=bool(options and options.include_usage))
+
+
+def chat_text(
+    model: ServedModel,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[dict[str, Any]] | None,
+    add_generation_prompt: bool = True,
+) -> str:
+    """A conversation in the checkpoint's template.
+
+    Raises InvalidRequestError for messages the template cannot take, and when there is none.
+    """
+    try:
+        template = model.llm.engine.chat_template
+    except TokenizerError as error:
+        msg = f"the model {model.name!r} cannot chat: {error}"
+        raise InvalidRequestError(msg, parameter="messages") from error
+    return template.render(
+        template_messages(messages), tools=tools, add_generation_prompt=add_generation_prompt
+    )
+
+
+def _params(
+    request: ChatCompletionRequest, model: ServedModel, choice: ToolChoice
+) -> SamplingParams:
+    if request.stream_options is not None and not request.stream:
+        msg = "stream_options needs stream"
+        raise InvalidRequestError(msg, parameter="stream_options")
+    if request.top_logprobs is not None and not request.logprobs:
+        msg = "top_logprobs needs logprobs"
+        raise InvalidRequestError(msg, parameter="top_logprobs")
+    guidance = stated_guidance(request)
+    if guidance is not None and choice.tools is not None:
+        msg = "a response format cannot be combined with tools; set tool_choice to none"
+        raise InvalidRequestError(msg, parameter="tool_choice")
+    if request.max_tokens == 0:
+        msg = "max_tokens must be at least 1"
+        raise InvalidRequestError(msg, parameter="max_tokens")
+    params = sampling_params(
+        request,
+        model.llm.engine,
+        max_tokens=request.max_completion_tokens or request.max_tokens,
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        guidance=choice.guidance or guidance,
+    )
+    if choice.tools is None or choice.forced or choice.parallel:
+        return params
+    # One call: its end ends the text, and is put back for the parser.
+    return replace(params, stop=(*params.stop, CLOSE))

@@ -1,0 +1,128 @@
+"""Responses that generate while they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from starlette.responses import Response
+
+from engine.errors import StagegateError
+from engine.server.auth import client_of
+from engine.server.lifetime import ClientDisconnectedError, time_limit, while_connected
+from engine.server.streaming import EventStream
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from starlette.types import Receive, Scope, Send
+
+    from engine.outputs import RequestDelta
+    from engine.server.generation import Generation, NumberedDelta
+    from engine.server.lifetime import Name
+    from engine.server.serving import Serving
+
+
+class Answer(Protocol):
+    """Collects deltas into one body."""
+
+    def add(self, prompt_index: int, delta: RequestDelta) -> None: ...
+
+    def body(self) -> BaseModel: ...
+
+
+class Events(Protocol):
+    """Turns deltas into server-sent events."""
+
+    def of(self, prompt_index: int, delta: RequestDelta) -> str:
+        """Events of one delta; empty when there is nothing to show yet."""
+
+    def end(self) -> str:
+        """What follows the last delta."""
+
+
+class AnswerResponse(Response):
+    """Everything at once, when it is there."""
+
+    def __init__(self, serving: Serving, generation: Generation, answer: Answer) -> None:
+        super().__init__()
+        self._serving = serving
+        self._generation = generation
+        self._collected = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with _running(self._serving, self._generation, scope, receive) as deltas:
+                async for index, delta in deltas:
+                    self._collected.add(index, delta)
+        except ClientDisconnectedError:
+            return
+        response = Response(
+            self._collected.body().model_dump_json(exclude_unset=True),
+            headers={"x-request-id": _id_of(self._generation)},
+            media_type="application/json",
+        )
+        await response(scope, receive, send)
+
+
+class StreamResponse(Response):
+    """Events as they come.
+
+    Nothing is sent before the first token, so that whatever goes wrong up to then has its own
+    status; later it is an event, and the stream ends without [DONE].
+    """
+
+    def __init__(self, serving: Serving, generation: Generation, events: Events) -> None:
+        super().__init__()
+        self._serving = serving
+        self._generation = generation
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = EventStream(send, [(b"x-request-id", _id_of(self._generation).encode())])
+        try:
+            async with _running(self._serving, self._generation, scope, receive) as deltas:
+                async for index, delta in deltas:
+                    events = self._events.of(index, delta)
+                    if events:
+                        await stream.write(events)
+            await stream.close(self._events.end())
+        except ClientDisconnectedError:
+            return
+        except StagegateError as error:
+            if not stream.started:
+                raise
+            await stream.fail(error)
+
+
+@asynccontextmanager
+async def _running(
+    serving: Serving, generation: Generation, scope: Scope, receive: Receive
+) -> AsyncIterator[AsyncIterator[NumberedDelta]]:
+    """The deltas of a generation that ends with its client, its time or a cancel."""
+    client = client_of(scope)
+    names: list[Name] = [(None, generation.request_id)]
+    if generation.client_id is not None:
+        names.append((client, generation.client_id))
+    requests = [(generation.model.llm, engine_id) for engine_id in generation.engine_ids]
+    with serving.clients.slot(client), serving.open_requests.entry(names, requests):
+        async with (
+            time_limit(serving.settings.request_timeout_s),
+            while_connected(receive),
+            aclosing(_observed(serving, generation)) as deltas,
+        ):
+            yield deltas
+
+
+async def _observed(
+    serving: Serving, generation: Generation
+) -> AsyncGenerator[NumberedDelta, None]:
+    async with aclosing(generation.deltas()) as deltas:
+        async for index, delta in deltas:
+            if delta.finished:
+                serving.metrics.observe(generation.model.name, delta)
+            yield index, delta
+
+
+def _id_of(generation: Generation) -> str:
+    return generation.client_id or generation.request_id

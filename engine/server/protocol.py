@@ -1,0 +1,157 @@
+"""Bodies of requests."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from engine.sampling import MAX_LOGPROBS, MAX_STOP_STRINGS
+from engine.server.fields import Fields
+from engine.server.messages import Message
+
+MAX_PROMPTS = 1024
+_INT64 = 1 << 63
+
+# A list of a million wrong items is refused at the first of them.
+TokenIds = Annotated[list[int], Field(fail_fast=True)]
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+
+
+class TextFormat(Fields):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Fields):
+    type: Literal["json_object"]
+
+
+class JsonSchema(Fields):
+    name: str
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = Field(default=None, description="a schema is always kept to")
+
+
+class JsonSchemaFormat(Fields):
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[
+    TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")
+]
+
+
+class StreamOptions(Fields):
+    include_usage: bool | None = Field(
+        default=None, description="end with a chunk that has no choices and the usage"
+    )
+
+
+class GenerationFields(Fields):
+    """What chat and text completions share. null is the default everywhere."""
+
+    model: str | None = Field(
+        default=None, description="a name of /v1/models; may be left out when one model is served"
+    )
+    max_tokens: int | None = Field(default=None, ge=0)
+    min_tokens: int | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=1, le=128)
+    temperature: float | None = Field(default=None, ge=0, le=100)
+    top_p: float | None = Field(default=None, ge=2.0**-126, le=1)
+    top_k: int | None = Field(default=None, ge=-1, lt=1 << 31, description="-1 and 0 are off")
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
+        default=None, description="token id to what is added to its logit"
+    )
+    seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
+    stop: str | Annotated[list[str], Field(max_length=MAX_STOP_STRINGS)] | None = None
+    stop_token_ids: TokenIds | None = None
+    include_stop_str_in_output: bool | None = None
+    ignore_eos: bool | None = None
+    skip_special_tokens: bool | None = None
+    priority: int | None = Field(
+        default=None, ge=-_INT64, lt=_INT64, description="lower runs first; 0 by default"
+    )
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    guided_json: str | dict[str, Any] | None = Field(default=None, description="a JSON schema")
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = Field(default=None, min_length=1)
+    user: str | None = Field(default=None, description="has no effect")
+
+
+class FunctionDefinition(Fields):
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = Field(default=None, description="a JSON schema")
+    strict: bool | None = Field(
+        default=None, description="has no effect where a call is not forced"
+    )
+
+
+class Tool(Fields):
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class FunctionName(Fields):
+    name: Name
+
+
+class NamedToolChoice(Fields):
+    type: Literal["function"]
+    function: FunctionName
+
+
+class ChatCompletionRequest(GenerationFields):
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
+    max_completion_tokens: int | None = Field(
+        default=None, ge=1, description="rules over max_tokens; by default what the model can hold"
+    )
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    separate_reasoning: bool | None = Field(
+        default=None, description="split <think>...</think> off; by default as the server was told"
+    )
+    metadata: dict[str, str] | None = Field(default=None, description="has no effect")
+    store: Literal[False] | None = Field(default=None, description="nothing is ever stored")
+
+
+class CompletionRequest(GenerationFields):
+    prompt: (
+        str
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[TokenIds, Field(min_length=1)]
+        | Annotated[list[TokenIds], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS)]
+    )
+    echo: bool | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
+
+
+class TokenizeRequest(Fields):
+    """Either a prompt or messages."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)] | None = None
+    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None = None
+    add_special_tokens: bool | None = Field(
+        default=None, description="of a prompt, true by default; a chat template has its own"
+    )
+    add_generation_prompt: bool | None = Field(default=None, description="true by default")
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(Fields):
+    model: str | None = None
+    tokens: TokenIds
+    skip_special_tokens: bool | None = Field(default=None, description="false by default")

@@ -1,0 +1,35 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineDeadError
+from engine.server.lifetime import OpenRequests
+
+if TYPE_CHECKING:
+    from engine.server.limits import ClientLimit
+    from engine.server.metrics import Metrics
+    from engine.server.models import ServedModels
+    from engine.server.settings import ServerSettings
+
+
+@dataclass(slots=True)
+class Serving:
+    """started: seconds since 1970. draining: no new work is taken."""
+
+    models: ServedModels
+    settings: ServerSettings
+    metrics: Metrics
+    clients: ClientLimit
+    open_requests: OpenRequests = field(default_factory=OpenRequests)
+    started: float = field(default_factory=time.time)
+    draining: bool = False
+
+    def check_open(self) -> None:
+        """Raises EngineDeadError while the server shuts down."""
+        if self.draining:
+            msg = "the server is shutting down"
+            raise EngineDeadError(msg)

@@ -1,0 +1,66 @@
+"""One server a layout answers the online tests; each test leaves it idle, with no memory used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from engine import EngineConfig, LLMEngine
+from engine.async_llm import AsyncLLM
+from suites.online.live_server import LiveServer, live_server
+
+MakeLLM = Callable[..., AsyncLLM]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "soak: takes minutes; runs with -m soak only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "soak" in config.option.markexpr:
+        return
+    soaks = [item for item in items if item.get_closest_marker("soak")]
+    if soaks:
+        config.hook.pytest_deselected(items=soaks)
+        items[:] = [item for item in items if item not in soaks]
+
+
+@pytest.fixture(scope="module")
+def make_llm(model_path: Path, layout: str, device: str, num_threads: int) -> MakeLLM:
+    """An engine behind a loop that is not started; takes fields of EngineConfig and max_waiting."""
+
+    def make(*, max_waiting: int = 1024, **settings: object) -> AsyncLLM:
+        fields = {
+            "model": model_path,
+            "device": device,
+            "dtype": "f32",
+            "layout": layout,
+            "kv_capacity_tokens": 4096,
+            "num_threads": num_threads,
+        }
+        config = EngineConfig(**(fields | settings))  # type: ignore[arg-type]
+        return AsyncLLM(LLMEngine(config), max_waiting=max_waiting)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
+    with live_server(make_llm()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(server: LiveServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").wait_until_idle()

@@ -1,0 +1,44 @@
+"""A server whose model computes nothing, to see what the server itself costs.
+
+python -m suites.online.null_server MODEL_FOLDER STEP_SECONDS prints its port and serves until it
+is killed. Scheduling, detokenising and everything above are those of every server.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from engine.async_llm import AsyncLLM
+from engine.config import EngineConfig
+from engine.llm_engine import LLMEngine
+from engine.server.app import create_app
+from engine.server.connection import ConnectionLimits, limited_connection
+from engine.server.settings import ServerSettings
+from engine.tokenizer import Tokenizer
+from suites.online.null_worker import NullWorker
+
+
+def null_engine(model: Path, *, step_seconds: float) -> LLMEngine:
+    """An engine that answers every prompt with the word " the", over and over."""
+    config = EngineConfig(model=model, kv_capacity_tokens=1 << 16, enable_prefix_cache=False)
+    word = Tokenizer.load(model).encode(" the")
+    return LLMEngine(config, worker=NullWorker(word, step_seconds=step_seconds))
+
+
+def main() -> None:
+    engine = null_engine(Path(sys.argv[1]), step_seconds=float(sys.argv[2]))
+    app = create_app({"null": AsyncLLM(engine)}, ServerSettings())
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    config = uvicorn.Config(
+        app, http=limited_connection(ConnectionLimits()), ws="none", log_level="error"
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

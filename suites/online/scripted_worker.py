@@ -1,0 +1,26 @@
+"""A worker that says what it was told to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from engine.step import StepInput, StepOutput
+
+
+class ScriptedWorker:
+    """Every sequence gets the tokens of the script, in order, and its last token from there on."""
+
+    def __init__(self, script: Sequence[int]) -> None:
+        self.script = list(script)
+
+    def allocate(
+        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
+    ) -> None:
+        """Keys and values are not kept, so there is nothing to allocate."""
+
+    def execute(self, step: StepInput) -> StepOutput:
+        draws = np.zeros(0, np.int64) if step.sampling is None else step.sampling.draw_index
+        script = np.asarray(self.script, np.int32)
+        return StepOutput(script[np.minimum(draws, len(script) - 1)])

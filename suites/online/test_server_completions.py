@@ -1,0 +1,197 @@
+"""/v1/completions: prompts of every kind, echo, log-probabilities, streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from engine.server.responses import Completion, CompletionLogprobs
+from suites.online.event_stream import chunks, error_of
+from suites.online.live_server import MODEL, LiveServer
+
+criteria = pytest.mark.criterion("s0.online", "s4.online")
+
+
+def complete(api: httpx.Client, **fields: Any) -> Completion:
+    response = api.post("/v1/completions", json={"model": MODEL, "temperature": 0} | fields)
+    assert response.status_code == 200, response.text
+    return Completion.model_validate_json(response.content, strict=True)
+
+
+def stream(api: httpx.Client, **fields: Any) -> list[Completion]:
+    body = {"model": MODEL, "temperature": 0, "stream": True} | fields
+    with api.stream("POST", "/v1/completions", json=body) as response:
+        return list(chunks(response, Completion))
+
+
+def joined(pieces: list[Completion], index: int) -> tuple[str, CompletionLogprobs]:
+    """Text and log-probabilities of a streamed choice."""
+    lists = CompletionLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+    text = ""
+    for choice in (choice for piece in pieces for choice in piece.choices):
+        if choice.index == index:
+            text += choice.text
+            if choice.logprobs is not None:
+                for name, entries in choice.logprobs:
+                    getattr(lists, name).extend(entries)
+    return text, lists
+
+
+@criteria
+def test_completes_and_streams_the_same(api: httpx.Client) -> None:
+    answer = complete(api, prompt="Alice was", max_tokens=12)
+    [choice] = answer.choices
+    assert choice.text.startswith(" beginning to get very tired")
+    assert choice.finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 12
+    pieces = stream(api, prompt="Alice was", max_tokens=12)
+    assert joined(pieces, 0)[0] == choice.text
+    assert [c.finish_reason for p in pieces for c in p.choices][-2:] == [None, "length"]
+
+
+def test_sixteen_tokens_by_default(api: httpx.Client) -> None:
+    usage = complete(api, prompt="Alice was").usage
+    assert usage is not None
+    assert usage.completion_tokens == 16
+
+
+def test_every_kind_of_prompt(api: httpx.Client, server: LiveServer) -> None:
+    encode = server.llm.engine.tokenizer.encode
+    texts = ["Alice was", "Down the"]
+    [one] = complete(api, prompt=texts[0]).choices
+    [other] = complete(api, prompt=texts[1]).choices
+    assert complete(api, prompt=encode(texts[0])).choices == [one]
+    for both in (texts, [encode(text) for text in texts]):
+        assert complete(api, prompt=both).choices == [one, other.model_copy(update={"index": 1})]
+
+
+def test_choices_are_numbered_through_all_prompts(api: httpx.Client) -> None:
+    fields = {
+        "prompt": ["Alice was", "Down the"],
+        "n": 2,
+        "temperature": 3,
+        "seed": 4,
+        "stream_options": {"include_usage": True},
+    }
+    plain = {name: value for name, value in fields.items() if name != "stream_options"}
+    answer = complete(api, **plain)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert len({choice.text for choice in answer.choices}) == 4
+    pieces = stream(api, **fields)
+    assert [joined(pieces, index)[0] for index in range(4)] == [c.text for c in answer.choices]
+    assert pieces[-1].choices == []
+    assert pieces[-1].usage is not None
+    assert answer.usage is not None
+    assert pieces[-1].usage.completion_tokens == answer.usage.completion_tokens == 64
+    assert pieces[-1].usage.prompt_tokens == answer.usage.prompt_tokens
+
+
+def test_logprobs_point_into_the_text(api: httpx.Client) -> None:
+    fields = {"prompt": "Alice was", "logprobs": 2, "max_tokens": 8}
+    [choice] = complete(api, **fields).choices
+    lists = choice.logprobs
+    assert lists is not None
+    assert "".join(lists.tokens) == choice.text
+    for token, offset in zip(lists.tokens, lists.text_offset, strict=True):
+        assert choice.text[offset:].startswith(token)
+    for token, logprob, top in zip(
+        lists.tokens, lists.token_logprobs, lists.top_logprobs, strict=True
+    ):
+        assert top is not None
+        assert top[token] == logprob == max(top.values())  # greedy
+        assert len(top) == 2
+    text, streamed = joined(stream(api, **fields), 0)
+    assert (text, streamed) == (choice.text, lists)
+
+
+def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(
+    api: httpx.Client, server: LiveServer
+) -> None:
+    part = server.llm.engine.tokenizer.encode("é…")[:1]
+    assert server.llm.engine.tokenizer.token_bytes(part[0]) == b"\xc3"
+    bias = {str(part[0]): 100}
+    [choice] = complete(api, prompt="x", logprobs=0, max_tokens=1, logit_bias=bias).choices
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens == ["bytes:\\xc3"]
+    assert choice.text == "\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_echo_scores_the_prompt(api: httpx.Client, n: int) -> None:
+    fields = {"prompt": ["Alice was", "Down the"], "echo": True, "logprobs": 1, "n": n}
+    answer = complete(api, max_tokens=4, **fields)
+    pieces = stream(api, max_tokens=4, **fields)
+    for choice in answer.choices:
+        prompt = fields["prompt"][choice.index // n]
+        assert choice.text.startswith(prompt)
+        assert choice.logprobs is not None
+        assert "".join(choice.logprobs.tokens) == choice.text
+        assert choice.logprobs.token_logprobs[0] is None
+        assert choice.logprobs.top_logprobs[0] is None
+        assert all(value is not None for value in choice.logprobs.token_logprobs[1:])
+        assert choice.logprobs.text_offset[0] == 0
+        assert joined(pieces, choice.index) == (choice.text, choice.logprobs)
+    alone = complete(api, max_tokens=0, **fields)
+    assert [choice.text for choice in alone.choices] == [
+        prompt for prompt in fields["prompt"] for _ in range(n)
+    ]
+    assert alone.usage is not None
+    assert alone.usage.completion_tokens == 0
+    for choice, longer in zip(alone.choices, answer.choices, strict=True):
+        assert choice.logprobs is not None
+        assert longer.logprobs is not None
+        length = len(choice.logprobs.tokens)
+        assert choice.logprobs.tokens == longer.logprobs.tokens[:length]
+        assert choice.logprobs.token_logprobs == longer.logprobs.token_logprobs[:length]
+
+
+def test_echo_without_logprobs_is_the_prompt_before_the_text(api: httpx.Client) -> None:
+    [plain] = complete(api, prompt="Alice was").choices
+    [echoed] = complete(api, prompt="Alice was", echo=True).choices
+    assert echoed.text == "Alice was" + plain.text
+    assert joined(stream(api, prompt="Alice was", echo=True), 0)[0] == echoed.text
+
+
+def test_echoed_prompt_scores_equal_generated_ones(api: httpx.Client) -> None:
+    """A prompt's tokens are as likely as they were when the model wrote them."""
+    [written] = complete(api, prompt="Alice was", max_tokens=6, logprobs=1).choices
+    [read] = complete(
+        api, prompt="Alice was" + written.text, max_tokens=0, echo=True, logprobs=1
+    ).choices
+    assert written.logprobs is not None
+    assert read.logprobs is not None
+    assert read.logprobs.tokens[-6:] == written.logprobs.tokens
+    assert read.logprobs.token_logprobs[-6:] == pytest.approx(
+        written.logprobs.token_logprobs, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": [99999]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": "x" * 20000}, "prompt"),
+        ({"prompt": ["x"] * 1025}, "prompt"),
+        ({"prompt": ["x"] * 100, "n": 11}, "prompt"),
+        ({"prompt": "x", "max_tokens": 0}, "max_tokens"),
+        ({"prompt": "x", "min_tokens": 17}, "min_tokens"),
+        ({"prompt": "x", "suffix": "y"}, "suffix"),
+        ({"prompt": "x", "stream_options": {}}, "stream_options"),
+        ({"prompt": "x", "stop_token_ids": [10**12]}, "stop_token_ids"),
+        ({"prompt": "x", "logprobs": 21}, "logprobs"),
+    ],
+)
+def test_refusals_name_the_field(api: httpx.Client, fields: dict[str, Any], param: str) -> None:
+    response = api.post("/v1/completions", json=fields)
+    assert response.status_code == 400
+    error = error_of(response)
+    assert error["type"] == "invalid_request_error"
+    assert error["param"].partition(".")[0] == param

@@ -1,0 +1,53 @@
+"""The OpenAPI document and the server agree: schemathesis makes requests from it."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from suites.online.live_server import LiveServer
+
+CHECKS = (
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
+
+
+@pytest.mark.criterion("s0.online", "s4.online")
+@pytest.mark.parametrize(
+    "mode", list(schemathesis.GenerationMode), ids=lambda mode: str(mode.value)
+)
+def test_requests_made_from_the_document(
+    server: LiveServer, api: httpx.Client, mode: schemathesis.GenerationMode
+) -> None:
+    """Legal requests and requests that break the document in one place."""
+    document = api.get("/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document)
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if mode is schemathesis.GenerationMode.NEGATIVE and not operation.body:
+            continue  # any text is a legal name in a path
+
+        @settings(
+            max_examples=25,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(operation.as_strategy(generation_mode=mode))
+        def call(case: schemathesis.Case) -> None:
+            case.call_and_validate(base_url=server.url, checks=list(CHECKS))
+
+        call()
