@@ -56,8 +56,8 @@ class App {
   }
 
   async start() {
-    const id = location.hash.slice(1);
-    await this.open(id, { replace: true });
+    if (matchMedia("(min-width: 80rem)").matches) this.drawers.panel.toggle(true);
+    await this.open(location.hash.slice(1), { replace: true });
     if (this.library.openingError) showBanner(this.library.openingError.message);
     await this.loadModels();
   }

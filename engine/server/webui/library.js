@@ -11,6 +11,7 @@ export class Library extends EventTarget {
   #store;
   #loaded = new Map();
   #timers = new Map();
+  #failing = false;
   #summaries = new Map();
   #tabs = new BroadcastChannel("stagegate-conversations");
 
@@ -73,8 +74,10 @@ export class Library extends EventTarget {
     try {
       await this.#store.put(conversation);
       this.#tabs.postMessage(conversation.id);
-      this.#emit("problem", this.openingError ?? null);
+      if (this.#failing) this.#emit("problem", null);
+      this.#failing = false;
     } catch (error) {
+      this.#failing = true;
       this.#emit("problem", error);
     }
   }
@@ -98,7 +101,7 @@ export class Library extends EventTarget {
     }
   }
 
-  /** Takes in conversations of an export; one whose id is taken by another text gets a new id. */
+  /** Takes in the conversations of an export. */
   async add(conversations) {
     for (const conversation of conversations) await this.save(conversation);
   }
