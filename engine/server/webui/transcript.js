@@ -54,12 +54,12 @@ class MessageView {
 
   constructor(message, actions) {
     Object.assign(this, { message, actions });
-    const label = message.role === "user" ? "You" : "Answer";
-    this.content = element("div", { className: "content" });
+    const isUser = message.role === "user";
+    this.content = element("div", { className: isUser ? "content" : "content answer" });
     this.tools = element("div", { className: "tools" });
     this.notes = element("div");
-    this.node = element("article", { className: message.role, "aria-label": label });
-    if (message.role === "user") this.content.textContent = message.content;
+    this.node = element("article", { className: message.role, "aria-label": isUser ? "You" : "Answer" });
+    if (isUser) this.content.textContent = message.content;
     else this.node.append(this.#makeReasoning());
     this.node.append(this.content, this.notes, this.tools);
   }

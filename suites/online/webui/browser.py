@@ -7,6 +7,8 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -39,12 +41,14 @@ class Browser:
         )  # fmt: skip
         self._address = f"http://127.0.0.1:{self._wait_for_port()}"
 
-    def open_page(self) -> Page:
+    @contextmanager
+    def open_page(self) -> Iterator[Page]:
         """The first tab."""
         with urlopen(f"{self._address}/json") as response:
             targets = json.load(response)
         target = next(target for target in targets if target["type"] == "page")
-        return Page(connect(target["webSocketDebuggerUrl"], max_size=None))
+        with connect(target["webSocketDebuggerUrl"], max_size=None) as connection:
+            yield Page(connection)
 
     def __enter__(self) -> Browser:
         return self
@@ -169,9 +173,6 @@ class Page:
     def screenshot(self, path: Path) -> None:
         image = self.send("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(image))
-
-    def close(self) -> None:
-        self._connection.close()
 
     def _note(self, event: dict[str, Any]) -> None:
         method, parameters = event["method"], event["params"]

@@ -36,7 +36,7 @@ class ChatPage:
         before = self.count("article.assistant")
         self.send(text)
         self.wait_answer(before + 1)
-        return self.texts("article.assistant .content:not(.reasoning *)")[-1]
+        return self.texts(".answer")[-1]
 
     def wait_answer(self, number: int) -> None:
         self.tab.wait(

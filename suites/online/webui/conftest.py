@@ -26,9 +26,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def tab(browser: Browser) -> Iterator[Page]:
-    page = browser.open_page()
-    yield page
-    page.close()
+    with browser.open_page() as page:
+        yield page
 
 
 @pytest.fixture(scope="session")

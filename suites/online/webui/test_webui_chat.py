@@ -26,22 +26,22 @@ def test_an_answer_appears_while_it_streams_and_escape_stops_it(
     chat: ChatPage, server: FakeServer
 ) -> None:
     chat.send("slow")
-    chat.tab.wait("document.querySelector('.assistant .content')?.innerText.startsWith('tick')")
+    chat.tab.wait("document.querySelector('.answer')?.innerText.startsWith('tick')")
     chat.tab.wait("document.getElementById('live').innerText.includes('tokens/s')")
     assert chat.tab.run("document.getElementById('send').hidden")
     chat.tab.press("Escape")
     chat.wait_answer(1)
     assert chat.texts(".remark") == ["Stopped."]
-    kept = chat.texts(".assistant .content")[-1]
+    kept = chat.texts(".answer")[-1]
     assert kept.startswith("tick")
     chat.reload()
     chat.tab.wait("document.querySelectorAll('article').length === 2")
-    assert chat.texts(".assistant .content")[-1] == kept
+    assert chat.texts(".answer")[-1] == kept
 
 
 def test_two_conversations_stream_at_once(chat: ChatPage) -> None:
     chat.send("slow")
-    chat.tab.wait("document.querySelector('.assistant .content')?.innerText.startsWith('tick')")
+    chat.tab.wait("document.querySelector('.answer')?.innerText.startsWith('tick')")
     chat.press_button("New chat")
     assert chat.ask("quick") == "You said quick."
     assert chat.count("#conversations .busy") == 1
@@ -58,7 +58,7 @@ def test_an_edited_question_is_a_branch(chat: ChatPage, server: FakeServer) -> N
     chat.tab.type(" edited")
     chat.tab.press("Enter")
     chat.tab.wait(
-        "[...document.querySelectorAll('.assistant .content')].at(-1)?.innerText"
+        "[...document.querySelectorAll('.answer')].at(-1)?.innerText"
         " === 'You said one edited.' && document.getElementById('stop').hidden"
     )
     assert chat.texts(".versions span") == ["2/2"]
@@ -127,7 +127,7 @@ def test_reasoning_is_folded(chat: ChatPage) -> None:
 def test_statistics_of_answer_and_server(chat: ChatPage) -> None:
     chat.ask("figures")
     facts = chat.texts(".facts")[0]
-    assert "3 tokens" in facts
+    assert "4 tokens" in facts
     assert "first after" in facts
     assert "48/64 prompt cached" in facts
     shown = chat.tab.wait("document.getElementById('statistics').innerText.includes('1,536')")

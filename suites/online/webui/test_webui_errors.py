@@ -13,7 +13,7 @@ def test_busy_server_can_be_tried_again(chat: ChatPage, server: FakeServer) -> N
     assert "The server is busy: the queue is full." in failure
     assert "wait 7 s" in failure
     chat.press_button("Retry")
-    chat.tab.wait("document.querySelector('.assistant .content:not(.reasoning *)').innerText === 'You said hello.'")
+    chat.tab.wait("document.querySelector('.answer').innerText === 'You said hello.'")
     assert chat.count(".failure, .versions") == 0
 
 
@@ -27,7 +27,7 @@ def test_refused_field_leads_to_its_setting(chat: ChatPage) -> None:
 def test_broken_stream_keeps_what_came(chat: ChatPage) -> None:
     chat.ask("drop")
     assert chat.texts(".failure p") == ["The connection was lost before the answer was complete."]
-    assert chat.texts(".assistant .content:not(.reasoning *)") == ["You said"]
+    assert chat.texts(".answer") == ["You said"]
     chat.reload()
     chat.tab.wait("document.querySelectorAll('.failure').length === 1")
 
@@ -53,7 +53,7 @@ def test_key_is_asked_for_and_sent(chat: ChatPage, server: FakeServer) -> None:
     chat.tab.wait("document.getElementById('key-dialog').open")
     chat.tab.type("secret")
     chat.tab.press("Enter")
-    chat.tab.wait("document.querySelector('.assistant .content:not(.reasoning *)')?.innerText === 'You said hello.'")
+    chat.tab.wait("document.querySelector('.answer')?.innerText === 'You said hello.'")
 
 
 def test_full_storage_is_told(chat: ChatPage) -> None:
