@@ -1,0 +1,46 @@
+"""How the page looks, on a desk and on a phone, by day and by night."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from suites.online.webui.chat_page import ChatPage
+
+SIZES = {"desktop": (1440, 900, False), "phone": (360, 740, True)}
+NO_SCROLLING = "document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_screens(chat: ChatPage, screenshots: Path, size: str, scheme: str) -> None:
+    width, height, mobile = SIZES[size]
+    chat.tab.resize(width, height, mobile=mobile)
+    chat.tab.prefer(scheme)
+    chat.reload()
+    chat.tab.screenshot(screenshots / f"{size}-{scheme}-new.png")
+    chat.ask("Show me how prefix caching works, with an example.")
+    assert chat.tab.run(NO_SCROLLING)
+    assert chat.tab.run("document.querySelector('#messages').scrollWidth") <= width
+    chat.tab.screenshot(screenshots / f"{size}-{scheme}-chat.png")
+    if mobile:
+        for name in ("sidebar", "panel"):
+            chat.tab.click(f"#show-{name}")
+            chat.tab.wait(f"document.getElementById('{name}').classList.contains('shown')")
+            assert chat.tab.run("document.querySelector('main').inert")
+            chat.tab.screenshot(screenshots / f"{size}-{scheme}-{name}.png")
+            chat.tab.press("Escape")
+            chat.tab.wait("!document.querySelector('main').inert")
+
+
+def test_the_page_is_reached_by_keyboard(chat: ChatPage) -> None:
+    chat.tab.run("document.body.tabIndex = -1; document.body.focus()")
+    chat.tab.press("Tab")
+    assert chat.tab.run("document.activeElement.id") == "skip"
+    chat.tab.press("Enter")
+    assert chat.tab.run("document.activeElement.id") == "prompt"
+    chat.tab.type("a")
+    chat.tab.press("Enter", shift=True)
+    chat.tab.type("b")
+    assert chat.tab.run("document.getElementById('prompt').value") == "a\nb"
