@@ -12,7 +12,7 @@ export class SamplingPanel {
 
   constructor(form, onchange) {
     this.onchange = onchange;
-    form.append(this.#row("system", "System prompt", "", element("textarea", { rows: 3 }), true));
+    form.append(this.#row("system", "System prompt", "", element("textarea", { rows: 2 }), true));
     for (const { name, label, hint, integer } of FIELDS) {
       const input = element("input", { inputMode: integer ? "numeric" : "decimal" });
       input.placeholder = "default";

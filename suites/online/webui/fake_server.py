@@ -133,9 +133,7 @@ class FakeServer:
             raise
         return response
 
-    async def _stream(
-        self, request: web.Request, response: web.StreamResponse, said: str
-    ) -> None:
+    async def _stream(self, request: web.Request, response: web.StreamResponse, said: str) -> None:
         async def send(delta: dict[str, str], finish: str | None = None) -> None:
             choice = {"index": 0, "delta": delta, "finish_reason": finish}
             await response.write(b"data: %s\n\n" % json.dumps({"choices": [choice]}).encode())
@@ -158,7 +156,10 @@ class FakeServer:
             await asyncio.sleep(0.02 if said == "slow" else 0.002)
         await send({}, "stop")
         usage = {"prompt_tokens": 64, "completion_tokens": len(pieces), "total_tokens": 0}
-        usage_chunk = {"choices": [], "usage": usage | {"prompt_tokens_details": {"cached_tokens": 48}}}
+        usage_chunk = {
+            "choices": [],
+            "usage": usage | {"prompt_tokens_details": {"cached_tokens": 48}},
+        }
         await response.write(b"data: %s\n\n" % json.dumps(usage_chunk).encode())
         await response.write(b"data: [DONE]\n\n")
 
