@@ -94,9 +94,14 @@ function fail(message, error) {
     message.state = "stopped";
     return;
   }
-  if (!(error instanceof ApiError)) throw error;
+  message.state = "failed";
+  if (!(error instanceof ApiError)) {
+    // A defect of the page: the message must not wait for ever, and the console shall have it.
+    message.error = { kind: "server", message: String(error), parameter: null, retryAt: null };
+    console.error(error);
+    return;
+  }
   const { kind, message: said, parameter, retryAfterS } = error;
   const retryAt = retryAfterS === null ? null : Date.now() + retryAfterS * 1000;
-  message.state = "failed";
   message.error = { kind, message: said, parameter, retryAt };
 }

@@ -58,7 +58,8 @@ class MessageView {
     this.content = element("div", { className: isUser ? "content" : "content answer" });
     this.tools = element("div", { className: "tools" });
     this.notes = element("div");
-    this.node = element("article", { className: message.role, "aria-label": isUser ? "You" : "Answer" });
+    const label = isUser ? "You" : "Answer";
+    this.node = element("article", { className: message.role, "aria-label": label });
     if (isUser) this.content.textContent = message.content;
     else this.node.append(this.#makeReasoning());
     this.node.append(this.content, this.notes, this.tools);

@@ -182,7 +182,8 @@ class Page:
             self.problems.append(json.dumps(parameters["exceptionDetails"])[:500])
         elif method == "Runtime.consoleAPICalled" and parameters["type"] in ("error", "warning"):
             self.problems.append(json.dumps(parameters["args"])[:500])
-        elif method == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+        elif method == "Log.entryAdded":
+            entry = parameters["entry"]
             # Chromium logs each refused request; the tests of errors look at the page instead.
-            if parameters["entry"]["source"] != "network":
-                self.problems.append(parameters["entry"]["text"])
+            if entry["level"] == "error" and entry["source"] != "network":
+                self.problems.append(entry["text"])

@@ -140,7 +140,7 @@ class FakeServer:
 
         await send({"role": "assistant"})
         if said == "think":
-            for word in "First the question , then the answer .".split():
+            for word in ("First", "the", "question,", "then", "the", "answer."):
                 await send({"reasoning_content": word + " "})
         text = MARKDOWN if said.startswith("Show") else f"You said {said}. "
         pieces = ["tick "] * 500 if said == "slow" else text.split(" ")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from suites.online.webui.chat_page import ChatPage
+from suites.online.webui.fake_server import FakeServer
 
 SIZES = {"desktop": (1440, 900, False), "phone": (360, 740, True)}
 NO_SCROLLING = "document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth"
@@ -32,6 +33,18 @@ def test_screens(chat: ChatPage, screenshots: Path, size: str, scheme: str) -> N
             chat.tab.screenshot(screenshots / f"{size}-{scheme}-{name}.png")
             chat.tab.press("Escape")
             chat.tab.wait("!document.querySelector('main').inert")
+
+
+def test_screen_of_branches_and_an_error(
+    chat: ChatPage, server: FakeServer, screenshots: Path
+) -> None:
+    chat.ask("Which layout shares prefixes?")
+    chat.press_button("Regenerate answer")
+    chat.wait_answer(1)
+    server.busy = 1
+    chat.ask("And which is faster?")
+    assert chat.count(".failure button") == 1
+    chat.tab.screenshot(screenshots / "desktop-light-error.png")
 
 
 def test_the_page_is_reached_by_keyboard(chat: ChatPage) -> None:
