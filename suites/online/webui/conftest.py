@@ -39,15 +39,15 @@ def running_server() -> Iterator[FakeServer]:
 
 
 @pytest.fixture
-def server(running_server: FakeServer) -> FakeServer:
+def fake(running_server: FakeServer) -> FakeServer:
     running_server.forget()
     return running_server
 
 
 @pytest.fixture
-def server_url(server: FakeServer) -> str:
+def server_url(fake: FakeServer) -> str:
     """Address of the page. A suite of a real server gives its own."""
-    return server.url
+    return fake.url
 
 
 @pytest.fixture

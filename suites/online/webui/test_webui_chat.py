@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from suites.online.webui.chat_page import ChatPage
@@ -23,7 +25,7 @@ def test_two_conversations_stay_apart_and_survive_a_reload(chat: ChatPage) -> No
 
 
 def test_an_answer_appears_while_it_streams_and_escape_stops_it(
-    chat: ChatPage, server: FakeServer
+    chat: ChatPage, fake: FakeServer
 ) -> None:
     chat.send("slow")
     chat.tab.wait("document.querySelector('.answer')?.innerText.startsWith('tick')")
@@ -32,6 +34,10 @@ def test_an_answer_appears_while_it_streams_and_escape_stops_it(
     chat.tab.press("Escape")
     chat.wait_answer(1)
     assert chat.texts(".remark") == ["Stopped."]
+    deadline = time.monotonic() + 2
+    while not fake.cancelled and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert fake.cancelled == 1
     kept = chat.texts(".answer")[-1]
     assert kept.startswith("tick")
     chat.reload()
@@ -51,7 +57,7 @@ def test_two_conversations_stream_at_once(chat: ChatPage) -> None:
     chat.wait_answer(1)
 
 
-def test_an_edited_question_is_a_branch(chat: ChatPage, server: FakeServer) -> None:
+def test_an_edited_question_is_a_branch(chat: ChatPage, fake: FakeServer) -> None:
     chat.ask("one")
     chat.ask("two")
     chat.press_button("Edit message", "article:first-child")
@@ -62,7 +68,7 @@ def test_an_edited_question_is_a_branch(chat: ChatPage, server: FakeServer) -> N
         " === 'You said one edited.' && document.getElementById('stop').hidden"
     )
     assert chat.texts(".versions span") == ["2/2"]
-    assert server.bodies[-1]["messages"] == [{"role": "user", "content": "one edited"}]
+    assert fake.bodies[-1]["messages"] == [{"role": "user", "content": "one edited"}]
     chat.press_button("Previous version")
     assert chat.texts("article.user .content") == ["one", "two"]
 
@@ -91,7 +97,7 @@ def test_rename_delete_and_undo(chat: ChatPage) -> None:
     assert chat.texts("#conversations .open") == ["new name"]
 
 
-def test_settings_are_sent_checked_and_reset(chat: ChatPage, server: FakeServer) -> None:
+def test_settings_are_sent_checked_and_reset(chat: ChatPage, fake: FakeServer) -> None:
     fill = (
         "(name, text) => { const e = document.getElementById('setting-' + name);"
         " e.value = text; e.dispatchEvent(new Event('input', {bubbles: true})) }"
@@ -100,7 +106,7 @@ def test_settings_are_sent_checked_and_reset(chat: ChatPage, server: FakeServer)
         chat.tab.run(f"({fill})({name!r}, {text!r})")
     chat.tab.run(f"({fill})('stop', 'END\\\\n\\nSTOP')")
     chat.ask("hello")
-    body = server.bodies[-1]
+    body = fake.bodies[-1]
     assert (body["temperature"], body["top_k"]) == (0.5, 40)
     assert body["stop"] == ["END\n", "STOP"]
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
@@ -108,12 +114,12 @@ def test_settings_are_sent_checked_and_reset(chat: ChatPage, server: FakeServer)
     chat.tab.run(f"({fill})('top_p', '7')")
     chat.send("not sent")
     assert chat.texts("#wrong-top_p") == ["A number above 0, at most 1"]
-    assert len(server.bodies) == 1
+    assert len(fake.bodies) == 1
     chat.press_button("Reset to defaults")
     assert chat.tab.run("document.getElementById('setting-temperature').value") == ""
     chat.tab.run("document.getElementById('prompt').value = ''")
     chat.ask("plain")
-    assert set(server.bodies[-1]) == {"model", "messages", "stream", "stream_options"}
+    assert set(fake.bodies[-1]) == {"model", "messages", "stream", "stream_options"}
 
 
 def test_reasoning_is_folded(chat: ChatPage) -> None:

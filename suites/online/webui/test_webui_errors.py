@@ -6,8 +6,8 @@ from suites.online.webui.chat_page import ChatPage
 from suites.online.webui.fake_server import FakeServer
 
 
-def test_busy_server_can_be_tried_again(chat: ChatPage, server: FakeServer) -> None:
-    server.busy = 1
+def test_busy_server_can_be_tried_again(chat: ChatPage, fake: FakeServer) -> None:
+    fake.busy = 1
     chat.ask("hello")
     [failure] = chat.texts(".failure p")
     assert "The server is busy: the queue is full." in failure
@@ -49,8 +49,8 @@ def test_unreachable_server_loses_no_message(chat: ChatPage) -> None:
     assert chat.texts(".answer") == ["You said anyone there."]
 
 
-def test_key_is_asked_for_and_sent(chat: ChatPage, server: FakeServer) -> None:
-    server.key = "secret"
+def test_key_is_asked_for_and_sent(chat: ChatPage, fake: FakeServer) -> None:
+    fake.key = "secret"
     chat.send("hello")
     chat.tab.wait("document.getElementById('key-dialog').open")
     chat.tab.type("secret")

@@ -36,12 +36,12 @@ def test_screens(chat: ChatPage, screenshots: Path, size: str, scheme: str) -> N
 
 
 def test_screen_of_branches_and_an_error(
-    chat: ChatPage, server: FakeServer, screenshots: Path
+    chat: ChatPage, fake: FakeServer, screenshots: Path
 ) -> None:
     chat.ask("Which layout shares prefixes?")
     chat.press_button("Regenerate answer")
     chat.wait_answer(1)
-    server.busy = 1
+    fake.busy = 1
     chat.ask("And which is faster?")
     assert chat.count(".failure button") == 1
     chat.tab.screenshot(screenshots / "desktop-light-error.png")
