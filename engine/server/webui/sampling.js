@@ -10,7 +10,14 @@ export const FIELDS = [
   { name: "min_p", label: "Min p", low: 0, high: 1, hint: "0 is off" },
   { name: "max_tokens", label: "Max tokens", low: 1, high: 2 ** 31 - 1, integer: true },
   { name: "seed", label: "Seed", low: -LARGEST, high: LARGEST, integer: true },
-  { name: "repetition_penalty", label: "Repetition penalty", low: 0, high: 100, above: true, hint: "1 is off" },
+  {
+    name: "repetition_penalty",
+    label: "Repetition penalty",
+    low: 0,
+    high: 100,
+    above: true,
+    hint: "1 is off",
+  },
   { name: "presence_penalty", label: "Presence penalty", low: -2, high: 2, hint: "0 is off" },
   { name: "frequency_penalty", label: "Frequency penalty", low: -2, high: 2, hint: "0 is off" },
 ];

@@ -154,7 +154,9 @@ class MessageView {
     if (message.role === "user") {
       made.push(iconButton("edit", "Edit message", () => this.edit()));
     } else {
-      made.push(iconButton("retry", "Regenerate answer", () => actions.regenerate(message)));
+      // A failed answer has its Retry button.
+      const again = iconButton("retry", "Regenerate answer", () => actions.regenerate(message));
+      if (message.state !== "failed") made.push(again);
       const facts = factsOf(message);
       if (facts) made.push(element("span", { className: "facts", title: sent(message) }, facts));
     }
