@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.chat_template import ChatTemplate
 from engine.detokenizer import Detokenizer
 from engine.errors import CapacityError, ConfigError, InvalidRequestError, StagegateError
+from engine.guide import GuideMaker
 from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
 from engine.kv.sizing import kv_capacity_tokens
@@ -68,6 +69,7 @@ class LLMEngine:
         self._eos_token_ids = tuple(
             dict.fromkeys((*self.model.eos_token_ids, *self.generation.eos_token_ids))
         )
+        self._guides = GuideMaker(self.tokenizer, self.model.vocab_size, self._eos_token_ids)
         self._requests: dict[str, Request] = {}
         self._owners: dict[int, tuple[Request, Choice]] = {}
         self._ids = count()
@@ -232,6 +234,8 @@ class LLMEngine:
             stop = choice.push(sequence.token_ids[-1])
             if stop is not None:
                 self._stop(sequence, stop)
+            if sequence.guide is not None and sequence.guide.error is not None:
+                request.error = StagegateError(f"guidance: {sequence.guide.error}")
             if sequence.is_finished:
                 choice.close()
             touched[request.request_id] = request
@@ -295,6 +299,7 @@ class LLMEngine:
             priority=priority,
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
             scores_prompt=scores_prompt,
+            guide=None if params.guidance is None else self._guides.make(params.guidance),
         )
 
     def _seed_of(self, params: SamplingParams) -> int:

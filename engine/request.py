@@ -64,8 +64,7 @@ class Choice:
     def push(self, token_id: int) -> str | None:
         """Take the newest token of the sequence; returns the stop string it completes, if any."""
         sequence = self.sequence
-        ended_by_token = sequence.status is SequenceStatus.FINISHED_STOPPED
-        if ended_by_token and not self._params.include_stop_str_in_output:
+        if sequence.ended_by_token and not self._params.include_stop_str_in_output:
             return None
         piece = self._detokenizer.push(token_id)
         if sequence.num_output_tokens <= self._params.min_tokens:

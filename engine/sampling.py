@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from engine.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from engine.guidance import Guidance
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
@@ -41,6 +45,8 @@ class SamplingParams:
     prompt_logprobs: the same for the tokens of the prompt, each behind those before it; the prompt
         is computed in full then, whatever the prefix cache has.
     skip_special_tokens: leave special tokens out of the text.
+    guidance: the form the text has to fit; it ends when nothing more fits, and before min_tokens if
+        it is complete then. With ignore_eos it goes on as long as the form can.
     """
 
     n: int = 1
@@ -62,6 +68,7 @@ class SamplingParams:
     logprobs: int | None = None
     prompt_logprobs: int | None = None
     skip_special_tokens: bool = True
+    guidance: Guidance | None = None
 
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)

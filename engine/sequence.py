@@ -11,6 +11,7 @@ from engine.int_vector import IntVector
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from engine.guide import Guide
     from engine.sampling import SamplingParams
     from engine.step import Int32Array
 
@@ -82,11 +83,15 @@ class Sequence:
     num_scored: prompt tokens, from the second on, whose log-probability is known; they come from
         the logits of positions 0..num_scored-1. scores_prompt: whether anybody wants them.
     stop_reason: the stop token id that ended it, or what `finish` was given.
+    ended_by_token: whether the newest token says that the text has ended, and is not part of it.
+    guide: the form the output has to fit, and how far it is; None when any will do.
     history: what penalties look at; None when the parameters ask for no penalty.
     """
 
     __slots__ = (
+        "ended_by_token",
         "eos_token_ids",
+        "guide",
         "history",
         "max_tokens",
         "num_cached_tokens",
@@ -114,6 +119,7 @@ class Sequence:
         priority: int = 0,
         max_tokens: int,
         scores_prompt: bool = False,
+        guide: Guide | None = None,
     ) -> None:
         self.seq_id = seq_id
         self.token_ids = list(prompt_token_ids)
@@ -133,6 +139,8 @@ class Sequence:
         self.num_cached_tokens = 0
         self.num_scored = 0
         self.scores_prompt = scores_prompt
+        self.guide = guide
+        self.ended_by_token = False
         self.status = SequenceStatus.WAITING
         self.stop_reason: int | str | None = None
         self.history = self._make_history()
@@ -179,6 +187,8 @@ class Sequence:
         self.token_ids.append(token_id)
         if self.history is not None:
             self.history.add(token_id, generated=True)
+        if self.guide is not None and token_id not in self.eos_token_ids:
+            self.guide.accept(token_id)
 
     def check_stop(self, token_id: int) -> bool:
         """Finish when the newest token, already appended, ends the sequence; true if it did.
@@ -187,9 +197,16 @@ class Sequence:
         """
         if self.num_output_tokens > self.params.min_tokens:
             if token_id in self.eos_token_ids and not self.params.ignore_eos:
+                self.ended_by_token = True
                 self.finish(SequenceStatus.FINISHED_STOPPED)
             elif token_id in self.params.stop_token_ids:
+                self.ended_by_token = True
                 self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
+        if not self.is_finished and self.guide is not None and self.guide.finished:
+            failed = self.guide.error is not None
+            self.finish(
+                SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED
+            )
         if not self.is_finished and self.num_output_tokens >= self.max_tokens:
             self.finish(SequenceStatus.FINISHED_LENGTH)
         return self.is_finished

@@ -58,6 +58,8 @@ class SamplingBatch:
     bias_ptr: Int32Array  # [R + 1]
     bias_ids: Int32Array  # [Q]
     bias_values: Float32Array  # [Q]
+    mask_index: Int32Array  # [R], the row of mask_bits; -1: every token may be drawn
+    mask_bits: Int32Array  # [G, ceil(vocab / 32)], see engine/guide.py; [0, 0] without guided rows
     num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # More than any logit, and finite, as the core wants a bias to be.
 _CERTAIN = 1e30
+_NO_MASK: Int32Array = np.empty((0, 0), dtype=np.int32)
 
 
 def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
@@ -99,17 +100,21 @@ def build_score_batch(token_ids: list[int], *, num_logprobs: int) -> SamplingBat
         bias_ptr=np.arange(count + 1, dtype=np.int32),
         bias_ids=np.array(token_ids, dtype=np.int32),
         bias_values=np.full(count, _CERTAIN, dtype=np.float32),
+        mask_index=np.full(count, -1, dtype=np.int32),
+        mask_bits=_NO_MASK,
         num_logprobs=num_logprobs,
     )
 
 
 def _stacked(first: SamplingBatch, second: SamplingBatch) -> SamplingBatch:
-    """The rows of one batch, then those of the other."""
+    """The rows of one batch, then those of another without masks."""
     columns: dict[str, Any] = {}
     for column in fields(SamplingBatch):
         above, below = getattr(first, column.name), getattr(second, column.name)
         if column.name == "num_logprobs":
             columns[column.name] = max(above, below)
+        elif column.name == "mask_bits":
+            columns[column.name] = above  # scored rows have none
         elif column.name.endswith("_ptr"):
             columns[column.name] = np.concatenate([above, below[1:] + above[-1]])
         else:
@@ -122,6 +127,8 @@ def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:
     params = [sequence.params for sequence in sequences]
     histories = [sequence.history for sequence in sequences]
     biases = [_bias(sequence) for sequence in sequences]
+    guided = [sequence.guide is not None for sequence in sequences]
+    masks = [sequence.guide.allowed for sequence in sequences if sequence.guide is not None]
 
     def column(name: str) -> list[float]:
         return [getattr(row, name) for row in params]
@@ -142,6 +149,8 @@ def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:
         bias_ptr=_offsets(len(row) for row in biases),
         bias_ids=np.array([token_id for row in biases for token_id in row], dtype=np.int32),
         bias_values=np.array([value for row in biases for value in row.values()], dtype=np.float32),
+        mask_index=np.where(guided, np.cumsum(guided) - 1, -1).astype(np.int32),
+        mask_bits=np.stack(masks) if masks else _NO_MASK,
         num_logprobs=max(-1 if row.logprobs is None else row.logprobs for row in params),
     )
 
@@ -149,9 +158,14 @@ def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:
 def _bias(sequence: Sequence) -> dict[int, float]:
     """What is added to the logits of a row: the caller's bias; -inf on ends that come too early."""
     bias = dict(sequence.params.logit_bias)
-    if not sequence.may_stop:
+    guide = sequence.guide
+    if guide is None and not sequence.may_stop:
         for token_id in (*sorted(sequence.eos_token_ids), *sequence.params.stop_token_ids):
             bias[token_id] = -math.inf
+    # A guided text that is complete can only end, and a token it needs may be a stop token.
+    if guide is not None and not guide.finished:
+        if sequence.params.ignore_eos or not sequence.may_stop:
+            bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
     return bias
 
 

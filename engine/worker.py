@@ -33,6 +33,7 @@ _SAMPLING_TENSORS = (
     "bias_ids",
     "bias_values",
 )
+_MASK_TENSORS = ("mask_index", "mask_bits")
 
 
 def load_weights(
@@ -191,4 +192,5 @@ def _attention(metadata: PagedMetadata | CsrMetadata) -> _C.PagedMetadata | _C.C
 
 
 def _sampling(batch: SamplingBatch) -> _C.SamplingInputs:
-    return _C.SamplingInputs(**{name: _tensor(getattr(batch, name)) for name in _SAMPLING_TENSORS})
+    names = [*_SAMPLING_TENSORS, *(_MASK_TENSORS if batch.mask_bits.size else ())]
+    return _C.SamplingInputs(**{name: _tensor(getattr(batch, name)) for name in names})

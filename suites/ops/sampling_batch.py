@@ -41,6 +41,21 @@ def sampling_tensors(context: Context, rows: Sequence[Row]) -> dict[str, Tensor]
     return tensors
 
 
+def mask_tensors(context: Context, rows: Sequence[Row], vocab: int) -> dict[str, Tensor]:
+    """Those of the rows that do not allow every token; none when all do."""
+    masks = [row.allowed for row in rows if row.allowed is not None]
+    if not masks:
+        return {}
+    flags = np.zeros((len(masks), -(-vocab // 32) * 32), np.uint8)
+    for mask, allowed in zip(flags, masks, strict=True):
+        mask[list(allowed)] = 1
+    guided = np.array([row.allowed is not None for row in rows])
+    return {
+        "mask_index": load(context, np.where(guided, np.cumsum(guided) - 1, -1), "i32"),
+        "mask_bits": load(context, np.packbits(flags, 1, "little").view(np.int32), "i32"),
+    }
+
+
 @dataclass(frozen=True)
 class Sampled:
     token_ids: np.ndarray
@@ -58,10 +73,11 @@ def sample(
     logprobs = poisoned(context, (len(rows),), "f32")
     top_ids = poisoned(context, (len(rows), num_logprobs), "i32")
     top_logprobs = poisoned(context, (len(rows), num_logprobs), "f32")
+    masks = mask_tensors(context, rows, logits.shape[1])
     ops.sample(
         context,
         load(context, logits, "f32"),
-        _C.SamplingInputs(**sampling_tensors(context, rows)),
+        _C.SamplingInputs(**sampling_tensors(context, rows), **masks),
         _C.SamplingOutputs(
             token_ids=token_ids, logprobs=logprobs, top_ids=top_ids, top_logprobs=top_logprobs
         ),

@@ -15,7 +15,10 @@ MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Row:
-    """Parameters of one draw. history: token -> times generated; bias: token -> added value."""
+    """Parameters of one draw. history: token -> times generated; bias: token -> added value.
+
+    allowed: the tokens that may be drawn; None is all.
+    """
 
     temperature: float = 1.0
     top_k: int = 0
@@ -28,11 +31,14 @@ class Row:
     draw_index: int = 0
     history: Mapping[int, int] = field(default_factory=dict)
     bias: Mapping[int, float] = field(default_factory=dict)
+    allowed: frozenset[int] | None = None
 
 
 def adjusted(logits: Array, row: Row) -> Array:
-    """Logits after bias and penalties."""
+    """Logits after mask, bias and penalties."""
     logits = np.array(logits, np.float64)
+    if row.allowed is not None:
+        logits[[token not in row.allowed for token in range(len(logits))]] = -np.inf
     for token, value in row.bias.items():
         logits[token] += value
     for token, count in row.history.items():

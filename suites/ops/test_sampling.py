@@ -40,7 +40,10 @@ FILTERS = {
     "frequency": Row(frequency_penalty=0.8, history={1: 0, 2: 3, 5: 1}),
     "negative penalties": Row(presence_penalty=-0.5, frequency_penalty=-0.4, history={9: 2, 8: 0}),
     "min_p, top_k and top_p": Row(temperature=1.6, min_p=0.02, top_k=20, top_p=0.8),
+    "mask": Row(allowed=frozenset({0, 3, 31, 32, 33, 60})),
+    "mask of one": Row(allowed=frozenset({60})),
     "all": Row(
+        allowed=frozenset(range(0, 61, 2)) | {7, 33},
         temperature=1.3,
         top_k=30,
         top_p=0.92,
@@ -104,6 +107,42 @@ def test_token_of_a_real_vocabulary(context: Context) -> None:
     ]
     expected = [reference.draw(logits, row) for row in rows]
     assert sample(context, logits, rows).token_ids.tolist() == expected
+
+
+def test_a_mask_is_of_its_row_alone(context: Context) -> None:
+    rows = [Row(seed=seed, allowed=frozenset({seed}) if seed % 3 else None) for seed in range(40)]
+    tokens = sample(context, LOGITS, rows, num_logprobs=1)
+    free = sample(context, LOGITS, [replace(row, allowed=None) for row in rows], num_logprobs=1)
+    for row, token, unmasked in zip(rows, tokens.token_ids, free.token_ids, strict=True):
+        assert token == (unmasked if row.allowed is None else row.seed)
+    # What the model thinks does not depend on what it may say.
+    assert tokens.top_ids.tolist() == free.top_ids.tolist()
+    assert tokens.top_logprobs.tolist() == free.top_logprobs.tolist()
+
+
+def test_wrong_masks_are_refused(context: Context) -> None:
+    def run(index: list[int], bits: np.ndarray) -> None:
+        ops.sample(
+            context,
+            load(context, np.stack([LOGITS, LOGITS]), "f32"),
+            _C.SamplingInputs(
+                **sampling_tensors(context, [Row(), Row()]),
+                mask_index=load(context, index, "i32"),
+                mask_bits=load(context, bits, "i32"),
+            ),
+            _C.SamplingOutputs(token_ids=poisoned(context, (2,), "i32")),
+        )
+
+    run([-1, 0], np.full((1, 2), -1))
+    with pytest.raises(ShapeError, match="mask_bits"):
+        run([-1, 0], np.full((1, 3), -1))
+    with pytest.raises(ShapeError, match="mask_index"):
+        run([0], np.full((1, 2), -1))
+    for index in (-2, 1):
+        with pytest.raises(ArgumentError, match=f"mask_index of row 1 is {index}"):
+            run([0, index], np.full((1, 2), -1))
+    with pytest.raises(ArgumentError, match="row 0 has no finite logit"):
+        run([0, -1], np.zeros((1, 2)))
 
 
 # Known answers of the Random123 library (kat_vectors): key, counter, random words.

@@ -47,6 +47,11 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
   const std::int64_t rows = logits.dim(0);
   SG_CHECK(ShapeError, logits.dim(1) > 0, "sample: logits have no columns: ", logits.describe());
   check_inputs(context, inputs, rows);
+  if (inputs.mask_bits.defined()) {
+    const std::int64_t words = (logits.dim(1) + 31) / 32;
+    check(context, "mask_index", inputs.mask_index, {rows}, DType::kI32);
+    check(context, "mask_bits", inputs.mask_bits, {-1, words}, DType::kI32);
+  }
   check(context, "token_ids", outputs.token_ids, {rows}, DType::kI32);
   if (outputs.logprobs.defined()) {
     check(context, "logprobs", outputs.logprobs, {rows}, DType::kF32);

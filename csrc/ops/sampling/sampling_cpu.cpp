@@ -46,6 +46,7 @@ struct Row {
   std::span<const std::int32_t> history_counts;
   std::span<const std::int32_t> bias_ids;
   std::span<const float> bias_values;
+  std::span<const std::int32_t> mask;  // empty: every token may be drawn
 };
 
 template <typename T>
@@ -58,6 +59,16 @@ std::span<const T> part_of(const Tensor& ptr, const Tensor& values, std::int64_t
            "_ptr of row ", row, " runs from ", first, " to ", last, " in a list of ",
            values.numel());
   return {values.data<T>() + first, static_cast<std::size_t>(last - first)};
+}
+
+std::span<const std::int32_t> mask_of(const SamplingInputs& in, std::int64_t row) {
+  if (!in.mask_bits.defined()) return {};
+  const std::int32_t index = in.mask_index.data<std::int32_t>()[row];
+  SG_CHECK(ArgumentError, -1 <= index && index < in.mask_bits.dim(0), "sample: mask_index of row ",
+           row, " is ", index, ", mask_bits has ", in.mask_bits.dim(0), " rows");
+  if (index < 0) return {};
+  const std::int64_t words = in.mask_bits.dim(1);
+  return {in.mask_bits.data<std::int32_t>() + index * words, static_cast<std::size_t>(words)};
 }
 
 Row row_of(const SamplingInputs& in, std::int64_t r) {
@@ -76,6 +87,7 @@ Row row_of(const SamplingInputs& in, std::int64_t r) {
       .history_counts = part_of<std::int32_t>(in.history_ptr, in.history_counts, r, "history"),
       .bias_ids = part_of<std::int32_t>(in.bias_ptr, in.bias_ids, r, "bias"),
       .bias_values = part_of<float>(in.bias_ptr, in.bias_values, r, "bias"),
+      .mask = mask_of(in, r),
   };
   const auto require = [r](bool ok, const char* name, float value, const char* range) {
     SG_CHECK(ArgumentError, ok, "sample: ", name, " of row ", r, " must be ", range, ", got ",
@@ -99,6 +111,17 @@ float& logit_at(const Row& row, std::span<float> logits, std::int32_t id, std::s
            "sample: ", list, " of row ", row.index, " names token ", id, " of a vocabulary of ",
            logits.size());
   return logits[static_cast<std::size_t>(id)];
+}
+
+void apply_mask(const Row& row, std::span<float> logits) {
+  for (std::size_t word = 0; word < row.mask.size(); ++word) {
+    const auto allowed = static_cast<std::uint32_t>(row.mask[word]);
+    if (allowed == ~std::uint32_t{0}) continue;
+    const std::size_t end = std::min((word + 1) * 32, logits.size());
+    for (std::size_t id = word * 32; id < end; ++id) {
+      if ((allowed >> (id % 32) & 1) == 0) logits[id] = kForbidden;
+    }
+  }
 }
 
 void apply_bias(const Row& row, std::span<float> logits) {
@@ -267,6 +290,7 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
     const std::span<const float> given(logits.data<float>() + r * static_cast<std::int64_t>(vocab),
                                        vocab);
     scratch.assign(given.begin(), given.end());
+    apply_mask(row, scratch);
     apply_bias(row, scratch);
     apply_penalties(row, scratch);
     outputs.token_ids.data<std::int32_t>()[r] = draw(row, scratch, candidates);

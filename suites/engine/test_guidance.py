@@ -1,0 +1,145 @@
+"""Text that has to fit a form does, whatever the model would rather say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import LLM, SamplingParams
+from engine.errors import InvalidRequestError
+from engine.guidance import Guidance
+from engine.guide import GuideMaker
+from engine.tokenizer import Tokenizer
+
+PERSON: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 20},
+        "age": {"type": "integer", "minimum": 7, "maximum": 99},
+        "friends": {"type": "array", "items": {"enum": ["Alice", "Dinah"]}, "maxItems": 3},
+    },
+    "required": ["name", "age", "friends"],
+    "additionalProperties": False,
+}
+REGEX = "[0-9]{3}-[a-c]{2}( (yes|no))?"
+PROMPT = "Alice was beginning to get very tired of sitting by her sister on the bank, and"
+
+
+@pytest.fixture(scope="module")
+def llm(model_path: Path, layout: str, num_threads: int) -> LLM:
+    return LLM(
+        model_path, dtype="f32", layout=layout, kv_capacity_tokens=2048, num_threads=num_threads
+    )
+
+
+def generate(llm: LLM, guidance: Guidance, seeds: range, **params: Any) -> list[Any]:
+    settings = {"temperature": 1.0, "max_tokens": 200} | params
+    batch = [SamplingParams(guidance=guidance, seed=seed, **settings) for seed in seeds]
+    return [output.outputs[0] for output in llm.generate([PROMPT] * len(batch), batch)]
+
+
+def test_json_of_a_schema(llm: LLM) -> None:
+    for output in generate(llm, Guidance.json_schema(PERSON), range(24)):
+        person = json.loads(output.text)
+        assert person.keys() == {"name", "age", "friends"}
+        assert 7 <= person["age"] <= 99
+        assert len(person["name"]) <= 20
+        assert set(person["friends"]) <= {"Alice", "Dinah"}
+        assert output.finish_reason == "stop"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 2.0])
+def test_regex_and_choice(llm: LLM, temperature: float) -> None:
+    for output in generate(llm, Guidance.regex(REGEX), range(12), temperature=temperature):
+        assert re.fullmatch(REGEX, output.text)
+        assert output.finish_reason == "stop"
+    choices = ["the White Rabbit", "the Red Queen", 'a "quoted" one', "é|(x)"]
+    for output in generate(llm, Guidance.choice(choices), range(12), temperature=temperature):
+        assert output.text in choices
+
+
+def test_a_json_object_may_be_cut_by_max_tokens_only(llm: LLM) -> None:
+    for output in generate(llm, Guidance.json_object(), range(6), max_tokens=60):
+        if output.finish_reason == "stop":
+            assert isinstance(json.loads(output.text), dict)
+        else:
+            assert (output.finish_reason, output.text[0]) == ("length", "{")
+
+
+def test_every_choice_of_n_follows_its_own_text(llm: LLM) -> None:
+    params = SamplingParams(guidance=Guidance.regex(REGEX), n=6, temperature=1.5, max_tokens=40)
+    [output] = llm.generate(PROMPT, params)
+    texts = [choice.text for choice in output.outputs]
+    assert all(re.fullmatch(REGEX, text) for text in texts)
+    assert len(set(texts)) > 1
+
+
+def test_neighbours_are_free_and_unchanged(llm: LLM) -> None:
+    free = SamplingParams(temperature=0, max_tokens=24, logprobs=1)
+    guided = SamplingParams(temperature=0, max_tokens=24, guidance=Guidance.json_schema(PERSON))
+    [alone] = llm.generate([PROMPT], free)
+    beside, _ = llm.generate([PROMPT, PROMPT], [free, guided])
+    assert beside.outputs[0].token_ids == alone.outputs[0].token_ids
+
+
+def test_schedules_do_not_change_the_text(model_path: Path, num_threads: int) -> None:
+    def texts(**settings: Any) -> list[str]:
+        llm = LLM(model_path, dtype="f32", num_threads=num_threads, **settings)
+        return [output.text for output in generate(llm, Guidance.json_schema(PERSON), range(6))]
+
+    roomy = texts(kv_capacity_tokens=2048)
+    assert texts(kv_capacity_tokens=2048, max_num_batched_tokens=7) == roomy
+    # Room for two or three at a time, so that sequences lose their place and start over.
+    assert texts(kv_capacity_tokens=256) == roomy
+
+
+def test_ends_and_lengths(llm: LLM) -> None:
+    # Complete before min_tokens: nothing more fits, so it ends.
+    [short] = generate(llm, Guidance.choice(["no"]), range(1), min_tokens=50)
+    assert (short.text, short.finish_reason) == ("no", "stop")
+    # A token the form needs is a stop token: before min_tokens it does not stop.
+    [digit] = llm.engine.tokenizer.encode("7")
+    params = {"stop_token_ids": [digit], "min_tokens": 3}
+    [forced] = generate(llm, Guidance.regex("777"), range(1), **params)
+    assert forced.finish_reason == "stop"
+    [long] = generate(llm, Guidance.regex("a+"), range(1), ignore_eos=True, max_tokens=30)
+    assert (set(long.text), long.finish_reason, len(long.token_ids)) == ({"a"}, "length", 30)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Guidance.regex("("),
+        lambda: Guidance.json_schema("{"),
+        lambda: Guidance.json_schema({"type": "nothing"}),
+        lambda: Guidance.choice([]),
+        lambda: Guidance.choice([""]),
+    ],
+)
+def test_a_form_that_cannot_be_is_refused(make: Any) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        make()
+    assert refused.value.parameter == "guidance"
+
+
+def test_masks_cover_the_vocabulary(model_path: Path) -> None:
+    tokenizer = Tokenizer.load(model_path)
+    vocab_size = tokenizer.vocab_size + 37  # models pad theirs
+    maker = GuideMaker(tokenizer, vocab_size, [0])
+    guide = maker.make(Guidance.regex("[ab]c"))
+    flags = np.unpackbits(guide.allowed.view(np.uint8), bitorder="little")
+    assert len(flags) == -(-vocab_size // 32) * 32
+    allowed = {tokenizer.token_bytes(int(token)) for token in np.flatnonzero(flags)}
+    assert {b"a", b"b"} <= allowed <= {b"a", b"b", b"ac", b"bc"}
+    other = maker.make(Guidance.regex("[ab]c"))
+    for text in ("a", "c"):
+        [token] = tokenizer.encode(text)
+        assert not guide.finished
+        guide.accept(token)
+    assert guide.finished
+    assert not other.finished
