@@ -90,7 +90,9 @@ class AsyncLLM:
             priority=priority,
         )
         is_long = isinstance(prompt, str | list) and len(prompt) >= _LONG_PROMPT
-        request = await asyncio.to_thread(make) if is_long else make()
+        # A form may take as long to compile.
+        slow = is_long or params.guidance is not None
+        request = await asyncio.to_thread(make) if slow else make()
         stream = RequestStream(request, asyncio.get_running_loop())
         self._loop.submit(stream)
         finished = False

@@ -1,4 +1,4 @@
-"""What a text must be: JSON, JSON of a schema, a match of a regular expression, one of some choices."""
+"""What a text must be: JSON, JSON of a schema, a match of a pattern, or one of some choices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Guidance:
     def __post_init__(self) -> None:
         from llguidance import LLMatcher
 
-        error = LLMatcher.validate_grammar(self.grammar())
+        try:
+            error = LLMatcher.validate_grammar(self.grammar())
+        except ValueError as refused:  # no JSON object, or text that has no UTF-8 form
+            raise InvalidRequestError(f"guidance: {refused}", parameter="guidance") from refused
         if error:
             msg = f"guidance: {error.splitlines()[0]}"
             raise InvalidRequestError(msg, parameter="guidance")
@@ -66,14 +69,11 @@ class Guidance:
         """In the form that llguidance compiles."""
         from llguidance import LLMatcher
 
-        try:
-            if self.kind == "json_schema":
-                return LLMatcher.grammar_from_json_schema(
-                    self.value, defaults={"whitespace_pattern": _WHITESPACE}
-                )
-            if self.kind == "choice":
-                texts = " | ".join(json.dumps(text) for text in json.loads(self.value))
-                return LLMatcher.grammar_from_lark(f"start: {texts}")
-        except ValueError as error:
-            raise InvalidRequestError(f"guidance: {error}", parameter="guidance") from error
+        if self.kind == "json_schema":
+            return LLMatcher.grammar_from_json_schema(
+                self.value, defaults={"whitespace_pattern": _WHITESPACE}
+            )
+        if self.kind == "choice":
+            texts = " | ".join(json.dumps(text) for text in json.loads(self.value))
+            return LLMatcher.grammar_from_lark(f"start: {texts}")
         return LLMatcher.grammar_from_regex(self.value)

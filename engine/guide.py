@@ -50,7 +50,7 @@ class Guide:
         words = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)
         self.allowed: Int32Array = words[: len(self._ends)]
         if self._matcher.is_error():
-            self.error = self._matcher.get_error().splitlines()[0]
+            self.error = f"nothing fits this form: {self._matcher.get_error().splitlines()[0]}"
         goes_on = bool(np.any(self.allowed & ~self._ends))
         self.finished = self.error is not None or self._matcher.is_stopped() or not goes_on
 
@@ -68,10 +68,16 @@ class GuideMaker:
         self._compiled = lru_cache(_KEPT)(self._compile)
 
     def make(self, guidance: Guidance) -> Guide:
-        """A guide at the start of its text. Raises InvalidRequestError for a form too complex."""
+        """A guide at the start of its text.
+
+        Raises InvalidRequestError for a form that is too complex, or that nothing fits.
+        """
         with self._lock:
             matcher = self._compiled(guidance).deep_copy()
-        return Guide(matcher, self._ends)
+        guide = Guide(matcher, self._ends)
+        if guide.error is not None:
+            raise InvalidRequestError(f"guidance: {guide.error}", parameter="guidance")
+        return guide
 
     def _compile(self, guidance: Guidance) -> LLMatcher:
         from llguidance import LLMatcher
@@ -95,14 +101,20 @@ def _adapt(tokenizer: Tokenizer, vocab_size: int, eos_token_ids: list[int]) -> L
     """Our tokenizer as llguidance wants it."""
     from llguidance import LLTokenizer, TokenizerWrapper
 
-    class Vocabulary:
-        eos_token_id = eos_token_ids[0]
-        bos_token_id = None
-        tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
-        special_token_ids = [i for i in range(vocab_size) if tokenizer.is_special(i)]
+    vocabulary = _Vocabulary(tokenizer, vocab_size, eos_token_ids[0])
+    return LLTokenizer(TokenizerWrapper(vocabulary), n_vocab=vocab_size, eos_token=eos_token_ids)
 
-        def __call__(self, text: str | bytes) -> list[int]:
-            whole = text if isinstance(text, str) else text.decode()
-            return tokenizer.encode(whole, add_special_tokens=False)
 
-    return LLTokenizer(TokenizerWrapper(Vocabulary()), n_vocab=vocab_size, eos_token=eos_token_ids)
+class _Vocabulary:
+    """What the library asks of a tokenizer, by the names it asks for."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_id: int) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = eos_token_id
+        self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
+        self.special_token_ids = [i for i in range(vocab_size) if tokenizer.is_special(i)]
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._tokenizer.encode(text.decode(), add_special_tokens=False)

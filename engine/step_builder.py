@@ -163,9 +163,9 @@ def _bias(sequence: Sequence) -> dict[int, float]:
         for token_id in (*sorted(sequence.eos_token_ids), *sequence.params.stop_token_ids):
             bias[token_id] = -math.inf
     # A guided text that is complete can only end, and a token it needs may be a stop token.
-    if guide is not None and not guide.finished:
-        if sequence.params.ignore_eos or not sequence.may_stop:
-            bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
+    goes_on = sequence.params.ignore_eos or not sequence.may_stop
+    if guide is not None and not guide.finished and goes_on:
+        bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
     return bias
 
 

@@ -22,36 +22,35 @@ namespace {
 
 void bind_sampling(py::module_& module, py::module_& ops) {
   py::class_<SamplingInputs>(module, "SamplingInputs")
-      .def(
-          py::init([](Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p,
-                      Tensor repetition_penalty, Tensor presence_penalty, Tensor frequency_penalty,
-                      Tensor seed, Tensor draw_index, Tensor history_ptr, Tensor history_ids,
-                      Tensor history_counts, Tensor bias_ptr, Tensor bias_ids, Tensor bias_values,
-                      std::optional<Tensor> mask_index, std::optional<Tensor> mask_bits) {
-            return SamplingInputs{temperature,
-                                  top_k,
-                                  top_p,
-                                  min_p,
-                                  repetition_penalty,
-                                  presence_penalty,
-                                  frequency_penalty,
-                                  seed,
-                                  draw_index,
-                                  history_ptr,
-                                  history_ids,
-                                  history_counts,
-                                  bias_ptr,
-                                  bias_ids,
-                                  bias_values,
-                                  mask_index.value_or(Tensor()),
-                                  mask_bits.value_or(Tensor())};
-          }),
-          py::kw_only(), py::arg("temperature"), py::arg("top_k"), py::arg("top_p"),
-          py::arg("min_p"), py::arg("repetition_penalty"), py::arg("presence_penalty"),
-          py::arg("frequency_penalty"), py::arg("seed"), py::arg("draw_index"),
-          py::arg("history_ptr"), py::arg("history_ids"), py::arg("history_counts"),
-          py::arg("bias_ptr"), py::arg("bias_ids"), py::arg("bias_values"),
-          py::arg("mask_index") = py::none(), py::arg("mask_bits") = py::none());
+      .def(py::init([](Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p,
+                       Tensor repetition_penalty, Tensor presence_penalty, Tensor frequency_penalty,
+                       Tensor seed, Tensor draw_index, Tensor history_ptr, Tensor history_ids,
+                       Tensor history_counts, Tensor bias_ptr, Tensor bias_ids, Tensor bias_values,
+                       std::optional<Tensor> mask_index, std::optional<Tensor> mask_bits) {
+             return SamplingInputs{temperature,
+                                   top_k,
+                                   top_p,
+                                   min_p,
+                                   repetition_penalty,
+                                   presence_penalty,
+                                   frequency_penalty,
+                                   seed,
+                                   draw_index,
+                                   history_ptr,
+                                   history_ids,
+                                   history_counts,
+                                   bias_ptr,
+                                   bias_ids,
+                                   bias_values,
+                                   mask_index.value_or(Tensor()),
+                                   mask_bits.value_or(Tensor())};
+           }),
+           py::kw_only(), py::arg("temperature"), py::arg("top_k"), py::arg("top_p"),
+           py::arg("min_p"), py::arg("repetition_penalty"), py::arg("presence_penalty"),
+           py::arg("frequency_penalty"), py::arg("seed"), py::arg("draw_index"),
+           py::arg("history_ptr"), py::arg("history_ids"), py::arg("history_counts"),
+           py::arg("bias_ptr"), py::arg("bias_ids"), py::arg("bias_values"),
+           py::arg("mask_index") = py::none(), py::arg("mask_bits") = py::none());
   py::class_<SamplingOutputs>(module, "SamplingOutputs")
       .def(py::init([](Tensor token_ids, std::optional<Tensor> logprobs,
                        std::optional<Tensor> top_ids, std::optional<Tensor> top_logprobs) {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError
 from engine.server.guided import guided_by
-from engine.server.protocol import JsonSchemaFormat
+from engine.server.protocol import JsonObjectFormat, JsonSchemaFormat
 
 if TYPE_CHECKING:
     from engine.guidance import Guidance
@@ -76,6 +76,8 @@ def _guidance(name: str, value: Any, kind: type[Guidance]) -> Guidance:
         return kind.json_schema(value)
     if isinstance(value, JsonSchemaFormat) and value.json_schema.schema_ is not None:
         return kind.json_schema(value.json_schema.schema_)
+    if isinstance(value, JsonObjectFormat) and value.value is not None:
+        return kind.json_schema(value.value)
     return kind.json_object()
 
 

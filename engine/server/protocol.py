@@ -24,6 +24,9 @@ class TextFormat(Fields):
 
 class JsonObjectFormat(Fields):
     type: Literal["json_object"]
+    value: dict[str, Any] | None = Field(
+        default=None, description="a schema, as Hugging Face's client sends it"
+    )
 
 
 class JsonSchema(Fields):

@@ -127,6 +127,12 @@ def test_a_form_that_cannot_be_is_refused(make: Any) -> None:
     assert refused.value.parameter == "guidance"
 
 
+def test_a_form_that_nothing_fits_is_refused(llm: LLM) -> None:
+    impossible = Guidance.json_schema({"$ref": "#"})
+    with pytest.raises(InvalidRequestError, match="guidance: nothing fits"):
+        llm.generate(PROMPT, SamplingParams(guidance=impossible))
+
+
 def test_masks_cover_the_vocabulary(model_path: Path) -> None:
     tokenizer = Tokenizer.load(model_path)
     vocab_size = tokenizer.vocab_size + 37  # models pad theirs

@@ -25,7 +25,8 @@ struct SamplingInputs {
   Tensor bias_ptr;     // i32 [R + 1]
   Tensor bias_ids;     // i32 [Q]
   Tensor bias_values;  // f32 [Q]
-  // Which tokens may be drawn: bit t % 32 of word t / 32 for token t. Undefined, or a row of -1: all.
+  // Which tokens may be drawn: bit t % 32 of word t / 32 for token t. Undefined, or a row of -1:
+  // all.
   Tensor mask_index;  // i32 [R], the row of mask_bits
   Tensor mask_bits;   // i32 [G, ceil(V / 32)]
 };
@@ -38,12 +39,13 @@ struct SamplingOutputs {
 };
 
 // Draws one token a row from f32 logits [R, V]. Order: mask, logit bias, penalties, then greedy
-// argmax where temperature is 0; else temperature, min-p, top-k, top-p, and a draw by the Gumbel-max rule.
-// The noise of token i is a function of (seed, draw_index, i) alone (Philox4x32-10, Salmon et al.,
-// 2011), so a draw does not depend on the neighbours in the batch. Ties in top-k and top-p keep the
-// lower id. Log-probabilities are those of the model: log-softmax of the logits as they came in, in
-// f32. N may be 0; `logprobs` undefined skips them altogether. Throws ArgumentError naming the row
-// and parameter outside its range, or a row without a finite logit.
+// argmax where temperature is 0; else temperature, min-p, top-k, top-p, and a draw by the
+// Gumbel-max rule. The noise of token i is a function of (seed, draw_index, i) alone
+// (Philox4x32-10, Salmon et al., 2011), so a draw does not depend on the neighbours in the batch.
+// Ties in top-k and top-p keep the lower id. Log-probabilities are those of the model: log-softmax
+// of the logits as they came in, in f32. N may be 0; `logprobs` undefined skips them altogether.
+// Throws ArgumentError naming the row and parameter outside its range, or a row without a finite
+// logit.
 void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
             const SamplingOutputs& outputs);
 

@@ -47,7 +47,9 @@ class Browser:
         with urlopen(f"{self._address}/json") as response:
             targets = json.load(response)
         target = next(target for target in targets if target["type"] == "page")
-        with connect(target["webSocketDebuggerUrl"], max_size=None) as connection:
+        # No pings: a browser that is busy starting up answers none for longer than they wait.
+        address = target["webSocketDebuggerUrl"]
+        with connect(address, max_size=None, ping_interval=None) as connection:
             yield Page(connection)
 
     def __enter__(self) -> Browser:
