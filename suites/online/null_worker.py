@@ -22,9 +22,7 @@ class NullWorker:
         step_seconds: how long a step takes; meanwhile other threads run, as while a device works.
     """
 
-    def __init__(
-        self, token_ids: npt.ArrayLike, *, step_seconds: float = 0.0
-    ) -> None:
+    def __init__(self, token_ids: npt.ArrayLike, *, step_seconds: float = 0.0) -> None:
         self._token_ids = np.asarray(token_ids, dtype=np.int32)
         self._step_seconds = step_seconds
 
