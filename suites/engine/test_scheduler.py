@@ -71,12 +71,11 @@ class PrefixModel:
         starts = step.context_lens - np.diff(step.cu_seqlens_q)
         rows = visible_slots(step.attention, starts.tolist(), step.context_lens.tolist())
         drawn: list[int] = []
-        for index, (position, slots) in enumerate(zip(step.positions, rows, strict=True)):
+        for position, slots in zip(step.positions, rows, strict=True):
             in_order = sorted(slots, key=lambda slot: self.positions[slot])
             assert self.positions[in_order].tolist() == list(range(position + 1))
-            if index in step.logits_indices:
-                drawn.append(next_token(self.tokens[in_order].tolist()))
-        return drawn
+            drawn.append(next_token(self.tokens[in_order].tolist()))
+        return [drawn[index] for index in step.logits_indices]
 
     def fail(self, step: StepInput) -> None:
         """Die half way, with garbage where the step was to write."""
@@ -107,11 +106,14 @@ class Bench:
         self.kv = make_kv(layout, capacity)
         self.capacity = self.kv.capacity_tokens
         self.model = PrefixModel(self.kv.num_slots)
+        self.max_rows = config.max_logits_rows
         self.scheduler = Scheduler(config, self.kv)
+        # What the logits of each scored position say comes next, by sequence.
+        self.scores: dict[int, list[int]] = {}
 
     def add(
         self, seq_id: int, prompt: list[int], *, max_tokens: int = 4, priority: int = 0,
-        params: SamplingParams | None = None,
+        params: SamplingParams | None = None, scores_prompt: bool = False,
     ) -> Sequence:  # fmt: skip
         params = params or SamplingParams(max_tokens=None, ignore_eos=True)
         sequence = Sequence(
@@ -122,14 +124,26 @@ class Bench:
             seed=0,
             priority=priority,
             max_tokens=max_tokens,
+            scores_prompt=scores_prompt,
         )
         self.scheduler.add(sequence)
         return sequence
 
     def step(self) -> ScheduledStep:
         step = self.scheduler.schedule()
-        self.scheduler.update(step, self.model.execute(build_step_input(step, self.kv)))
+        self.execute(step, build_step_input(step, self.kv))
         return step
+
+    def execute(self, step: ScheduledStep, step_input: StepInput) -> list[Sequence]:
+        assert len(step_input.logits_indices) <= self.max_rows
+        tokens = self.model.execute(step_input)
+        scored = iter(tokens[step.num_samples :])
+        for item in step.sequences:
+            scores = self.scores.setdefault(item.sequence.seq_id, [])
+            assert not item.scored or item.scored.start == len(scores)
+            scores.extend(next(scored) for _ in item.scored)
+        assert next(scored, None) is None
+        return self.scheduler.update(step, tokens[: step.num_samples])
 
     def drain(self, limit: int = 500) -> int:
         for count in range(limit):
@@ -142,6 +156,13 @@ class Bench:
     def check_alone(self, sequence: Sequence) -> None:
         expected = generate_alone(sequence, self.capacity)
         assert (sequence.output_token_ids, sequence.status) == expected
+        self.check_scores(sequence)
+
+    def check_scores(self, sequence: Sequence) -> None:
+        """Every position of a prompt but its last is scored once, when anybody asks for it."""
+        prompt = sequence.token_ids[: sequence.num_prompt_tokens]
+        expected = [next_token(prompt[: i + 1]) for i in range(len(prompt) - 1)]
+        assert self.scores[sequence.seq_id] == (expected if sequence.scores_prompt else [])
 
 
 def ids(step: ScheduledStep) -> list[int]:
@@ -247,6 +268,55 @@ def test_cached_tokens_are_those_of_the_first_admission() -> None:
     assert warm.num_cached_tokens == 4
     bench.drain()
     bench.check_alone(warm)
+
+
+def test_a_scored_prompt_computes_every_position() -> None:
+    bench = Bench("block")
+    prompt = [1, 2, 3, 4, 5]
+    bench.add(0, prompt)
+    bench.drain()
+    scored = bench.add(1, prompt, scores_prompt=True)
+    step = bench.step()
+    assert (step.sequences[0].start, step.num_tokens) == (0, 5)
+    assert step.sequences[0].scored == range(4)
+    assert scored.num_cached_tokens == 0
+    bench.drain()
+    bench.check_alone(scored)
+
+
+def test_scored_prompts_share_the_rows_of_a_step(layout: str) -> None:
+    bench = Bench(layout, capacity=256, budget=128, seqs=3)
+    assert bench.max_rows == 32
+    decode = bench.add(0, [1, 2], max_tokens=9)
+    bench.step()
+    long = bench.add(1, [token % 7 for token in range(50)], scores_prompt=True)
+    plain = bench.add(2, [3] * 40)
+    shapes = [
+        [(s.sequence.seq_id, s.start, s.num_tokens, len(s.scored)) for s in bench.step().sequences]
+        for _ in range(3)
+    ]
+    # The decode takes a row, the scored prompt all others, so that nobody else gets in.
+    assert shapes == [
+        [(0, 2, 1, 0), (1, 0, 31, 31)],
+        [(0, 3, 1, 0), (1, 31, 19, 18), (2, 0, 40, 0)],
+        [(0, 4, 1, 0), (1, 50, 1, 0), (2, 40, 1, 0)],
+    ]
+    bench.drain()
+    for sequence in (decode, long, plain):
+        bench.check_alone(sequence)
+
+
+def test_a_prompt_under_way_waits_for_a_row_with_its_last_token(layout: str) -> None:
+    bench = Bench(layout, capacity=256, budget=64, seqs=3)
+    urgent = bench.add(0, [token % 5 for token in range(80)], scores_prompt=True)
+    plain = bench.add(1, [4] * 40)
+    bench.step()
+    late = bench.add(2, [5] * 9, priority=-1)
+    for _ in range(4):
+        bench.step()
+    bench.drain()
+    for sequence in (urgent, plain, late):
+        bench.check_alone(sequence)
 
 
 def test_outgrowing_the_cache_ends_with_length(layout: str) -> None:
@@ -371,10 +441,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         min_tokens=st.integers(0, 3),
         priority=st.integers(0, 1),
         ignore_eos=st.booleans(),
+        scores_prompt=st.booleans(),
     )
     def add(
-        self, data: st.DataObject, max_tokens: int, min_tokens: int, priority: int, ignore_eos: bool
-    ) -> None:
+        self, data: st.DataObject, max_tokens: int, min_tokens: int, priority: int,
+        ignore_eos: bool, scores_prompt: bool,
+    ) -> None:  # fmt: skip
         prompt = data.draw(
             st.lists(st.integers(0, 1), min_size=1, max_size=self.bench.capacity - 1)
         )
@@ -384,6 +456,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             prompt,
             max_tokens=max_tokens,
             priority=priority,
+            scores_prompt=scores_prompt,
             params=SamplingParams(
                 max_tokens=None,
                 min_tokens=min_tokens,
@@ -440,7 +513,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert all(m.status is SequenceStatus.FINISHED_ERROR for m in members)
             return
         before = [member.num_output_tokens for member in members]
-        advanced = self.scheduler.update(step, self.bench.model.execute(step_input))
+        advanced = self.bench.execute(step, step_input)
         assert advanced == [s.sequence for s in step.sequences if s.samples]
         for scheduled, count in zip(step.sequences, before, strict=True):
             assert scheduled.sequence.num_output_tokens == count + scheduled.samples

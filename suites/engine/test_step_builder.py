@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,43 @@ def test_a_step_without_rows_samples_nothing() -> None:
     built = build_step_input(step_of(kv, (sequence([1, 2, 3]), 0, 2)), kv)
     assert built.logits_indices.tolist() == []
     assert built.sampling is None
+
+
+def test_scored_positions_come_after_the_rows_that_draw() -> None:
+    kv = BlockManager(32, block_size=4)
+    decode = sequence([1, 2, 3], output=(4, 5), logprobs=1, logit_bias={9: 2.0})
+    other = sequence([20, 21], repetition_penalty=1.5)
+    scored = sequence([10, 11, 12, 13, 14, 15], prompt_logprobs=3)
+    step = step_of(kv, (decode, 4, 1), (scored, 2, 3), (other, 0, 2))
+    items = list(step.sequences)
+    items[1] = replace(items[1], scored=range(3, 5))
+    built = build_step_input(ScheduledStep(tuple(items)), kv)
+    assert built.logits_indices.tolist() == [0, 5, 2, 3]
+    assert built.logits_indices.dtype == np.int32
+    batch = built.sampling
+    assert batch is not None
+    assert batch.num_logprobs == 3
+    assert batch.temperature.tolist() == [1, 1, 0, 0]
+    assert batch.history_ptr.tolist() == [0, 0, 2, 2, 2]
+    assert batch.bias_ptr.tolist() == [0, 1, 1, 2, 3]
+    assert batch.bias_ids.tolist() == [9, 14, 15]  # those that follow positions 3 and 4
+    assert batch.bias_values[1] > 1e9
+    for part in fields(batch):
+        if part.name != "num_logprobs":
+            assert (
+                getattr(batch, part.name).dtype
+                == getattr(build_sampling_batch([decode]), part.name).dtype
+            ), part.name
+
+
+def test_a_step_may_only_score() -> None:
+    kv = BlockManager(32, block_size=4)
+    step = step_of(kv, (sequence([1, 2, 3], prompt_logprobs=0), 0, 2))
+    built = build_step_input(ScheduledStep((replace(step.sequences[0], scored=range(2)),)), kv)
+    assert built.logits_indices.tolist() == [0, 1]
+    assert built.sampling is not None
+    assert built.sampling.bias_ids.tolist() == [2, 3]
+    assert built.sampling.num_logprobs == 0
 
 
 def test_parameters_become_columns() -> None:

@@ -85,6 +85,7 @@ def test_output_that_outgrows_the_cache_ends_with_length(model_path: Path, layou
         ({"max_tokens": 4, "min_tokens": 5}, "min_tokens"),
         ({"n": 0}, "n"),
         ({"logprobs": 21}, "logprobs"),
+        ({"prompt_logprobs": -1}, "prompt_logprobs"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"repetition_penalty": 1e-3}, "repetition_penalty"),
         ({"presence_penalty": 3}, "presence_penalty"),
