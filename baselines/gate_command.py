@@ -10,7 +10,7 @@ from pathlib import Path
 from baselines import fingerprint, self_test
 from baselines.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
 from baselines.gate import STEPS, Gate, GateResult, Progress, Side
-from baselines.launches import LaunchError, PytestSource, build, check_out, state_of
+from baselines.launches import LaunchError, PytestSource, build, check_out, run_module, state_of
 from baselines.step_summary import add_to_step_summary
 from baselines.store import Store, StoreError
 from baselines.summary import (
@@ -133,10 +133,14 @@ def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -
     def run(number: int, plant: str) -> GateResult:
         print(f"gate {number}: {plant or 'nothing planted'}", file=sys.stderr)
         base = Base(SELF, revision=SELF)
-        selection = [*self_test.SELECTION, *pytest_arguments]
+        selection = [*self_test.SELECTION, f"--model-path={checkpoint}", *pytest_arguments]
         _, result = _gate(arguments, base, selection, plant=plant, repeat=number)
         return result
 
+    checkpoint = OUT / "checkpoint"
+    if not checkpoint.exists():
+        build(ROOT, pytest_arguments)
+        run_module(ROOT, *self_test.CHECKPOINT, str(checkpoint))
     checks = self_test.run_self_test(run, arguments.self_test)
     text = self_test.table(checks)
     print(text)

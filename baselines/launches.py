@@ -104,6 +104,11 @@ def build(tree: Path, pytest_arguments: Sequence[str]) -> None:
     _run(["cmake", "--install", str(folder), "--prefix", str(tree)], tree)
 
 
+def run_module(tree: Path, module: str, *arguments: str) -> str:
+    """What a module of a tree prints. Raises LaunchError."""
+    return _run([sys.executable, "-m", module, *arguments], tree)
+
+
 def state_of(tree: Path) -> str:
     """What decides a tree's behaviour: its commit, and what was changed since.
 
