@@ -276,12 +276,22 @@ def test_a_step_that_never_ends_is_no_health(model_path: Path) -> None:
 
 
 def test_close_ends_open_requests(model_path: Path) -> None:
-    llm = scripted(model_path, lambda step: None)
+    closing = threading.Event()
+
+    def third_step_waits(step: int) -> None:
+        if step == 3:
+            assert closing.wait(30)
+
+    llm = scripted(model_path, third_step_waits)
+
+    def close() -> None:
+        threading.Timer(0.1, closing.set).start()
+        llm.close()
 
     async def run() -> RequestDelta:
         stream = llm.generate("Oh", params(max_tokens=1500))
         await anext(stream)
-        await asyncio.to_thread(llm.close)
+        await asyncio.to_thread(close)
         return [delta async for delta in stream][-1]
 
     assert [choice.finish_reason for choice in asyncio.run(run()).choices] == ["abort"]
