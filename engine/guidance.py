@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from engine.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_Kind = Literal["json_schema", "regex", "choice"]
 
 # Between tokens of JSON. More would let a model that has nothing to say say it with spaces.
 _WHITESPACE = r"[ \n]?"
@@ -23,12 +25,15 @@ class Guidance:
     cannot be read, and ImportError where the library llguidance is not installed.
     """
 
-    kind: Literal["json_schema", "regex", "choice"]
+    kind: _Kind
     value: str
 
     def __post_init__(self) -> None:
         from llguidance import LLMatcher
 
+        if self.kind not in get_args(_Kind):
+            msg = f"guidance: kind must be one of {', '.join(get_args(_Kind))}, got {self.kind!r}"
+            raise InvalidRequestError(msg, parameter="guidance")
         try:
             error = LLMatcher.validate_grammar(self.grammar())
         except ValueError as refused:  # no JSON object, or text that has no UTF-8 form

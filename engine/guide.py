@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from functools import lru_cache
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,13 +13,15 @@ import numpy.typing as npt
 from engine.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from llguidance import LLMatcher, LLTokenizer
 
     from engine.guidance import Guidance
     from engine.step import Int32Array
     from engine.tokenizer import Tokenizer
+
+    _Start = Callable[[LLMatcher | None], tuple[LLMatcher, LLMatcher]]
 
 # Compiled forms kept. A schema of an application comes with every request of it.
 _KEPT = 64
@@ -29,25 +32,41 @@ class Guide:
 
     allowed: int32 [ceil(vocab / 32)]; bit t % 32 of word t / 32 is set when token t may come next.
     finished: only an end may come. error: why the form cannot be followed any further.
+
+    start: gives the form as compiled, and a copy to follow this text with; compiles it anew if the
+    one it is given is still in use. ends: as `allowed`, the tokens that end a sequence.
     """
 
-    __slots__ = ("_ends", "_matcher", "allowed", "error", "finished")
+    __slots__ = (
+        *("_compiled", "_ends", "_matcher", "_start", "_token_ids"),
+        *("allowed", "error", "finished"),
+    )
 
-    def __init__(self, matcher: LLMatcher, ends: Int32Array) -> None:
-        self._matcher = matcher
-        self._ends = ends  # as `allowed`: the tokens that end a sequence
+    def __init__(self, start: _Start, ends: Int32Array) -> None:
+        self._start = start
+        self._compiled, self._matcher = start(None)
+        self._ends = ends
+        self._token_ids: list[int] = []
         self.error: str | None = None
         self.finished = False
         self._look()
 
     def accept(self, token_id: int) -> None:
         """Take the newest token of the sequence; not one that ends it."""
+        self._token_ids.append(token_id)
         self._matcher.consume_token(token_id)
         self._look()
 
     def _look(self) -> None:
+        bits = self._matcher.compute_bitmask()
+        if self._matcher.is_error():
+            # Copies share the states of their automaton, up to a limit of the library: other texts
+            # may have used them up. What fails from the start again fails for this text.
+            self._compiled, self._matcher = self._start(self._compiled)
+            self._matcher.consume_tokens(self._token_ids)
+            bits = self._matcher.compute_bitmask()
         # The library appends bits that stand for no token.
-        words = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.int32)
+        words = np.frombuffer(bits, dtype=np.int32)
         self.allowed: Int32Array = words[: len(self._ends)]
         if self._matcher.is_error():
             self.error = f"nothing fits this form: {self._matcher.get_error().splitlines()[0]}"
@@ -65,19 +84,27 @@ class GuideMaker:
         self._ends = _bits(self._eos_token_ids, vocab_size)
         self._lock = threading.Lock()
         self._adaptor: LLTokenizer | None = None
-        self._compiled = lru_cache(_KEPT)(self._compile)
+        self._compiled: dict[Guidance, LLMatcher] = {}  # in the order of their last use
 
     def make(self, guidance: Guidance) -> Guide:
         """A guide at the start of its text.
 
         Raises InvalidRequestError for a form that is too complex, or that nothing fits.
         """
-        with self._lock:
-            matcher = self._compiled(guidance).deep_copy()
-        guide = Guide(matcher, self._ends)
+        guide = Guide(partial(self._start, guidance), self._ends)
         if guide.error is not None:
             raise InvalidRequestError(f"guidance: {guide.error}", parameter="guidance")
         return guide
+
+    def _start(self, guidance: Guidance, used_up: LLMatcher | None) -> tuple[LLMatcher, LLMatcher]:
+        with self._lock:
+            compiled = self._compiled.pop(guidance, None)
+            if compiled is None or compiled is used_up:
+                compiled = self._compile(guidance)
+            self._compiled[guidance] = compiled
+            if len(self._compiled) > _KEPT:
+                del self._compiled[next(iter(self._compiled))]
+            return compiled, compiled.deep_copy()
 
     def _compile(self, guidance: Guidance) -> LLMatcher:
         from llguidance import LLMatcher
@@ -115,6 +142,20 @@ class _Vocabulary:
         self.eos_token_id = eos_token_id
         self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
         self.special_token_ids = [i for i in range(vocab_size) if tokenizer.is_special(i)]
+        texts = [self.tokens[token_id].decode() for token_id in self.special_token_ids]
+        self._inside_specials = re.compile(
+            "|".join(f"(?<={re.escape(text[0])})(?={re.escape(text[1:])})" for text in texts)
+            or "$^"
+        )
 
     def __call__(self, text: bytes) -> list[int]:
-        return self._tokenizer.encode(text.decode(), add_special_tokens=False)
+        """Token ids of a text that a form asks for; none is special, even where it is written out.
+
+        A special token is no text: it would end the sequence, or be missing from what it says.
+        """
+        pieces = self._inside_specials.split(text.decode())
+        return [
+            token_id
+            for piece in pieces
+            for token_id in self._tokenizer.encode(piece, add_special_tokens=False)
+        ]

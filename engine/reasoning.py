@@ -18,6 +18,7 @@ class ReasoningSplitter:
     def __init__(self, *, inside: bool = False) -> None:
         self._inside = inside
         self._before = not inside  # nothing but white space, or a part of the open tag, has come
+        self._blank: list[str] = []  # white space that came before anything else
         self._trims = False  # the close tag is followed by empty lines
         self._held = ""
 
@@ -26,13 +27,17 @@ class ReasoningSplitter:
         text, self._held = self._held + text, ""
         if self._before:
             begun = text.lstrip()
+            self._blank.append(text[: len(text) - len(begun)])
             if len(begun) < len(OPEN) and OPEN.startswith(begun):
-                self._held = text
+                self._held = begun
                 return "", ""
             self._before = False
             if begun.startswith(OPEN):
                 self._inside = True
                 text = begun.removeprefix(OPEN)
+            else:
+                text = "".join([*self._blank, begun])
+            self._blank.clear()
         if not self._inside:
             return "", self._content(text)
         reasoning, content = split_at_tag(text, CLOSE)
@@ -45,7 +50,8 @@ class ReasoningSplitter:
 
     def flush(self) -> tuple[str, str]:
         """The text ended: what was held back for a tag is none."""
-        held, self._held = self._held, ""
+        held = "".join([*self._blank, self._held])
+        self._blank, self._held = [], ""
         return (held, "") if self._inside else ("", held)
 
     def _content(self, text: str) -> str:

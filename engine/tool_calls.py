@@ -35,61 +35,76 @@ class ToolCallParser:
 
     A call comes when it is complete, so its arguments are JSON whatever the model did. What is
     between the tags and no call stays in the content, tags and all. Line ends before a call, and
-    white space behind one, belong to neither.
+    white space behind one, belong to neither. A piece costs its own length, however much is held.
     """
 
     def __init__(self) -> None:
         self._num_calls = 0
-        self._inside = False
-        self._held = ""
+        self._gap: list[str] = []  # line ends: content, unless a call follows
+        self._body: list[str] | None = None  # what came since the open tag; None outside of tags
+        self._held = ""  # may be the beginning of a tag
         self._after_call = False
 
     def push(self, text: str) -> tuple[str, list[ToolCallDelta]]:
         """Add text; returns what it brings of the content, and the calls it completes."""
-        text, self._held = self._held + text, ""
         content: list[str] = []
         calls: list[ToolCallDelta] = []
-        while text:
-            before, after = split_at_tag(text, CLOSE if self._inside else OPEN)
-            if after is None:
-                keep = 0 if self._inside else len(before.rstrip("\n"))
-                content.append(self._content(text[:keep]))
-                self._held = text[keep:]
-                break
-            if not self._inside:
-                content.append(self._content(before.rstrip("\n")))
-            elif (call := self._call(before)) is not None:
+        rest: str | None = self._held + text
+        while rest is not None:
+            text, body = rest, self._body
+            before, rest = split_at_tag(text, OPEN if body is None else CLOSE)
+            self._held = text[len(before) :] if rest is None else ""
+            if body is None:
+                content.append(self._outside(before))
+                self._body = None if rest is None else []
+                continue
+            body.append(before)
+            if rest is None:
+                continue
+            self._body = None
+            whole = "".join(body)
+            if (call := self._call(whole)) is not None:
                 calls.append(call)
+                self._gap.clear()
                 self._after_call = True
             else:
-                content.append(self._content(f"{OPEN}{before}{CLOSE}"))
-            self._inside = not self._inside
-            text = after
+                content.append(self._outside(f"{OPEN}{whole}{CLOSE}"))
         return "".join(content), calls
 
     def flush(self) -> tuple[str, list[ToolCallDelta]]:
         """The text ended: a call that was not closed is content."""
-        held, self._held = self._held, ""
-        return self._content(f"{OPEN}{held}" if self._inside else held), []
+        opened = [] if self._body is None else [OPEN, *self._body]
+        content = "".join([*self._gap, *opened, self._held])
+        self._gap, self._body, self._held = [], None, ""
+        return content, []
 
-    def _content(self, text: str) -> str:
+    def _outside(self, text: str) -> str:
+        """What is certain to be content, line ends that came before it included."""
         if self._after_call:
             text = text.lstrip()
             self._after_call = not text
-        return text
+        certain = text.rstrip("\n")
+        if not certain:
+            self._gap.append(text)
+            return ""
+        released = "".join([*self._gap, certain])
+        self._gap = [text[len(certain) :]]
+        return released
 
     def _call(self, text: str) -> ToolCallDelta | None:
+        """The call a text is; None for none, or one that JSON or UTF-8 has no form for."""
         try:
             call = json.loads(text)
+            if not isinstance(call, dict):
+                return None
+            name, arguments = call.get("name"), call.get("arguments", {})
+            if not isinstance(name, str) or not isinstance(arguments, dict):
+                return None
+            # Python's own reader takes NaN, makes 1e400 infinite, and takes lone surrogates.
+            written = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+            (name + written).encode()
         except (ValueError, RecursionError):
-            return None
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            return None
-        arguments = call.get("arguments", {})
-        if not isinstance(arguments, dict):
             return None
         index = self._num_calls
         self._num_calls += 1
-        return ToolCallDelta(
-            index, f"call_{uuid4().hex}", call["name"], json.dumps(arguments, ensure_ascii=False)
-        )
+        return ToolCallDelta(index, f"call_{uuid4().hex}", name, written)

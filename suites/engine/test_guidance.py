@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine import LLM, SamplingParams
-from engine.errors import InvalidRequestError
+from engine.errors import InvalidRequestError, StagegateError
 from engine.guidance import Guidance
 from engine.guide import GuideMaker
 from engine.tokenizer import Tokenizer
@@ -119,6 +119,7 @@ def test_ends_and_lengths(llm: LLM) -> None:
         lambda: Guidance.json_schema({"type": "nothing"}),
         lambda: Guidance.choice([]),
         lambda: Guidance.choice([""]),
+        lambda: Guidance("grammar", 'start: "a"'),  # type: ignore[arg-type]
     ],
 )
 def test_a_form_that_cannot_be_is_refused(make: Any) -> None:
@@ -131,6 +132,63 @@ def test_a_form_that_nothing_fits_is_refused(llm: LLM) -> None:
     impossible = Guidance.json_schema({"$ref": "#"})
     with pytest.raises(InvalidRequestError, match="guidance: nothing fits"):
         llm.generate(PROMPT, SamplingParams(guidance=impossible))
+
+
+def test_special_tokens_of_a_form_are_written_out(llm: LLM) -> None:
+    choice = "a<|im_end|>b<|im_end|><|im_start|>"
+    [chosen] = generate(llm, Guidance.choice([choice]), range(1))
+    assert (chosen.text, chosen.finish_reason) == (choice, "stop")
+    wanted = {"<|im_start|>": "x<|endoftext|>"}
+    schema = {
+        "type": "object",
+        "properties": {name: {"const": text} for name, text in wanted.items()},
+        "required": list(wanted),
+        "additionalProperties": False,
+    }
+    for output in generate(llm, Guidance.json_schema(schema), range(4)):
+        assert json.loads(output.text) == wanted
+
+
+def test_a_form_too_hard_to_follow_fails_its_request_alone(llm: LLM) -> None:
+    # Within the limits when it is compiled, and past them with the first token.
+    hard = SamplingParams(guidance=Guidance.regex(".*" * 200), n=2, max_tokens=20, seed=1)
+    free = SamplingParams(temperature=0, max_tokens=20)
+    [wanted] = llm.generate(PROMPT, free)
+    engine = llm.engine
+    failing, beside = engine.add_request(PROMPT, hard), engine.add_request(PROMPT, free)
+    outputs = {}
+    while engine.unfinished_requests:
+        for request in engine.step():
+            outputs[request.request_id] = request.output()
+    assert isinstance(outputs[failing].error, StagegateError)
+    assert re.match("guidance: nothing fits this form: .+", str(outputs[failing].error))
+    assert [output.finish_reason for output in outputs[failing].outputs] == ["error"] * 2
+    assert outputs[beside].error is None
+    assert outputs[beside].outputs[0].token_ids == wanted.outputs[0].token_ids
+
+
+def test_texts_of_a_form_do_not_use_up_its_automaton(model_path: Path) -> None:
+    tokenizer = Tokenizer.load(model_path)
+    maker = GuideMaker(tokenizer, tokenizer.vocab_size, [0])
+    [a], [b] = tokenizer.encode("a"), tokenizer.encode("b")
+    # Every text of a and b leads to a state of its own, and the library keeps 250,000 of them.
+    form = Guidance.regex("[a-z ]*a[a-z ]{40}")
+    bits = np.random.default_rng(0).integers(0, 2, size=(40, 300))
+    early = maker.make(form)
+    early.accept(a)
+    for text in bits:
+        guide = maker.make(form)
+        for bit in text:
+            guide.accept(a if bit else b)
+            assert guide.error is None
+    for _ in range(40):
+        assert not early.finished  # its copies of the states are those that were used up
+        early.accept(b)
+    assert early.error is None
+    fresh = GuideMaker(tokenizer, tokenizer.vocab_size, [0]).make(form)
+    for token in [a] + [b] * 40:
+        fresh.accept(token)
+    np.testing.assert_array_equal(early.allowed, fresh.allowed)
 
 
 def test_masks_cover_the_vocabulary(model_path: Path) -> None:

@@ -24,6 +24,8 @@ def split(pieces: list[str], *, inside: bool = False) -> tuple[str, str]:
         ("<think>cut </thin", False, "cut </thin", ""),
         ("No thought.", False, "", "No thought."),
         (" \n", False, "", " \n"),
+        (" \n<thin", False, "", " \n<thin"),
+        (" \n<x", False, "", " \n<x"),
         ("<thin", False, "", "<thin"),
         ("<thinking>x</think>", False, "", "<thinking>x</think>"),
         ("First <think>x</think>", False, "", "First <think>x</think>"),

@@ -52,6 +52,9 @@ G: tuple[str, dict[str, object]] = ("g", {})
         ),
         ('<tool_call>\n{"name": "f"', '<tool_call>\n{"name": "f"', []),
         ("a <tool_", "a <tool_", []),
+        ("a\n\n<tool_call>{</tool_call>\n", "a\n\n<tool_call>{</tool_call>\n", []),
+        ('a\n<tool_call>{"name"', 'a\n<tool_call>{"name"', []),
+        (f"<tool_call>[]</tool_call>\n{OTHER}", "<tool_call>[]</tool_call>", [G]),
         ("</tool_call>", "</tool_call>", []),
         ("", "", []),
         ("<tool_call>" + "[" * 100_000 + "</tool_call>", None, []),
@@ -67,6 +70,29 @@ def test_content_and_calls(
         assert found == (text if content is None else content)
         assert summary(deltas) == wanted
     assert len({delta.id for delta in deltas}) == len(calls)
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", r'"\ud800"'])
+@pytest.mark.parametrize("field", ["name", "argument"])
+def test_what_json_or_utf8_has_no_form_for_is_content(field: str, value: str) -> None:
+    name, argument = (value, "1") if field == "name" else ('"f"', value)
+    text = f'<tool_call>{{"name": {name}, "arguments": {{"x": {argument}}}}}</tool_call>'
+    assert parsed([text]) == (text, [])
+
+
+@given(st.lists(st.sampled_from(["<tool_call>", "</tool_call>", "{", "text", "\n", " ", "<"])))
+def test_without_a_call_nothing_is_lost(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert parsed(list(text)) == (text, [])
+
+
+@given(st.text(alphabet="</>tol_ca\n x"))
+def test_only_a_tag_or_line_ends_are_held_back(text: str) -> None:
+    parser = ToolCallParser()
+    content = "".join(parser.push(letter)[0] for letter in text)
+    if "<tool_call>" not in text:
+        held = text.removeprefix(content)
+        assert "<tool_call>".startswith(held.lstrip("\n"))
 
 
 @given(
