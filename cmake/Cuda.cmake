@@ -3,11 +3,11 @@
 if(CMAKE_VERSION VERSION_LESS 3.26)
   message(FATAL_ERROR "CMake ${CMAKE_VERSION} cannot ask nvcc for C++20; pip install 'cmake>=3.26'")
 endif()
+find_package(Python3 COMPONENTS Interpreter REQUIRED)
+execute_process(
+  COMMAND ${Python3_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_path('purelib'))"
+  OUTPUT_VARIABLE STAGEGATE_SITE_PACKAGES OUTPUT_STRIP_TRAILING_WHITESPACE)
 if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
-  find_package(Python3 COMPONENTS Interpreter REQUIRED)
-  execute_process(
-    COMMAND ${Python3_EXECUTABLE} -c "import sysconfig; print(sysconfig.get_path('purelib'))"
-    OUTPUT_VARIABLE STAGEGATE_SITE_PACKAGES OUTPUT_STRIP_TRAILING_WHITESPACE)
   file(GLOB STAGEGATE_NVCC_WHEELS ${STAGEGATE_SITE_PACKAGES}/nvidia/*/bin)
   find_program(CMAKE_CUDA_COMPILER nvcc
     HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS ${STAGEGATE_NVCC_WHEELS} /usr/local/cuda/bin
@@ -35,7 +35,24 @@ endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 
-file(GLOB_RECURSE STAGEGATE_CUDA_SOURCES CONFIGURE_DEPENDS csrc/*.cu)
+# cuBLASLt from the toolkit, or from the wheel nvidia-cublas beside any compiler.
+if(TARGET CUDA::cublasLt AND EXISTS "${CUDAToolkit_INCLUDE_DIRS}/cublasLt.h")
+  target_link_libraries(stagegate PRIVATE CUDA::cublasLt)
+else()
+  find_path(STAGEGATE_CUBLAS_INCLUDE cublasLt.h HINTS ${STAGEGATE_SITE_PACKAGES}/nvidia/cu13/include)
+  find_file(STAGEGATE_CUBLASLT libcublasLt.so.13 HINTS ${STAGEGATE_SITE_PACKAGES}/nvidia/cu13/lib)
+  if(NOT STAGEGATE_CUBLAS_INCLUDE OR NOT STAGEGATE_CUBLASLT)
+    message(FATAL_ERROR "STAGEGATE_CUDA is on and cuBLASLt is nowhere: "
+      "install the whole CUDA toolkit, or pip install nvidia-cublas")
+  endif()
+  target_include_directories(stagegate PRIVATE ${STAGEGATE_CUBLAS_INCLUDE})
+  target_link_libraries(stagegate PRIVATE ${STAGEGATE_CUBLASLT})
+  get_filename_component(STAGEGATE_CUBLAS_LIBDIR ${STAGEGATE_CUBLASLT} DIRECTORY)
+  set_property(TARGET stagegate APPEND PROPERTY INSTALL_RPATH ${STAGEGATE_CUBLAS_LIBDIR})
+endif()
+
+file(GLOB_RECURSE STAGEGATE_CUDA_SOURCES CONFIGURE_DEPENDS
+  csrc/*.cu csrc/device/cuda/*.cpp)
 target_sources(stagegate PRIVATE ${STAGEGATE_CUDA_SOURCES})
 set_target_properties(stagegate PROPERTIES
   CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}"

@@ -115,12 +115,13 @@ void bind_tensor(py::module_& module) {
       .def(py::init([](const std::string& device, int num_threads, bool deterministic) {
              SG_CHECK(ArgumentError, num_threads > 0, "context: num_threads must be positive, got ",
                       num_threads);
-             return Context{device_from_name(device), num_threads, deterministic};
+             return make_context(device_from_name(device), num_threads, deterministic);
            }),
            py::arg("device") = "cpu", py::arg("num_threads") = 1, py::arg("deterministic") = false)
       .def_property_readonly("device", [](const Context& self) { return self.device.name(); })
       .def_readonly("num_threads", &Context::num_threads)
-      .def_readonly("deterministic", &Context::deterministic);
+      .def_readonly("deterministic", &Context::deterministic)
+      .def("synchronize", &synchronize, py::call_guard<py::gil_scoped_release>());
 
   py::class_<Tensor>(module, "Tensor")
       .def_static("from_numpy", &from_numpy, py::arg("array"), py::arg("dtype") = py::none())

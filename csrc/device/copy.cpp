@@ -59,15 +59,17 @@ void convert(const Tensor& source, const Tensor& destination) {
       [&](std::int64_t i, std::int64_t j) { store_from_float(to[j], load_as_float(from[i])); });
 }
 
+// A copy that stays on one device may gather and convert; one that crosses moves plain bytes.
 void copy_cuda(const Tensor& source, const Tensor& destination) {
+  if (source.device() == destination.device()) return cuda::copy_strided(source, destination);
   SG_CHECK(DTypeError, source.dtype() == destination.dtype(), "copy: ", source.describe(), " to ",
-           destination.describe(), ": a copy that involves a CUDA device does not convert");
+           destination.describe(), ": a copy between devices does not convert");
   for (const Tensor* tensor : {&source, &destination}) {
     SG_CHECK(ContiguityError, tensor->is_contiguous(), "copy: ", tensor->describe(),
-             " must be contiguous in a copy that involves a CUDA device");
+             " must be contiguous in a copy between devices");
   }
-  cuda::copy(source.raw_data(), source.device(), destination.raw_data(), destination.device(),
-             source.size_bytes());
+  cuda::copy("tensor", source.raw_data(), source.device(), destination.raw_data(),
+             destination.device(), source.size_bytes());
 }
 
 }  // namespace
@@ -100,14 +102,15 @@ Tensor reshape(const Tensor& source, Shape shape) {
 
 Tensor to(const Tensor& source, DType dtype, Device device) {
   if (source.dtype() == dtype && source.device() == device) return source;
-  // Only the host converts and gathers, so a tensor crosses to or from it as plain bytes.
   if (source.device() != device) {
-    if (source.device().is_cpu() && (source.dtype() != dtype || !source.is_contiguous())) {
+    // Plain bytes cross; the side with fewer of them converts.
+    if (size_of(dtype) < size_of(source.dtype())) {
       return to(contiguous(to(source, dtype, source.device())), dtype, device);
     }
-    if (source.device().is_cuda() && source.dtype() != dtype) {
-      return to(to(source, source.dtype(), Device{}), dtype, device);
-    }
+    const Tensor from = contiguous(source);
+    const Tensor there = empty(from.shape(), from.dtype(), device);
+    copy(from, there);
+    return to(there, dtype, device);
   }
   Tensor result = empty(source.shape(), dtype, device);
   copy(source, result);

@@ -5,8 +5,9 @@
 namespace stagegate {
 
 // Writes source into destination element by element: any strides, any two floating dtypes (or equal
-// dtypes). The devices may differ; then both sides must be contiguous and of one dtype.
-// Throws ShapeError when the shapes differ, DTypeError for an unsupported conversion.
+// dtypes). The devices may differ; then both sides must be contiguous and of one dtype. Returns
+// when the bytes have arrived, or are in the order of the destination's device. Throws ShapeError
+// when the shapes differ, DTypeError for an unsupported conversion.
 void copy(const Tensor& source, const Tensor& destination);
 
 // source itself when it is contiguous already, else a contiguous copy.

@@ -78,9 +78,14 @@ class StageRun:
         known = {criterion for stage in self.stages.values() for criterion in stage.criteria}
         selected, deselected = [], []
         for item in items:
+            is_benchmark = "benchmark" in getattr(item, "fixturenames", ())
+            if config.getoption("benchmark_only", False) and not is_benchmark:
+                # Skipped one by one they would fill the record with tests nobody asked for.
+                deselected.append(item)
+                continue
             criteria = criteria_of(item, known)
             # A benchmark proves what its marks say: alone it does not stand for its suite.
-            if self.stage is not None and "benchmark" not in getattr(item, "fixturenames", ()):
+            if self.stage is not None and not is_benchmark:
                 criteria += self.stage.criteria_of_path(item.path, config.rootpath)
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)

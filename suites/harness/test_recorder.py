@@ -41,6 +41,12 @@ def test_case(measure, layout):
 def test_skipped(): pass
 """
 
+# Beside a benchmark; what it proves is not asked for where only benchmarks run.
+TEST = """
+@pytest.mark.criterion("s0.one")
+def test_other(): assert False
+"""
+
 
 def run_process(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A run in a process of its own: pytest-benchmark wants one."""

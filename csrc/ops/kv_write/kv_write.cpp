@@ -1,10 +1,16 @@
 #include "ops/kv_write/kv_write.h"
 
+#include "device/cuda/runtime.h"
+#include "device/ledger.h"
 #include "ops/checks.h"
 
 namespace stagegate {
 
 namespace cpu {
+void kv_write(const Context& context, const Tensor& k, const Tensor& v, const Tensor& slot_mapping,
+              const Tensor& k_cache, const Tensor& v_cache);
+}
+namespace cuda {
 void kv_write(const Context& context, const Tensor& k, const Tensor& v, const Tensor& slot_mapping,
               const Tensor& k_cache, const Tensor& v_cache);
 }
@@ -27,7 +33,10 @@ void kv_write(const Context& context, const Tensor& k, const Tensor& v, const Te
     checks::device("kv_write", name, *tensor, context);
     checks::rows_contiguous("kv_write", name, *tensor);
   }
+  record_dispatch("kv_write", context.device);
   if (context.device.is_cpu()) return cpu::kv_write(context, k, v, slot_mapping, k_cache, v_cache);
+  if constexpr (cuda::kEnabled)
+    return cuda::kv_write(context, k, v, slot_mapping, k_cache, v_cache);
   checks::no_kernel("kv_write", context);
 }
 

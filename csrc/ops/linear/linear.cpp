@@ -1,10 +1,16 @@
 #include "ops/linear/linear.h"
 
+#include "device/cuda/runtime.h"
+#include "device/ledger.h"
 #include "ops/checks.h"
 
 namespace stagegate {
 
 namespace cpu {
+void linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
+            const Tensor& out);
+}
+namespace cuda {
 void linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
             const Tensor& out);
 }
@@ -25,7 +31,9 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
     checks::dtype("linear", "bias", bias, x.dtype());
     checks::dense("linear", context, {{"bias", &bias}});
   }
+  record_dispatch("linear", context.device);
   if (context.device.is_cpu()) return cpu::linear(context, x, weight, bias, out);
+  if constexpr (cuda::kEnabled) return cuda::linear(context, x, weight, bias, out);
   checks::no_kernel("linear", context);
 }
 

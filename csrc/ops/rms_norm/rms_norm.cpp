@@ -1,10 +1,16 @@
 #include "ops/rms_norm/rms_norm.h"
 
+#include "device/cuda/runtime.h"
+#include "device/ledger.h"
 #include "ops/checks.h"
 
 namespace stagegate {
 
 namespace cpu {
+void rms_norm(const Context& context, const Tensor& x, const Tensor& weight, float eps,
+              const Tensor& out);
+}
+namespace cuda {
 void rms_norm(const Context& context, const Tensor& x, const Tensor& weight, float eps,
               const Tensor& out);
 }
@@ -18,7 +24,9 @@ void rms_norm(const Context& context, const Tensor& x, const Tensor& weight, flo
   checks::dtype("rms_norm", "weight", weight, x.dtype());
   checks::dtype("rms_norm", "out", out, x.dtype());
   checks::dense("rms_norm", context, {{"x", &x}, {"weight", &weight}, {"out", &out}});
+  record_dispatch("rms_norm", context.device);
   if (context.device.is_cpu()) return cpu::rms_norm(context, x, weight, eps, out);
+  if constexpr (cuda::kEnabled) return cuda::rms_norm(context, x, weight, eps, out);
   checks::no_kernel("rms_norm", context);
 }
 

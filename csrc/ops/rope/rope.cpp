@@ -1,10 +1,16 @@
 #include "ops/rope/rope.h"
 
+#include "device/cuda/runtime.h"
+#include "device/ledger.h"
 #include "ops/checks.h"
 
 namespace stagegate {
 
 namespace cpu {
+void rope(const Context& context, const Tensor& x, const Tensor& positions, const Tensor& cos,
+          const Tensor& sin);
+}
+namespace cuda {
 void rope(const Context& context, const Tensor& x, const Tensor& positions, const Tensor& cos,
           const Tensor& sin);
 }
@@ -23,7 +29,9 @@ void rope(const Context& context, const Tensor& x, const Tensor& positions, cons
   checks::device("rope", "x", x, context);
   checks::rows_contiguous("rope", "x", x);
   checks::dense("rope", context, {{"positions", &positions}, {"cos", &cos}, {"sin", &sin}});
+  record_dispatch("rope", context.device);
   if (context.device.is_cpu()) return cpu::rope(context, x, positions, cos, sin);
+  if constexpr (cuda::kEnabled) return cuda::rope(context, x, positions, cos, sin);
   checks::no_kernel("rope", context);
 }
 

@@ -1,10 +1,16 @@
 #include "ops/sampling/sampling.h"
 
+#include "device/cuda/runtime.h"
+#include "device/ledger.h"
 #include "ops/checks.h"
 
 namespace stagegate {
 
 namespace cpu {
+void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
+            const SamplingOutputs& outputs);
+}
+namespace cuda {
 void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
             const SamplingOutputs& outputs);
 }
@@ -60,7 +66,9 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
     SG_CHECK(ShapeError, outputs.top_ids.dim(1) <= logits.dim(1), "sample: top_ids wants ",
              outputs.top_ids.dim(1), " of ", logits.dim(1), " tokens");
   }
+  record_dispatch(kOp, context.device);
   if (context.device.is_cpu()) return cpu::sample(context, logits, inputs, outputs);
+  if constexpr (cuda::kEnabled) return cuda::sample(context, logits, inputs, outputs);
   checks::no_kernel(kOp, context);
 }
 

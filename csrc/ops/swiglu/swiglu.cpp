@@ -1,10 +1,15 @@
 #include "ops/swiglu/swiglu.h"
 
+#include "device/cuda/runtime.h"
+#include "device/ledger.h"
 #include "ops/checks.h"
 
 namespace stagegate {
 
 namespace cpu {
+void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out);
+}
+namespace cuda {
 void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out);
 }
 
@@ -16,7 +21,9 @@ void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out) {
   checks::floating("swiglu", "gate_up", gate_up);
   checks::dtype("swiglu", "out", out, gate_up.dtype());
   checks::dense("swiglu", context, {{"gate_up", &gate_up}, {"out", &out}});
+  record_dispatch("swiglu", context.device);
   if (context.device.is_cpu()) return cpu::swiglu(context, gate_up, out);
+  if constexpr (cuda::kEnabled) return cuda::swiglu(context, gate_up, out);
   checks::no_kernel("swiglu", context);
 }
 

@@ -1,5 +1,11 @@
+#include <cstdint>
+#include <limits>
+
 #include "device/cuda/check.h"
+#include "device/cuda/current_device.h"
 #include "device/cuda/runtime.h"
+#include "device/cuda/stream.h"
+#include "device/ledger.h"
 
 namespace stagegate::cuda {
 
@@ -12,21 +18,19 @@ void require_device(int index) {
            " (see nvidia-smi and CUDA_VISIBLE_DEVICES)");
 }
 
-// The current device belongs to the thread; a call leaves it as it was.
-class CurrentDevice {
- public:
-  explicit CurrentDevice(int index) {
-    require_device(index);
-    SG_CUDA(cudaGetDevice(&previous_));
-    SG_CUDA(cudaSetDevice(index));
+// The device's own pool, told once to keep what is released instead of giving it back to the
+// driver, which would wait for the device.
+cudaMemPool_t pool_of(int index) {
+  cudaMemPool_t pool = nullptr;
+  SG_CUDA(cudaDeviceGetDefaultMemPool(&pool, index));
+  std::uint64_t keep = 0;
+  SG_CUDA(cudaMemPoolGetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
+  if (keep == 0) {
+    keep = std::numeric_limits<std::uint64_t>::max();
+    SG_CUDA(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep));
   }
-  ~CurrentDevice() { static_cast<void>(cudaSetDevice(previous_)); }
-  CurrentDevice(const CurrentDevice&) = delete;
-  CurrentDevice& operator=(const CurrentDevice&) = delete;
-
- private:
-  int previous_ = 0;
-};
+  return pool;
+}
 
 }  // namespace
 
@@ -48,19 +52,32 @@ std::string device_name(int index) {
   return properties.name;
 }
 
-void* allocate(std::size_t size_bytes, int index) {
+MemoryInfo memory_info(int index) {
+  require_device(index);
   const CurrentDevice current(index);
+  MemoryInfo info{};
+  SG_CUDA(cudaMemGetInfo(&info.free_bytes, &info.total_bytes));
+  // What the pool holds and nobody uses can be had too.
+  std::uint64_t reserved = 0;
+  std::uint64_t used = 0;
+  SG_CUDA(cudaMemPoolGetAttribute(pool_of(index), cudaMemPoolAttrReservedMemCurrent, &reserved));
+  SG_CUDA(cudaMemPoolGetAttribute(pool_of(index), cudaMemPoolAttrUsedMemCurrent, &used));
+  info.free_bytes += reserved - used;
+  return info;
+}
+
+void* allocate(std::size_t size_bytes, int index) {
+  require_device(index);
   if (size_bytes == 0) return nullptr;
+  const CurrentDevice current(index);
   void* data = nullptr;
-  const cudaError_t status = cudaMalloc(&data, size_bytes);
+  const cudaError_t status = cudaMallocFromPoolAsync(&data, size_bytes, pool_of(index), nullptr);
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());
-    std::size_t free_bytes = 0;
-    std::size_t total_bytes = 0;
-    SG_CUDA(cudaMemGetInfo(&free_bytes, &total_bytes));
+    const MemoryInfo info = memory_info(index);
     throw OutOfMemoryError(message("allocate: ", size_bytes, " bytes on cuda:", index,
-                                   " are not to be had: ", free_bytes, " of ", total_bytes,
-                                   " are free"));
+                                   " are not to be had: ", info.free_bytes, " of ",
+                                   info.total_bytes, " are free"));
   }
   SG_CUDA(status);
   return data;
@@ -70,13 +87,21 @@ void release(void* data, int index) noexcept {
   // Runs in destructors, at times after the runtime was torn down at exit: nothing can be done
   // about a failure, and a sticky error shows at the next checked call.
   int previous = 0;
-  if (cudaGetDevice(&previous) != cudaSuccess) return;
-  if (cudaSetDevice(index) == cudaSuccess) static_cast<void>(cudaFree(data));
+  if (data == nullptr || cudaGetDevice(&previous) != cudaSuccess) return;
+  if (cudaSetDevice(index) == cudaSuccess) static_cast<void>(cudaFreeAsync(data, nullptr));
   static_cast<void>(cudaSetDevice(previous));
 }
 
-void copy(const void* source, Device source_device, void* destination, Device destination_device,
-          std::size_t size_bytes) {
+void* allocate_pinned(std::size_t size_bytes) {
+  void* data = nullptr;
+  SG_CUDA(cudaMallocHost(&data, size_bytes));
+  return data;
+}
+
+void release_pinned(void* data) noexcept { static_cast<void>(cudaFreeHost(data)); }
+
+void copy(std::string_view what, const void* source, Device source_device, void* destination,
+          Device destination_device, std::size_t size_bytes) {
   SG_CHECK(DeviceError, source_device.is_cuda() || destination_device.is_cuda(),
            "cuda::copy: from ", source_device.name(), " to ", destination_device.name(),
            " involves no CUDA device");
@@ -87,6 +112,7 @@ void copy(const void* source, Device source_device, void* destination, Device de
     SG_CUDA(cudaMemcpyPeer(destination, destination_device.index, source, source_device.index,
                            size_bytes));
   } else {
+    record_copy(what, source_device, destination_device, size_bytes);
     SG_CUDA(cudaMemcpy(destination, source, size_bytes,
                        source_device.is_cuda() ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice));
   }
@@ -97,8 +123,11 @@ void copy(const void* source, Device source_device, void* destination, Device de
 void fill(void* data, int index, int byte, std::size_t size_bytes) {
   if (size_bytes == 0) return;
   const CurrentDevice current(index);
-  SG_CUDA(cudaMemset(data, byte, size_bytes));
-  SG_CUDA(cudaStreamSynchronize(nullptr));
+  SG_CUDA(cudaMemsetAsync(data, byte, size_bytes, nullptr));
 }
+
+std::shared_ptr<Stream> make_stream(int index) { return std::make_shared<Stream>(index); }
+
+void synchronize(Stream& stream) { stream.synchronize(); }
 
 }  // namespace stagegate::cuda

@@ -1,0 +1,85 @@
+#include "device/cuda/fault.h"
+
+#include "core/check.h"
+
+namespace stagegate::cuda {
+
+std::string describe(const Fault& f) {
+  const auto parameter = [&](const char* name, const char* range) {
+    return message("sample: ", name, " of row ", f.a, " must be ", range, ", got ", f.value);
+  };
+  const auto list = [&](const char* name) {
+    return message("sample: ", name, "_ptr of row ", f.a, " runs from ", f.b, " to ", f.c,
+                   " outside its list");
+  };
+  const auto token = [&](const char* name) {
+    return message("sample: ", name, " of row ", f.b, " names token ", f.a, " of a vocabulary of ",
+                   f.c);
+  };
+  switch (f.kind) {
+    case FaultKind::kNone:
+      break;
+    case FaultKind::kEmbeddingId:
+      return message("embedding: id ", f.a, " at position ", f.b, " is outside a table of ", f.c,
+                     " rows");
+    case FaultKind::kRopePosition:
+      return message("rope: position ", f.a, " of token ", f.b, " is outside a table of ", f.c);
+    case FaultKind::kKvSlot:
+      return message("kv_write: slot ", f.a, " of token ", f.b, " is outside a cache of ", f.c,
+                     " slots");
+    case FaultKind::kBlock:
+      return message("paged_attention: block_tables of sequence ", f.b, " names block ", f.a,
+                     " outside a cache of ", f.c, " blocks");
+    case FaultKind::kTableTooShort:
+      return message("paged_attention: sequence ", f.b, " has ", f.a,
+                     " tokens, its table of blocks holds ", f.c);
+    case FaultKind::kQueries:
+      return message("paged_attention: sequence ", f.b, " of ", f.c, " tokens cannot have ", f.a,
+                     " queries");
+    case FaultKind::kQueryRange:
+      return message("paged_attention: cu_seqlens_q must run from 0 to ", f.c, ", got ", f.a,
+                     " to ", f.b);
+    case FaultKind::kUsedSlot:
+      return message("self_attention_paged: used_slots[", f.b, "] = ", f.a,
+                     " is outside a cache of ", f.c, " slots");
+    case FaultKind::kRowPtr:
+      return message("self_attention_paged: row_ptr of row ", f.c, " runs from ", f.a, " to ", f.b);
+    case FaultKind::kColIdx:
+      return message("self_attention_paged: col_idx of row ", f.b, " names index ", f.a, " of ",
+                     f.c, " used slots");
+    case FaultKind::kTemperature:
+      return parameter("temperature", "0 or more");
+    case FaultKind::kTopK:
+      return parameter("top_k", "0 or more");
+    case FaultKind::kTopP:
+      return parameter("top_p", "above 0 and at most 1");
+    case FaultKind::kMinP:
+      return parameter("min_p", "from 0 to 1");
+    case FaultKind::kRepetitionPenalty:
+      return parameter("repetition_penalty", "above 0");
+    case FaultKind::kPresencePenalty:
+      return parameter("presence_penalty", "finite");
+    case FaultKind::kFrequencyPenalty:
+      return parameter("frequency_penalty", "finite");
+    case FaultKind::kHistoryPtr:
+      return list("history");
+    case FaultKind::kHistoryId:
+      return token("history_ids");
+    case FaultKind::kBiasPtr:
+      return list("bias");
+    case FaultKind::kBiasId:
+      return token("bias_ids");
+    case FaultKind::kBiasValue:
+      return parameter("bias_values", "finite or -inf");
+    case FaultKind::kMaskIndex:
+      return message("sample: mask_index of row ", f.b, " is ", f.a, ", mask_bits has ", f.c,
+                     " rows");
+    case FaultKind::kNoFiniteLogit:
+      return message("sample: row ", f.a, " has no finite logit");
+    case FaultKind::kInfiniteLogit:
+      return message("sample: row ", f.a, " has an infinite logit for token ", f.b);
+  }
+  return "a kernel reported a fault it has no name for";
+}
+
+}  // namespace stagegate::cuda

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace stagegate::cuda {
+
+// What a kernel found wrong with its operands. It cannot throw, so it notes the first fault in
+// memory of the host, leaves the element out, and whoever waits for the result throws.
+enum class FaultKind : std::int32_t {
+  kNone = 0,
+  kEmbeddingId,        // a = id, b = position, c = rows of the table
+  kRopePosition,       // a = position, b = token, c = length of the table
+  kKvSlot,             // a = slot, b = token, c = slots of the cache
+  kBlock,              // a = block, b = sequence, c = blocks of the cache
+  kTableTooShort,      // a = tokens, b = sequence, c = tokens the table has room for
+  kQueries,            // a = queries, b = sequence, c = tokens
+  kQueryRange,         // a = first, b = last of cu_seqlens_q, c = queries
+  kUsedSlot,           // a = slot, b = index in used_slots, c = slots of the cache
+  kRowPtr,             // a = first, b = last, c = row
+  kColIdx,             // a = index, b = row, c = used slots
+  kTemperature,        // a = row, value
+  kTopK,               // a = row, value
+  kTopP,               // a = row, value
+  kMinP,               // a = row, value
+  kRepetitionPenalty,  // a = row, value
+  kPresencePenalty,    // a = row, value
+  kFrequencyPenalty,   // a = row, value
+  kHistoryPtr,         // a = row, b = first, c = last
+  kHistoryId,          // a = id, b = row, c = vocabulary
+  kBiasPtr,            // a = row, b = first, c = last
+  kBiasId,             // a = id, b = row, c = vocabulary
+  kBiasValue,          // a = row, value
+  kMaskIndex,          // a = index, b = row, c = rows of mask_bits
+  kNoFiniteLogit,      // a = row
+  kInfiniteLogit,      // a = row, b = token
+};
+
+struct Fault {
+  FaultKind kind;
+  std::int64_t a, b, c;
+  double value;
+};
+
+// The sentence a caller reads, as the CPU operators word it.
+std::string describe(const Fault& fault);
+
+}  // namespace stagegate::cuda

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#include "core/dispatch.h"
+#include "core/tensor.h"
+#include "device/cuda/fault.h"
+
+// What kernels are written with. For .cu files only.
+namespace stagegate::cuda {
+
+// The CUDA type that has the bits of a storage type of the core.
+template <typename T>
+struct device_type;
+template <>
+struct device_type<float> {
+  using type = float;
+};
+template <>
+struct device_type<float16> {
+  using type = __half;
+};
+template <>
+struct device_type<bfloat16> {
+  using type = __nv_bfloat16;
+};
+
+// Calls fn with a value of the CUDA type behind a floating dtype, as dispatch_floating does.
+template <typename Fn>
+void dispatch_device(std::string_view op, DType dtype, Fn&& fn) {
+  dispatch_floating(op, dtype, [&](auto tag) {
+    std::forward<Fn>(fn)(typename device_type<decltype(tag)>::type{});
+  });
+}
+
+template <typename T>
+const T* input(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.raw_data());
+}
+template <typename T>
+T* output(const Tensor& tensor) {
+  return static_cast<T*>(tensor.raw_data());
+}
+
+__device__ inline float to_float(float value) { return value; }
+__device__ inline float to_float(__half value) { return __half2float(value); }
+__device__ inline float to_float(__nv_bfloat16 value) { return __bfloat162float(value); }
+
+template <typename T>
+__device__ T from_float(float value);
+template <>
+__device__ inline float from_float<float>(float value) {
+  return value;
+}
+template <>
+__device__ inline __half from_float<__half>(float value) {
+  return __float2half_rn(value);
+}
+template <>
+__device__ inline __nv_bfloat16 from_float<__nv_bfloat16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+// kCount elements that are loaded and stored in one instruction.
+template <typename T, int kCount = 16 / sizeof(T)>
+struct alignas(sizeof(T) * kCount) Pack {
+  T values[kCount];
+};
+
+constexpr int kWarp = 32;
+
+__device__ inline float warp_sum(float value) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    value += __shfl_xor_sync(0xffffffffu, value, offset);
+  }
+  return value;
+}
+
+__device__ inline float warp_max(float value) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, offset));
+  }
+  return value;
+}
+
+// Sum over a block of kThreads threads, the same for every thread; always added in one order.
+template <int kThreads>
+__device__ float block_sum(float value) {
+  static_assert(kThreads % kWarp == 0 && kThreads <= 1024);
+  constexpr int kWarps = kThreads / kWarp;
+  __shared__ float partial[kWarps];
+  value = warp_sum(value);
+  if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  float total = 0.0f;
+#pragma unroll
+  for (int warp = 0; warp < kWarps; ++warp) total += partial[warp];
+  __syncthreads();  // the next sum writes where this one reads
+  return total;
+}
+
+// Notes a fault unless there is one already.
+__device__ inline void report(Fault* fault, FaultKind kind, std::int64_t a, std::int64_t b = 0,
+                              std::int64_t c = 0, double value = 0.0) {
+  auto* word = reinterpret_cast<int*>(&fault->kind);
+  if (atomicCAS_system(word, 0, static_cast<int>(kind)) != 0) return;
+  fault->a = a;
+  fault->b = b;
+  fault->c = c;
+  fault->value = value;
+  __threadfence_system();
+}
+
+}  // namespace stagegate::cuda

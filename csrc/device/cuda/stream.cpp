@@ -1,0 +1,69 @@
+#include <algorithm>
+#include <new>
+
+#include "device/cuda/blas.h"
+#include "device/cuda/check.h"
+#include "device/cuda/current_device.h"
+#include "device/cuda/runtime.h"
+#include "device/cuda/stream.h"
+#include "device/ledger.h"
+
+namespace stagegate::cuda {
+
+Stream::Stream(int device_index) : device_index_(device_index) {
+  fault_ = static_cast<Fault*>(allocate(sizeof(Fault), device_index));
+  fill(fault_, device_index, 0, sizeof(Fault));
+  fetched_fault_ = static_cast<Fault*>(allocate_pinned(sizeof(Fault)));
+  new (fetched_fault_) Fault{};
+  const CurrentDevice current(device_index);
+  SG_CUDA(
+      cudaDeviceGetAttribute(&num_multiprocessors_, cudaDevAttrMultiProcessorCount, device_index));
+  SG_CUDA(cudaStreamCreate(&handle_));
+  blas_ = std::make_unique<Blas>(device_index);
+}
+
+Stream::~Stream() {
+  // As in release(): at exit nothing can be done about a failure.
+  static_cast<void>(cudaStreamSynchronize(handle_));
+  blas_.reset();
+  static_cast<void>(cudaStreamDestroy(handle_));
+  release(scratch_, device_index_);
+  release(fault_, device_index_);
+  release_pinned(fetched_fault_);
+}
+
+void* Stream::scratch(std::size_t size_bytes) {
+  if (size_bytes <= scratch_bytes_) return scratch_;
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+  SG_CUDA(cudaStreamIsCapturing(handle_, &capturing));
+  SG_CHECK(DeviceError, capturing == cudaStreamCaptureStatusNone, "scratch: ", size_bytes,
+           " bytes are wanted while a graph is captured, ", scratch_bytes_, " are there");
+  // At least twice as much, so that a growing batch soon stops asking.
+  const std::size_t wanted = std::max(size_bytes, 2 * scratch_bytes_);
+  void* larger = allocate(wanted, device_index_);
+  release(scratch_, device_index_);  // in the order of the stream: what is queued may still use it
+  scratch_ = larger;
+  scratch_bytes_ = wanted;
+  return scratch_;
+}
+
+void Stream::synchronize() {
+  fetch_fault();
+  SG_CUDA(cudaStreamSynchronize(handle_));
+  check_fault();
+}
+
+void Stream::fetch_fault() {
+  record_copy("fault", Device{DeviceType::kCUDA, device_index_}, Device{}, sizeof(Fault));
+  SG_CUDA(cudaMemcpyAsync(fetched_fault_, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, handle_));
+}
+
+void Stream::check_fault() {
+  if (fetched_fault_->kind == FaultKind::kNone) return;
+  const Fault fault = *fetched_fault_;
+  *fetched_fault_ = Fault{};
+  fill(fault_, device_index_, 0, sizeof(Fault));
+  throw ArgumentError(describe(fault));
+}
+
+}  // namespace stagegate::cuda

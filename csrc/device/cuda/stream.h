@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <memory>
+
+#include "device/cuda/fault.h"
+
+namespace stagegate::cuda {
+
+class Blas;
+
+// A queue of work on one device with what the kernels in it share: memory for intermediate results,
+// the handle of the matrix library, and the place where they report faults. One thread at a time
+// may queue. Work on the legacy default stream, as all copies of tensors are, waits for this queue
+// and it waits for them.
+class Stream {
+ public:
+  explicit Stream(int device_index);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  int device_index() const { return device_index_; }
+  cudaStream_t handle() const { return handle_; }
+  int num_multiprocessors() const { return num_multiprocessors_; }
+  Blas& blas() const { return *blas_; }
+
+  // At least size_bytes of device memory, 256-byte aligned, uninitialised. It is the same memory
+  // for every operator, so it is theirs until the next one is queued. Grows when more is asked for
+  // than ever before; while a graph is captured that throws DeviceError instead.
+  void* scratch(std::size_t size_bytes);
+
+  // Where kernels report faults, in memory of the device.
+  Fault* fault() const { return fault_; }
+
+  // Waits for everything queued. Throws ArgumentError for a fault that a kernel reported and
+  // forgets it, DeviceError for a failure of the device.
+  void synchronize();
+  // The two halves of it for a caller that waits by itself: the first is queued, the second must
+  // come when it has run.
+  void fetch_fault();
+  void check_fault();
+
+ private:
+  int device_index_;
+  int num_multiprocessors_ = 0;
+  cudaStream_t handle_ = nullptr;
+  Fault* fault_ = nullptr;
+  Fault* fetched_fault_ = nullptr;  // pinned memory of the host
+  void* scratch_ = nullptr;
+  std::size_t scratch_bytes_ = 0;
+  std::unique_ptr<Blas> blas_;
+};
+
+}  // namespace stagegate::cuda
