@@ -1,9 +1,10 @@
+#include "device/cuda/blas.h"
+
 #include <algorithm>
 #include <limits>
 #include <utility>
 #include <vector>
 
-#include "device/cuda/blas.h"
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
 #include "device/cuda/runtime.h"
@@ -18,7 +19,7 @@ constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
 // How many proposals are timed, and how often each.
 constexpr int kProposals = 32;
 constexpr int kTimings = 5;
-// The number of rows a deterministic plan is chosen for: enough that large batches stay fast.
+// The number of rows a deterministic algorithm is chosen for: enough that large batches stay fast.
 constexpr std::int64_t kDeterministicRows = 256;
 
 void check(cublasStatus_t status, const char* call) {
@@ -59,54 +60,120 @@ using MatmulDesc = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
+// Where the rows of a problem are many, those near it take its algorithm: a prompt may have any
+// length, and timing takes some milliseconds.
+std::int64_t rounded_rows(std::int64_t rows) {
+  if (rows <= 16) return rows;
+  const std::int64_t step = rows <= 256 ? 16 : rows <= 2048 ? 128 : 1024;
+  return (rows + step - 1) / step * step;
+}
+
+class Event {
+ public:
+  Event() { SG_CUDA(cudaEventCreate(&handle_)); }
+  ~Event() { static_cast<void>(cudaEventDestroy(handle_)); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  operator cudaEvent_t() const { return handle_; }
+
+ private:
+  cudaEvent_t handle_ = nullptr;
+};
+
 }  // namespace
 
-struct Blas::Plan {
-  MatmulDesc desc;
-  Layout weight;
-  Layout x;
-  Layout out;
-  cublasLtMatmulAlgo_t algo{};
-
-  // cuBLAS counts in columns: outᵀ[N, M] = weightᵀᵀ · xᵀ, whose operands are our rows as they lie.
-  explicit Plan(const Problem& p) {
-    SG_BLAS(cublasLtMatmulDescCreate(desc.out(), CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
+// The descriptors of one problem and the algorithm that serves it.
+class Blas::Plan {
+ public:
+  // cuBLAS counts in columns: outᵀ[N, M] = (weightᵀ)ᵀ · xᵀ, whose operands are our rows as they
+  // lie.
+  explicit Plan(const Problem& p) : problem_(p) {
+    SG_BLAS(cublasLtMatmulDescCreate(desc_.out(), CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
     if (p.has_bias) {
-      const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, data_type(p.dtype));
     }
-    const auto layout = [](Layout& made, DType dtype, std::int64_t rows, std::int64_t columns,
-                           std::int64_t stride) {
-      SG_BLAS(cublasLtMatrixLayoutCreate(made.out(), data_type(dtype),
-                                         static_cast<std::uint64_t>(rows),
-                                         static_cast<std::uint64_t>(columns), stride));
-    };
-    layout(weight, p.dtype, p.depth, p.width, p.depth);
-    layout(x, p.dtype, p.depth, p.rows, p.x_stride);
-    layout(out, p.out_dtype, p.width, p.rows, p.width);
+    describe(weight_, p.dtype, p.depth, p.width, p.depth);
+    describe(x_, p.dtype, p.depth, p.rows, p.x_stride);
+    describe(out_, p.out_dtype, p.width, p.rows, p.width);
   }
 
-  template <typename Value>
-  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-    SG_BLAS(cublasLtMatmulDescSetAttribute(desc, attribute, &value, sizeof(value)));
-  }
+  std::optional<cublasLtMatmulAlgo_t> algorithm;
 
-  cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& chosen,
-                     cudaStream_t stream, void* workspace, const void* x_data,
-                     const void* weight_data, const void* bias, void* out_data) {
-    if (bias != nullptr) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo, cudaStream_t stream,
+                     void* workspace, const Operands& operands) {
+    if (problem_.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
     const float one = 1.0f;
     const float zero = 0.0f;
-    return cublasLtMatmul(handle, desc, &one, weight_data, weight, x_data, x, &zero, out_data, out,
-                          out_data, out, &chosen, workspace, kWorkspaceBytes, stream);
+    return cublasLtMatmul(handle, desc_, &one, operands.weight, weight_, operands.x, x_, &zero,
+                          operands.out, out_, operands.out, out_, &algo, workspace, kWorkspaceBytes,
+                          stream);
   }
+
+  bool takes(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo) const {
+    cublasLtMatmulHeuristicResult_t result{};
+    return cublasLtMatmulAlgoCheck(handle, desc_, weight_, x_, out_, out_, &algo, &result) ==
+               CUBLAS_STATUS_SUCCESS &&
+           result.workspaceSize <= kWorkspaceBytes;
+  }
+
+  // What the library proposes, the most promising first; may be empty.
+  std::vector<cublasLtMatmulAlgo_t> proposals(cublasLtHandle_t handle, const Operands& operands) {
+    if (problem_.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+    Preference preference;
+    SG_BLAS(cublasLtMatmulPreferenceCreate(preference.out()));
+    const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+      SG_BLAS(cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
+    };
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
+    for (const auto attribute :
+         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+          CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
+      prefer(attribute, problem_.alignment);
+    }
+    if (problem_.deterministic) {
+      // A depth that is split is summed in another order for another number of rows.
+      prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+             std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
+    }
+    std::vector<cublasLtMatmulHeuristicResult_t> found(kProposals);
+    int count = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle, desc_, weight_, x_, out_, out_, preference, kProposals, found.data(), &count);
+    if (status != CUBLAS_STATUS_NOT_SUPPORTED) check(status, "cublasLtMatmulAlgoGetHeuristic");
+    std::vector<cublasLtMatmulAlgo_t> algorithms;
+    for (int i = 0; i < count; ++i) {
+      if (found[i].state == CUBLAS_STATUS_SUCCESS) algorithms.push_back(found[i].algo);
+    }
+    return algorithms;
+  }
+
+ private:
+  template <typename Value>
+  void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
+    SG_BLAS(cublasLtMatmulDescSetAttribute(desc_, attribute, &value, sizeof(value)));
+  }
+
+  static void describe(Layout& layout, DType dtype, std::int64_t rows, std::int64_t columns,
+                       std::int64_t stride) {
+    SG_BLAS(cublasLtMatrixLayoutCreate(layout.out(), data_type(dtype),
+                                       static_cast<std::uint64_t>(rows),
+                                       static_cast<std::uint64_t>(columns), stride));
+  }
+
+  Problem problem_;
+  MatmulDesc desc_;
+  Layout weight_;
+  Layout x_;
+  Layout out_;
 };
 
 Blas::Blas(int device_index) : device_index_(device_index) {
   const CurrentDevice current(device_index);
+  int l2_bytes = 0;
+  SG_CUDA(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device_index));
+  l2_bytes_ = static_cast<std::size_t>(l2_bytes);
   SG_BLAS(cublasLtCreate(&handle_));
   workspace_ = allocate(kWorkspaceBytes, device_index);
 }
@@ -117,111 +184,87 @@ Blas::~Blas() {
   static_cast<void>(cublasLtDestroy(handle_));
 }
 
-namespace {
-
-std::vector<cublasLtMatmulHeuristicResult_t> proposals(
-    cublasLtHandle_t handle, const Blas::Problem& problem, cublasLtMatmulDesc_t desc,
-    cublasLtMatrixLayout_t weight, cublasLtMatrixLayout_t x, cublasLtMatrixLayout_t out) {
-  Preference preference;
-  SG_BLAS(cublasLtMatmulPreferenceCreate(preference.out()));
-  SG_BLAS(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                               &kWorkspaceBytes, sizeof(kWorkspaceBytes)));
-  // Rows begin wherever a view does, so only the alignment that every one has may be assumed.
-  const auto element = static_cast<std::uint32_t>(size_of(problem.dtype));
-  const auto row = static_cast<std::uint64_t>(problem.x_stride) * element;
-  std::uint32_t alignment = 16;
-  while (row % alignment != 0 ||
-         static_cast<std::uint64_t>(problem.depth) * element % alignment != 0) {
-    alignment /= 2;
-  }
-  for (const auto attribute :
-       {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES}) {
-    SG_BLAS(
-        cublasLtMatmulPreferenceSetAttribute(preference, attribute, &alignment, sizeof(alignment)));
-  }
-  if (problem.deterministic) {
-    const std::uint32_t no_reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
-    SG_BLAS(cublasLtMatmulPreferenceSetAttribute(preference,
-                                                 CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                                 &no_reduction, sizeof(no_reduction)));
-  }
-  std::vector<cublasLtMatmulHeuristicResult_t> found(kProposals);
-  int count = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle, desc, weight, x, out, out, preference, kProposals, found.data(), &count);
-  SG_CHECK(DeviceError, status == CUBLAS_STATUS_SUCCESS && count > 0,
-           "linear: cuBLASLt has no algorithm for [", problem.rows, ", ", problem.depth,
-           "] times [", problem.width, ", ", problem.depth, "] in ", name_of(problem.dtype), ": ",
-           cublasLtGetStatusName(status));
-  found.resize(static_cast<std::size_t>(count));
-  return found;
+bool Blas::matmul(Stream& stream, const Problem& problem, const void* x, const void* weight,
+                  const void* bias, void* out) {
+  const CurrentDevice current(device_index_);
+  const Operands operands{x, weight, bias, out};
+  Plan& plan = plan_for(stream, problem, operands);
+  if (!plan.algorithm) return false;
+  SG_BLAS(plan.run(handle_, *plan.algorithm, stream.handle(), workspace_, operands));
+  return true;
 }
 
-// Microseconds of the fastest of some runs.
-template <typename Run>
-float fastest_us(cudaStream_t stream, Run&& run) {
-  cudaEvent_t start = nullptr;
-  cudaEvent_t stop = nullptr;
-  SG_CUDA(cudaEventCreate(&start));
-  SG_CUDA(cudaEventCreate(&stop));
-  float best = std::numeric_limits<float>::infinity();
-  for (int i = 0; i < kTimings; ++i) {
-    SG_CUDA(cudaEventRecord(start, stream));
-    if (run() != CUBLAS_STATUS_SUCCESS) break;
-    SG_CUDA(cudaEventRecord(stop, stream));
-    SG_CUDA(cudaEventSynchronize(stop));
-    float milliseconds = 0.0f;
-    SG_CUDA(cudaEventElapsedTime(&milliseconds, start, stop));
-    if (i > 0) best = std::min(best, 1e3f * milliseconds);  // the first loads the kernel
-  }
-  SG_CUDA(cudaEventDestroy(start));
-  SG_CUDA(cudaEventDestroy(stop));
-  return best;
-}
-
-}  // namespace
-
-Blas::Plan& Blas::plan_for(Stream& stream, const Problem& problem, const void* x,
-                           const void* weight, const void* bias, void* out) {
+Blas::Plan& Blas::plan_for(Stream& stream, const Problem& problem, const Operands& operands) {
   const auto known = plans_.find(problem);
   if (known != plans_.end()) return *known->second;
-
   auto plan = std::make_unique<Plan>(problem);
-  if (bias != nullptr) plan->set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-  if (problem.deterministic && problem.rows != kDeterministicRows) {
-    // The algorithm of another number of rows; one that reduces over the whole depth in a block
-    // does the same additions for a row whatever the others are.
-    Problem chosen_for = problem;
-    chosen_for.rows = kDeterministicRows;
-    chosen_for.x_stride = problem.depth;
-    Plan at(chosen_for);
-    if (bias != nullptr) at.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    plan->algo = proposals(handle_, chosen_for, at.desc, at.weight, at.x, at.out).front().algo;
-    return *plans_.emplace(problem, std::move(plan)).first->second;
-  }
-  const auto found = proposals(handle_, problem, plan->desc, plan->weight, plan->x, plan->out);
-  plan->algo = found.front().algo;
-  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-  SG_CUDA(cudaStreamIsCapturing(stream.handle(), &capturing));
-  if (capturing == cudaStreamCaptureStatusNone && !problem.deterministic) {
-    float best = std::numeric_limits<float>::infinity();
-    for (const cublasLtMatmulHeuristicResult_t& proposal : found) {
-      const float us = fastest_us(stream.handle(), [&] {
-        return plan->run(handle_, proposal.algo, stream.handle(), workspace_, x, weight, bias, out);
-      });
-      if (us < best) {
-        best = us;
-        plan->algo = proposal.algo;
-      }
-    }
-  }
+  plan->algorithm = algorithm_for(stream, problem, *plan, operands);
   return *plans_.emplace(problem, std::move(plan)).first->second;
 }
 
-void Blas::matmul(Stream& stream, const Problem& problem, const void* x, const void* weight,
-                  const void* bias, void* out) {
-  Plan& plan = plan_for(stream, problem, x, weight, bias, out);
-  SG_BLAS(plan.run(handle_, plan.algo, stream.handle(), workspace_, x, weight, bias, out));
+std::optional<cublasLtMatmulAlgo_t> Blas::algorithm_for(Stream& stream, const Problem& problem,
+                                                        Plan& plan, const Operands& operands) {
+  Problem rounded = problem;
+  // One algorithm for every number of rows: each block of it sums the whole depth of its rows, in
+  // an order that the number of blocks does not change.
+  rounded.rows = problem.deterministic ? kDeterministicRows : rounded_rows(problem.rows);
+  const auto known = algorithms_.find(rounded);
+  if (known != algorithms_.end()) {
+    if (!known->second || plan.takes(handle_, *known->second)) return known->second;
+    SG_CHECK(DeviceError, !problem.deterministic, "linear: cuBLASLt has no one algorithm for ",
+             problem.rows, " and ", kDeterministicRows, " rows of ", problem.depth, " times ",
+             problem.width, "; use deterministic=False");
+  }
+  std::optional<cublasLtMatmulAlgo_t> chosen;
+  if (problem.deterministic) {
+    Problem many = rounded;
+    many.x_stride = problem.rows == kDeterministicRows ? problem.x_stride : problem.depth;
+    for (const cublasLtMatmulAlgo_t& algo : Plan(many).proposals(handle_, operands)) {
+      if (plan.takes(handle_, algo)) {
+        chosen = algo;
+        break;
+      }
+    }
+  } else {
+    chosen = fastest(stream, plan, operands, plan.proposals(handle_, operands));
+  }
+  algorithms_.insert_or_assign(rounded, chosen);
+  return chosen;
+}
+
+std::optional<cublasLtMatmulAlgo_t> Blas::fastest(
+    Stream& stream, Plan& plan, const Operands& operands,
+    const std::vector<cublasLtMatmulAlgo_t>& proposals) {
+  if (proposals.empty()) return std::nullopt;
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+  SG_CUDA(cudaStreamIsCapturing(stream.handle(), &capturing));
+  if (capturing != cudaStreamCaptureStatusNone) return proposals.front();
+
+  // In a model other layers run between two uses of a weight: it comes from memory, not from a
+  // cache that the run before has filled.
+  void* other = allocate(2 * l2_bytes_, device_index_);
+  const Event start;
+  const Event stop;
+  std::optional<cublasLtMatmulAlgo_t> best;
+  float best_ms = std::numeric_limits<float>::infinity();
+  for (const cublasLtMatmulAlgo_t& algo : proposals) {
+    for (int i = 0; i < kTimings; ++i) {
+      SG_CUDA(cudaMemsetAsync(other, i, 2 * l2_bytes_, stream.handle()));
+      SG_CUDA(cudaEventRecord(start, stream.handle()));
+      const cublasStatus_t status = plan.run(handle_, algo, stream.handle(), workspace_, operands);
+      if (status != CUBLAS_STATUS_SUCCESS) break;
+      SG_CUDA(cudaEventRecord(stop, stream.handle()));
+      SG_CUDA(cudaEventSynchronize(stop));
+      float ms = 0.0f;
+      SG_CUDA(cudaEventElapsedTime(&ms, start, stop));
+      if (i > 0 && ms < best_ms) {  // the first run loads the kernel
+        best_ms = ms;
+        best = algo;
+      }
+    }
+  }
+  release(other, device_index_);
+  return best;
 }
 
 }  // namespace stagegate::cuda

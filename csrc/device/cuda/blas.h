@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <vector>
 
 #include "core/dtype.h"
 
@@ -28,6 +30,7 @@ class Blas {
     bool has_bias;
     // One algorithm for every M, so that a row of the result does not depend on the others.
     bool deterministic;
+    std::uint32_t alignment;  // bytes that every operand and step from row to row is a multiple of
 
     auto operator<=>(const Problem&) const = default;
   };
@@ -37,22 +40,34 @@ class Blas {
   Blas(const Blas&) = delete;
   Blas& operator=(const Blas&) = delete;
 
-  // Queues one product. While a graph is captured nothing can be timed: a problem that is new then
-  // gets the library's first proposal. Throws DeviceError when the library fails or has no
-  // algorithm for the problem.
-  void matmul(Stream& stream, const Problem& problem, const void* x, const void* weight,
+  // Queues one product; false when the library has no algorithm for it. Throws DeviceError when the
+  // library fails. While a graph is captured nothing can be timed: an algorithm that is looked for
+  // then is the library's first proposal.
+  bool matmul(Stream& stream, const Problem& problem, const void* x, const void* weight,
               const void* bias, void* out);
 
  private:
-  struct Plan;
+  struct Operands {
+    const void* x;
+    const void* weight;
+    const void* bias;
+    void* out;
+  };
+  class Plan;
 
-  Plan& plan_for(Stream& stream, const Problem& problem, const void* x, const void* weight,
-                 const void* bias, void* out);
+  Plan& plan_for(Stream& stream, const Problem& problem, const Operands& operands);
+  std::optional<cublasLtMatmulAlgo_t> algorithm_for(Stream& stream, const Problem& problem,
+                                                    Plan& plan, const Operands& operands);
+  std::optional<cublasLtMatmulAlgo_t> fastest(Stream& stream, Plan& plan, const Operands& operands,
+                                              const std::vector<cublasLtMatmulAlgo_t>& proposals);
 
   int device_index_;
+  std::size_t l2_bytes_ = 0;
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   std::map<Problem, std::unique_ptr<Plan>> plans_;
+  // By problem with the number of rows rounded: near ones share what was timed.
+  std::map<Problem, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };
 
 }  // namespace stagegate::cuda

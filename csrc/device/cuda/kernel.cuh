@@ -4,6 +4,9 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
 
 #include "core/dispatch.h"
 #include "core/tensor.h"
@@ -69,6 +72,32 @@ template <typename T, int kCount = 16 / sizeof(T)>
 struct alignas(sizeof(T) * kCount) Pack {
   T values[kCount];
 };
+
+inline bool all_aligned(std::initializer_list<const void*> addresses, std::size_t alignment) {
+  for (const void* address : addresses) {
+    if (reinterpret_cast<std::uintptr_t>(address) % alignment != 0) return false;
+  }
+  return true;
+}
+
+// Calls fn with the number of elements of a Pack that a row of `width` elements divides into and
+// every address is aligned for: 16 bytes of them, or one element.
+template <typename T, typename Fn>
+void dispatch_pack(std::int64_t width, std::initializer_list<const void*> addresses, Fn&& fn) {
+  constexpr int kWidest = 16 / sizeof(T);
+  if (width % kWidest == 0 && all_aligned(addresses, 16)) {
+    return std::forward<Fn>(fn)(std::integral_constant<int, kWidest>{});
+  }
+  std::forward<Fn>(fn)(std::integral_constant<int, 1>{});
+}
+
+// For kernels that only move bits: calls fn with a value of the type to move a row in, 16 or 2
+// bytes wide. steps: bytes of a row and from row to row, joined by |.
+template <typename Fn>
+void dispatch_unit(std::int64_t steps, std::initializer_list<const void*> addresses, Fn&& fn) {
+  if (steps % 16 == 0 && all_aligned(addresses, 16)) return std::forward<Fn>(fn)(uint4{});
+  std::forward<Fn>(fn)(std::uint16_t{});
+}
 
 constexpr int kWarp = 32;
 

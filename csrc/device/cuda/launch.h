@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "device/context.h"
@@ -32,6 +33,13 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared
 
 constexpr unsigned ceil_div(std::int64_t a, std::int64_t b) {
   return static_cast<unsigned>((a + b - 1) / b);
+}
+
+// Blocks for a loop over `count` items with a stride of the grid: as many as run at the same time.
+inline unsigned grid_for(std::int64_t count, int threads, const Context& context) {
+  const auto most = static_cast<unsigned>(context.stream->num_multiprocessors() * 8);
+  const unsigned wanted = ceil_div(count, threads);
+  return wanted < most ? wanted : most;
 }
 
 }  // namespace stagegate::cuda

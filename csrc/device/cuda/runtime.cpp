@@ -1,9 +1,10 @@
+#include "device/cuda/runtime.h"
+
 #include <cstdint>
 #include <limits>
 
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
-#include "device/cuda/runtime.h"
 #include "device/cuda/stream.h"
 #include "device/ledger.h"
 

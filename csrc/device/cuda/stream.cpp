@@ -1,3 +1,5 @@
+#include "device/cuda/stream.h"
+
 #include <algorithm>
 #include <new>
 
@@ -5,7 +7,6 @@
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
 #include "device/cuda/runtime.h"
-#include "device/cuda/stream.h"
 #include "device/ledger.h"
 
 namespace stagegate::cuda {
