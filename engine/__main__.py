@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS
 from engine.errors import StagegateError
+from engine.kv.sizing import kv_memory_from_text
 from engine.server.command import add_arguments as add_serve_arguments
 from engine.server.command import run as serve
 
@@ -50,6 +51,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="native")
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--kv-capacity-tokens", type=int)
+    parser.add_argument(
+        "--kv-memory", metavar="SHARE|SIZE",
+        help="memory for the KV cache: a share of what is free, 0.8, or 6GiB",
+    )  # fmt: skip
     parser.add_argument("--num-threads", type=int)
     parser.add_argument("--metrics", action="store_true", help="print the metrics of the run")
 
@@ -67,6 +72,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
         max_model_len=arguments.max_model_len,
         kv_capacity_tokens=arguments.kv_capacity_tokens,
+        kv_memory=kv_memory_from_text(arguments.kv_memory),
         num_threads=arguments.num_threads,
     )
     stated = {

@@ -27,15 +27,18 @@ class EngineConfig:
     backend: the attention form: native takes block tables under the block layout, csr lists every
         visible slot; the slot layout always runs on csr.
     block_size: tokens per block of the block layout.
-    kv_capacity_tokens: room in the KV storage; None sizes it from the free memory.
+    kv_capacity_tokens: room in the KV storage; None sizes it by kv_memory.
+    kv_memory: memory for the KV storage, a float from 0 to 1 as a share of what is free once
+        weights and workspace are in place, or a number of bytes; None: 0.9 of a GPU, half of a
+        host.
     max_model_len: longest sequence, prompt and output together; None takes the checkpoint's.
     max_num_batched_tokens: tokens of one step, decode and prefill chunks together.
     max_num_seqs: sequences that run at the same time.
     num_threads: threads of the CPU operators; None takes every processor the process may use.
     deterministic: a result never depends on what else is in the batch, so that a seed gives the
         same text in any company (under csr up to the rounding of attention, whose keys come in the
-        order of their slots). Off, large matrix products go to a library that may sum in another
-        order for another batch; long prompts are computed faster then.
+        order of their slots). Off, matrix products go to a library that may sum in another order
+        for another batch, and is faster; None: on for the CPU, off for a GPU.
     seed: where requests without a seed of their own draw theirs from.
     """
 
@@ -46,12 +49,13 @@ class EngineConfig:
     backend: str = "native"
     block_size: int = 16
     kv_capacity_tokens: int | None = None
+    kv_memory: float | int | None = None
     max_model_len: int | None = None
     max_num_batched_tokens: int = 2048
     max_num_seqs: int = 256
     enable_prefix_cache: bool = True
     num_threads: int | None = None
-    deterministic: bool = True
+    deterministic: bool | None = None
     seed: int = 0
 
     @property
@@ -61,6 +65,8 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", Path(self.model))
+        if self.deterministic is None:
+            object.__setattr__(self, "deterministic", self.device == "cpu")
         self._one_of("device", DEVICES)
         self._one_of("dtype", DTYPES)
         self._one_of("layout", LAYOUTS)
@@ -70,6 +76,14 @@ class EngineConfig:
         for name in ("kv_capacity_tokens", "max_model_len", "num_threads"):
             if getattr(self, name) is not None:
                 self._positive(name)
+        if self.kv_memory is not None and not (
+            0 < self.kv_memory <= 1 if isinstance(self.kv_memory, float) else self.kv_memory > 0
+        ):
+            msg = (
+                "kv_memory must be a share above 0.0 and at most 1.0, or a number of bytes, "
+                f"got {self.kv_memory!r}"
+            )
+            raise ConfigError(msg)
         if self.max_num_batched_tokens < self.max_num_seqs:
             # Otherwise a full set of decoding sequences could not advance in one step.
             object.__setattr__(self, "max_num_seqs", self.max_num_batched_tokens)

@@ -13,7 +13,7 @@ from engine.errors import CapacityError, ConfigError, InvalidRequestError, Stage
 from engine.guide import GuideMaker
 from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
-from engine.kv.sizing import kv_capacity_tokens
+from engine.kv.sizing import kv_capacity_tokens, memory_table
 from engine.kv.slot_manager import SlotManager
 from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config
@@ -57,14 +57,16 @@ class LLMEngine:
         self.dtype = self.model.dtype if config.dtype == "auto" else config.dtype
         self.max_model_len = _max_model_len(config, self.model)
         self.worker = worker or Worker(config, self.model, self.dtype)
-        capacity = kv_capacity_tokens(config, self.model, self.dtype, self.max_model_len)
-        self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
-        self.worker.allocate(
-            num_slots=self._kv.num_slots,
+        free_bytes = self.worker.prepare(
             max_tokens=config.max_num_batched_tokens,
             max_rows=config.max_logits_rows,
             max_positions=self.max_model_len,
         )
+        capacity = kv_capacity_tokens(
+            config, self.model, self.dtype, self.max_model_len, free_bytes
+        )
+        self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
+        self.worker.allocate(self._kv.num_slots)
         self._scheduler = Scheduler(config, self._kv)
         self._eos_token_ids = tuple(
             dict.fromkeys((*self.model.eos_token_ids, *self.generation.eos_token_ids))
@@ -101,6 +103,11 @@ class LLMEngine:
         if self._chat_template is None:
             self._chat_template = ChatTemplate.load(self.config.model)
         return self._chat_template
+
+    def memory_table(self) -> str:
+        """What the memory of the device went to, for people to read."""
+        held = self.worker.memory_bytes
+        return memory_table(held, self._kv.stats().capacity, self.max_model_len)
 
     def kv_stats(self) -> KVStats:
         return self._kv.stats()

@@ -73,14 +73,19 @@ def load_weights(
 class StepExecutor(Protocol):
     """What the engine asks of a worker."""
 
-    def allocate(
-        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
-    ) -> None:
-        """Take the memory for the KV storage and for steps. Called once, before any step.
+    def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
+        """Take the memory for steps, and return the bytes that are left for the KV storage.
 
-        num_slots: tokens the KV storage has room for. max_tokens, max_rows: most tokens and rows of
-        logits of a step. max_positions: positions run from 0 to max_positions - 1.
+        Called once, before `allocate`. max_tokens, max_rows: most tokens and rows of logits of a
+        step. max_positions: positions run from 0 to max_positions - 1.
         """
+
+    def allocate(self, num_slots: int) -> None:
+        """Take the memory for the KV storage: room for so many tokens. Called once."""
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """What the bytes taken on the device are for."""
 
     def execute(self, step: StepInput) -> StepOutput:
         """Run one step and wait for its result. StagegateError fails the requests of the step."""
@@ -97,27 +102,28 @@ class Worker:
         self._context = _C.Context(
             device=config.device,
             num_threads=config.num_threads or default_num_threads(),
-            deterministic=config.deterministic,
+            deterministic=bool(config.deterministic),
         )
         self._weights = load_weights(config, model, dtype, self._context)
         self._runner: _C.Runner | None = None
 
-    def allocate(
-        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
-    ) -> None:
+    def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
         self._runner = _C.Runner(
             weights=self._weights,
             context=self._context,
-            num_slots=num_slots,
             max_tokens=max_tokens,
             max_rows=max_rows,
             max_positions=max_positions,
         )
+        return self._runner.free_bytes
+
+    def allocate(self, num_slots: int) -> None:
+        self._prepared().allocate_kv(num_slots)
 
     @property
     def memory_bytes(self) -> dict[str, int]:
         """Bytes held for weights, KV storage and workspace."""
-        runner = self._allocated()
+        runner = self._prepared()
         return {
             "weights": runner.weight_bytes,
             "kv": runner.kv_bytes,
@@ -134,9 +140,9 @@ class Worker:
         assert logits is not None
         return logits
 
-    def _allocated(self) -> _C.Runner:
+    def _prepared(self) -> _C.Runner:
         if self._runner is None:
-            msg = "allocate the memory of the worker before its first step"
+            msg = "prepare the worker before anything else"
             raise RuntimeError(msg)
         return self._runner
 
@@ -144,19 +150,23 @@ class Worker:
         self, step: StepInput, *, return_logits: bool
     ) -> tuple[StepOutput, npt.NDArray[np.float32] | None]:
         sampling = step.sampling
-        output = self._allocated().step(
-            _C.StepInput(
-                input_ids=_tensor(step.input_ids),
-                positions=_tensor(step.positions),
-                slot_mapping=_tensor(step.slot_mapping),
-                cu_seqlens_q=_tensor(step.cu_seqlens_q),
-                context_lens=_tensor(step.context_lens),
-                logits_indices=_tensor(step.logits_indices),
-                attention=_attention(step.attention),
-                sampling=None if sampling is None else _sampling(sampling),
-                num_logprobs=-1 if sampling is None else sampling.num_logprobs,
-                return_logits=return_logits,
+        output = (
+            self._prepared()
+            .step(
+                _C.StepInput(
+                    input_ids=_tensor(step.input_ids),
+                    positions=_tensor(step.positions),
+                    slot_mapping=_tensor(step.slot_mapping),
+                    cu_seqlens_q=_tensor(step.cu_seqlens_q),
+                    context_lens=_tensor(step.context_lens),
+                    logits_indices=_tensor(step.logits_indices),
+                    attention=_attention(step.attention),
+                    sampling=None if sampling is None else _sampling(sampling),
+                    num_logprobs=-1 if sampling is None else sampling.num_logprobs,
+                    return_logits=return_logits,
+                )
             )
+            .wait()
         )
         token_ids = _array(output.token_ids)
         return (

@@ -7,6 +7,7 @@ namespace stagegate::bindings {
 
 void bind_errors(pybind11::module_& module);
 void bind_tensor(pybind11::module_& module);
+void bind_ledger(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 void bind_runner(pybind11::module_& module);
 

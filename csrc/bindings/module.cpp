@@ -27,6 +27,7 @@ PYBIND11_MODULE(_C, module) {
   module.def("build_info", &build_info, "How this module was built.");
   stagegate::bindings::bind_errors(module);
   stagegate::bindings::bind_tensor(module);
+  stagegate::bindings::bind_ledger(module);
   stagegate::bindings::bind_ops(module);
   stagegate::bindings::bind_runner(module);
 }

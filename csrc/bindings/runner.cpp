@@ -81,12 +81,16 @@ void bind_runner(py::module_& module) {
   bind_config(module);
   bind_weights(module);
   bind_step(module);
+  py::class_<PendingStep>(module, "PendingStep")
+      .def("wait", &PendingStep::wait, py::call_guard<py::gil_scoped_release>());
   py::class_<Runner>(module, "Runner")
-      .def(
-          py::init<Qwen2Weights, Context, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(),
-          py::kw_only(), py::arg("weights"), py::arg("context"), py::arg("num_slots"),
-          py::arg("max_tokens"), py::arg("max_rows"), py::arg("max_positions"))
+      .def(py::init<Qwen2Weights, Context, std::int64_t, std::int64_t, std::int64_t>(),
+           py::kw_only(), py::arg("weights"), py::arg("context"), py::arg("max_tokens"),
+           py::arg("max_rows"), py::arg("max_positions"))
+      .def("allocate_kv", &Runner::allocate_kv, py::arg("num_slots"),
+           py::call_guard<py::gil_scoped_release>())
       .def("step", &Runner::step, py::arg("input"), py::call_guard<py::gil_scoped_release>())
+      .def_property_readonly("free_bytes", &Runner::free_bytes)
       .def_property_readonly("weight_bytes", &Runner::weight_bytes)
       .def_property_readonly("kv_bytes", &Runner::kv_bytes)
       .def_property_readonly("workspace_bytes", &Runner::workspace_bytes)

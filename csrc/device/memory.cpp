@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "device/cuda/runtime.h"
 
@@ -21,6 +23,19 @@ std::shared_ptr<Storage> allocate_cpu(std::size_t size_bytes, Device device) {
   return std::make_shared<Storage>(data, size_bytes, device, [data] { std::free(data); });
 }
 
+// MemAvailable of /proc/meminfo (Linux kernel documentation, filesystems/proc).
+std::size_t free_host_bytes() {
+  std::ifstream lines("/proc/meminfo");
+  std::string name;
+  std::size_t kilobytes = 0;
+  std::string unit;
+  while (lines >> name >> kilobytes) {
+    if (name == "MemAvailable:") return kilobytes * 1024;
+    std::getline(lines, unit);
+  }
+  throw Error("free_bytes: /proc/meminfo has no MemAvailable");
+}
+
 }  // namespace
 
 std::shared_ptr<Storage> allocate(std::size_t size_bytes, Device device) {
@@ -32,6 +47,12 @@ std::shared_ptr<Storage> allocate(std::size_t size_bytes, Device device) {
   }
   throw DeviceError(message("allocate: this build has no ", device.name(),
                             "; build with CUDA (nox -s build-cuda)"));
+}
+
+std::size_t free_bytes(Device device) {
+  if (device.is_cpu()) return free_host_bytes();
+  if constexpr (cuda::kEnabled) return cuda::memory_info(device.index).free_bytes;
+  throw DeviceError(message("free_bytes: this build has no ", device.name()));
 }
 
 Tensor empty(Shape shape, DType dtype, Device device) {

@@ -1,43 +1,115 @@
 #include "runner/runner.h"
 
 #include "device/copy.h"
+#include "device/cuda/exchange.h"
+#include "device/cuda/runtime.h"
 #include "device/memory.h"
 
 namespace stagegate {
 
-Runner::Runner(Qwen2Weights weights, const Context& context, std::int64_t num_slots,
-               std::int64_t max_tokens, std::int64_t max_rows, std::int64_t max_positions)
+namespace {
+
+// Every tensor a step brings from the host.
+std::vector<Tensor*> operands_of(StepInput& input) {
+  StepTensors& t = input.tensors;
+  std::vector<Tensor*> operands = {&t.input_ids,    &t.positions,    &t.slot_mapping,
+                                   &t.cu_seqlens_q, &t.context_lens, &t.logits_indices};
+  if (auto* paged = std::get_if<PagedMetadata>(&t.attention)) {
+    operands.push_back(&paged->block_tables);
+  } else {
+    auto& csr = std::get<CsrMetadata>(t.attention);
+    operands.insert(operands.end(), {&csr.used_slots, &csr.row_ptr, &csr.col_idx});
+  }
+  if (input.sampling) {
+    SamplingInputs& s = *input.sampling;
+    operands.insert(
+        operands.end(),
+        {&s.temperature, &s.top_k, &s.top_p, &s.min_p, &s.repetition_penalty, &s.presence_penalty,
+         &s.frequency_penalty, &s.seed, &s.draw_index, &s.history_ptr, &s.history_ids,
+         &s.history_counts, &s.bias_ptr, &s.bias_ids, &s.bias_values, &s.mask_index, &s.mask_bits});
+  }
+  return operands;
+}
+
+}  // namespace
+
+Runner::Runner(Qwen2Weights weights, const Context& context, std::int64_t max_tokens,
+               std::int64_t max_rows, std::int64_t max_positions)
     : context_(context),
       model_(std::move(weights), max_positions),
-      kv_(model_.config().num_layers, num_slots, model_.config().num_kv_heads,
-          model_.config().head_dim, model_.weights().dtype(), context.device),
-      workspace_(model_.config(), max_tokens, max_rows, model_.weights().dtype(), context.device) {}
+      workspace_(model_.config(), max_tokens, max_rows, model_.weights().dtype(), context.device) {
+  if constexpr (cuda::kEnabled) {
+    if (context.device.is_cuda()) exchange_ = std::make_shared<cuda::Exchange>(context.stream);
+  }
+}
 
-StepOutput Runner::step(const StepInput& input) const {
+std::size_t Runner::free_bytes() const { return stagegate::free_bytes(context_.device); }
+
+void Runner::allocate_kv(std::int64_t num_slots) {
+  SG_CHECK(ArgumentError, !kv_, "runner: its KV storage is allocated already");
+  kv_.emplace(model_.config().num_layers, num_slots, model_.config().num_kv_heads,
+              model_.config().head_dim, model_.weights().dtype(), context_.device);
+}
+
+PendingStep Runner::step(StepInput input) {
   const std::int64_t tokens = input.tensors.input_ids.numel();
   const std::int64_t rows = input.tensors.logits_indices.numel();
+  SG_CHECK(ArgumentError, kv_, "step: the runner has no KV storage yet");
   SG_CHECK(ArgumentError, tokens > 0 && tokens <= workspace_.max_tokens(), "step: ", tokens,
            " tokens, the runner was planned for 1 to ", workspace_.max_tokens());
   SG_CHECK(ArgumentError, rows <= workspace_.max_rows(), "step: ", rows,
            " rows of logits, the runner was planned for ", workspace_.max_rows());
-  const Tensor logits = model_.forward(context_, input.tensors, kv_, workspace_);
-
-  StepOutput output;
-  if (input.return_logits) {
-    output.logits = empty(logits.shape(), DType::kF32, context_.device);
-    copy(logits, output.logits);
+  if constexpr (cuda::kEnabled) {
+    if (exchange_) exchange_->upload("step operands", operands_of(input));
   }
-  if (input.sampling && rows > 0) {
-    output.token_ids = empty({rows}, DType::kI32, context_.device);
-    if (input.num_logprobs >= 0) {
-      output.logprobs = empty({rows}, DType::kF32, context_.device);
-      output.top_ids = empty({rows, input.num_logprobs}, DType::kI32, context_.device);
-      output.top_logprobs = empty({rows, input.num_logprobs}, DType::kF32, context_.device);
+  const Tensor logits = model_.forward(context_, input.tensors, *kv_, workspace_);
+
+  // In the order of the fields of StepOutput; those nobody asked for are left out.
+  std::vector<std::pair<DType, Shape>> wanted;
+  const bool draws = input.sampling && rows > 0;
+  const bool explains = draws && input.num_logprobs >= 0;
+  if (draws) wanted.push_back({DType::kI32, {rows}});
+  if (explains) {
+    wanted.push_back({DType::kF32, {rows}});
+    wanted.push_back({DType::kI32, {rows, input.num_logprobs}});
+    wanted.push_back({DType::kF32, {rows, input.num_logprobs}});
+  }
+  if (input.return_logits) wanted.push_back({DType::kF32, logits.shape()});
+  std::vector<Tensor> results = allocate_results(wanted);
+  const auto arranged = [draws, explains](const std::vector<Tensor>& tensors) {
+    StepOutput output;
+    auto next = tensors.begin();
+    if (draws) output.token_ids = *next++;
+    if (explains) {
+      output.logprobs = *next++;
+      output.top_ids = *next++;
+      output.top_logprobs = *next++;
     }
+    if (next != tensors.end()) output.logits = *next;
+    return output;
+  };
+  const StepOutput output = arranged(results);
+  if (input.return_logits) copy(logits, output.logits);
+  if (draws) {
     sample(context_, logits, *input.sampling,
            {output.token_ids, output.logprobs, output.top_ids, output.top_logprobs});
   }
-  return output;
+  if constexpr (cuda::kEnabled) {
+    if (exchange_) {
+      return PendingStep([exchange = exchange_, download = exchange_->download("step results"),
+                          arranged] { return arranged(exchange->wait(*download)); });
+    }
+  }
+  return PendingStep([output] { return output; });
+}
+
+std::vector<Tensor> Runner::allocate_results(const std::vector<std::pair<DType, Shape>>& wanted) {
+  if constexpr (cuda::kEnabled) {
+    if (exchange_) return exchange_->results(wanted);
+  }
+  std::vector<Tensor> results;
+  for (const auto& [dtype, shape] : wanted) results.push_back(empty(shape, dtype, Device{}));
+  return results;
 }
 
 }  // namespace stagegate

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "device/context.h"
 #include "kv/storage.h"
@@ -9,6 +13,10 @@
 #include "ops/sampling/sampling.h"
 
 namespace stagegate {
+
+namespace cuda {
+class Exchange;
+}
 
 struct StepInput {
   StepTensors tensors;
@@ -28,29 +36,51 @@ struct StepOutput {
   Tensor logits;        // f32 [R, vocab], a copy; undefined unless asked for
 };
 
-// One rank's model with everything a step needs, allocated up front: weights, KV storage,
-// workspace.
+// A step that was queued. Its result is on the host once wait() returns.
+class PendingStep {
+ public:
+  explicit PendingStep(std::function<StepOutput()> finish) : finish_(std::move(finish)) {}
+  // Called once, before the second step after this one is queued. Throws ArgumentError for bad
+  // metadata or logits that a kernel found, DeviceError when the device failed.
+  StepOutput wait() { return finish_(); }
+
+ private:
+  std::function<StepOutput()> finish_;
+};
+
+// One rank's model with everything a step needs, allocated up front: weights, workspace and, last,
+// KV storage.
 class Runner {
  public:
   // A step carries at most max_tokens tokens and max_rows rows of logits, at positions below
   // max_positions.
-  Runner(Qwen2Weights weights, const Context& context, std::int64_t num_slots,
-         std::int64_t max_tokens, std::int64_t max_rows, std::int64_t max_positions);
+  Runner(Qwen2Weights weights, const Context& context, std::int64_t max_tokens,
+         std::int64_t max_rows, std::int64_t max_positions);
 
-  // Throws ArgumentError when the step is larger than what was planned for, and what the operators
-  // throw for bad metadata. A step that throws may have written its own slots, nothing else.
-  StepOutput step(const StepInput& input) const;
+  // Bytes the device can still give; what the KV storage can be sized by.
+  std::size_t free_bytes() const;
+  // Takes the memory for the KV storage. Called once, before any step.
+  void allocate_kv(std::int64_t num_slots);
+
+  // Queues a step whose operands are on the host; on the CPU it has run when this returns. Throws
+  // ArgumentError when the step is larger than what was planned for, and what the operators throw
+  // for bad metadata. A step that throws may have written its own slots, nothing else.
+  PendingStep step(StepInput input);
 
   std::size_t weight_bytes() const { return model_.weights().size_bytes(); }
-  std::size_t kv_bytes() const { return kv_.size_bytes(); }
+  std::size_t kv_bytes() const { return kv_ ? kv_->size_bytes() : 0; }
   std::size_t workspace_bytes() const { return workspace_.size_bytes(); }
-  std::int64_t num_slots() const { return kv_.num_slots(); }
+  std::int64_t num_slots() const { return kv_ ? kv_->num_slots() : 0; }
 
  private:
+  std::vector<Tensor> allocate_results(const std::vector<std::pair<DType, Shape>>& wanted);
+
   Context context_;
   Qwen2Model model_;
-  KvStorage kv_;
   Workspace workspace_;
+  std::optional<KvStorage> kv_;
+  // Brings operands to the device and results back; null on the CPU, where they are already.
+  std::shared_ptr<cuda::Exchange> exchange_;
 };
 
 }  // namespace stagegate

@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.models.qwen2 import Qwen2Config
 
-# Share of the free host memory the KV storage may take when nobody says how large it should be.
-_HOST_MEMORY_SHARE = 0.5
+# Share of the free memory the KV storage may take when nobody says how large it should be. A device
+# is the engine's own but for what kernels need at times; a host has other programs to run.
+_SHARES = {"cpu": 0.5, "cuda": 0.9}
+
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 _DTYPE_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
 
@@ -21,27 +24,50 @@ def kv_bytes_per_token(model: Qwen2Config, dtype: str) -> int:
     return 2 * model.num_layers * model.num_kv_heads * model.head_dim * _DTYPE_BYTES[dtype]
 
 
+def kv_memory_from_text(text: str | None) -> float | int | None:
+    """A share of the free memory ("0.8") or a size ("6GiB", "800MiB"), as EngineConfig takes it.
+
+    Raises ConfigError for anything else.
+    """
+    if text is None:
+        return None
+    unit = text[-3:]
+    try:
+        if unit in _UNITS:
+            return int(float(text[:-3]) * _UNITS[unit])
+        return float(text)
+    except ValueError:
+        msg = f"KV memory must be a share such as 0.8 or a size such as 6GiB, got {text!r}"
+        raise ConfigError(msg) from None
+
+
 def kv_capacity_tokens(
-    config: EngineConfig, model: Qwen2Config, dtype: str, max_model_len: int
+    config: EngineConfig, model: Qwen2Config, dtype: str, max_model_len: int, free_bytes: int
 ) -> int:
     """Tokens the KV storage holds, in whole blocks.
 
     That is what the configuration asks for, else enough for every sequence at full length as far
-    as free memory allows.
+    as the memory allows that the configuration leaves to it.
 
-    Raises ConfigError when not even one block fits.
+    free_bytes: of the device, with everything else in place. Raises ConfigError when not even one
+    block fits.
     """
     granule = config.block_size if config.layout == "block" else 1
+    per_token = kv_bytes_per_token(model, dtype)
     wanted = config.kv_capacity_tokens
     if wanted is None:
-        free = available_host_bytes()
-        affordable = int(free * _HOST_MEMORY_SHARE) // kv_bytes_per_token(model, dtype)
+        memory = _SHARES[config.device] if config.kv_memory is None else config.kv_memory
+        budget = int(free_bytes * memory) if isinstance(memory, float) else memory
+        if budget > free_bytes:
+            msg = f"kv_memory={memory} is more than the {free_bytes} bytes that are free"
+            raise ConfigError(msg)
         longest = -(-max_model_len // granule) * granule
-        wanted = min(config.max_num_seqs * longest, affordable)
+        wanted = min(config.max_num_seqs * longest, budget // per_token)
         if wanted < granule:
             msg = (
-                f"no room for KV storage: {free} bytes of host memory are free and one token takes "
-                f"{kv_bytes_per_token(model, dtype)} bytes; free memory or use a smaller model"
+                f"no room for KV storage: {free_bytes} bytes of {config.device} memory are free, "
+                f"{budget} may be taken, and {granule} tokens take {granule * per_token}; free "
+                "memory, raise kv_memory or use a smaller model"
             )
             raise ConfigError(msg)
     if wanted < granule:
@@ -53,11 +79,11 @@ def kv_capacity_tokens(
     return wanted // granule * granule
 
 
-def available_host_bytes() -> int:
-    """Memory the kernel can give without swapping (MemAvailable of /proc/meminfo)."""
-    with open("/proc/meminfo", encoding="ascii") as lines:
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    msg = "/proc/meminfo has no MemAvailable; set kv_capacity_tokens"
-    raise ConfigError(msg)
+def memory_table(memory_bytes: dict[str, int], capacity: int, max_model_len: int) -> str:
+    """What the memory went to, a line each, and how many of the longest sequences fit at once."""
+    lines = [f"{name:10} {size / 2**20:10.1f} MiB" for name, size in memory_bytes.items()]
+    lines.append(
+        f"{'room for':10} {capacity:10} tokens, "
+        f"{capacity / max_model_len:.1f} sequences of {max_model_len}"
+    )
+    return "\n".join(lines)

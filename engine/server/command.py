@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, EngineConfig
 from engine.errors import ConfigError
+from engine.kv.sizing import kv_memory_from_text
 
 if TYPE_CHECKING:
     import socket
@@ -125,6 +127,10 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         "--kv-capacity-tokens", type=_positive,
         help="tokens in the KV cache of each model; needed with several on one device",
     )  # fmt: skip
+    group.add_argument(
+        "--kv-memory", metavar="SHARE|SIZE",
+        help="memory for the KV cache of each model: a share of what is free, 0.8, or 6GiB",
+    )  # fmt: skip
     group.add_argument("--num-threads", type=_positive)
     group.add_argument("--seed", type=int, default=0)
 
@@ -175,10 +181,13 @@ def _load(arguments: argparse.Namespace) -> dict[str, AsyncLLM]:
             max_num_seqs=arguments.max_num_seqs,
             max_num_batched_tokens=arguments.max_num_batched_tokens,
             kv_capacity_tokens=arguments.kv_capacity_tokens,
+            kv_memory=kv_memory_from_text(arguments.kv_memory),
             num_threads=arguments.num_threads,
             seed=arguments.seed,
         )
-        models[name] = AsyncLLM(LLMEngine(config), max_waiting=arguments.max_waiting)
+        engine = LLMEngine(config)
+        print(f"{name}\n{engine.memory_table()}", file=sys.stderr, flush=True)
+        models[name] = AsyncLLM(engine, max_waiting=arguments.max_waiting)
     return models
 
 

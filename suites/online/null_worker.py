@@ -26,10 +26,16 @@ class NullWorker:
         self._token_ids = np.asarray(token_ids, dtype=np.int32)
         self._step_seconds = step_seconds
 
-    def allocate(
-        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
-    ) -> None:
-        """Keys and values are not kept, so there is nothing to allocate."""
+    def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
+        """No memory is taken, so none runs out."""
+        return 2**40
+
+    def allocate(self, num_slots: int) -> None:
+        """Keys and values are not kept."""
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        return {}
 
     def execute(self, step: StepInput) -> StepOutput:
         if self._step_seconds > 0:

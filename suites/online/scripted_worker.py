@@ -15,10 +15,16 @@ class ScriptedWorker:
     def __init__(self, script: Sequence[int]) -> None:
         self.script = list(script)
 
-    def allocate(
-        self, *, num_slots: int, max_tokens: int, max_rows: int, max_positions: int
-    ) -> None:
-        """Keys and values are not kept, so there is nothing to allocate."""
+    def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
+        """No memory is taken, so none runs out."""
+        return 2**40
+
+    def allocate(self, num_slots: int) -> None:
+        """Keys and values are not kept."""
+
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        return {}
 
     def execute(self, step: StepInput) -> StepOutput:
         draws = np.zeros(0, np.int64) if step.sampling is None else step.sampling.draw_index

@@ -49,22 +49,20 @@ void* Stream::scratch(std::size_t size_bytes) {
 }
 
 void Stream::synchronize() {
-  fetch_fault();
+  fetch_fault(fetched_fault_);
   SG_CUDA(cudaStreamSynchronize(handle_));
-  check_fault();
+  check(*fetched_fault_);
 }
 
-void Stream::fetch_fault() {
+void Stream::fetch_fault(Fault* pinned) {
   record_copy("fault", Device{DeviceType::kCUDA, device_index_}, Device{}, sizeof(Fault));
-  SG_CUDA(cudaMemcpyAsync(fetched_fault_, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, handle_));
+  SG_CUDA(cudaMemcpyAsync(pinned, fault_, sizeof(Fault), cudaMemcpyDeviceToHost, handle_));
 }
 
-void Stream::check_fault() {
-  if (fetched_fault_->kind == FaultKind::kNone) return;
-  const Fault fault = *fetched_fault_;
-  *fetched_fault_ = Fault{};
+void Stream::check(const Fault& fetched) {
+  if (fetched.kind == FaultKind::kNone) return;
   fill(fault_, device_index_, 0, sizeof(Fault));
-  throw ArgumentError(describe(fault));
+  throw ArgumentError(describe(fetched));
 }
 
 }  // namespace stagegate::cuda

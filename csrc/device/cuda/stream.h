@@ -38,10 +38,10 @@ class Stream {
   // Waits for everything queued. Throws ArgumentError for a fault that a kernel reported and
   // forgets it, DeviceError for a failure of the device.
   void synchronize();
-  // The two halves of it for a caller that waits by itself: the first is queued, the second must
-  // come when it has run.
-  void fetch_fault();
-  void check_fault();
+  // The two halves of it for a caller that waits by itself. The first queues a copy to pinned
+  // memory of the host, the second looks at it when it has arrived.
+  void fetch_fault(Fault* pinned);
+  void check(const Fault& fetched);
 
  private:
   int device_index_;
