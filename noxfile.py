@@ -22,6 +22,7 @@ nox.options.reuse_venv = "yes"
 ROOT = Path(__file__).parent
 OUT = ROOT / "reports" / "out"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+STAGES = nox.project.load_toml(ROOT / "suites" / "stages.toml")
 CONDA = ("micromamba", "mamba", "conda")
 
 
@@ -56,7 +57,7 @@ def suite(session: nox.Session) -> None:
     parser = argparse.ArgumentParser(prog="nox -s suite --")
     parser.add_argument("stage", help="stage0 to stage7, see suites/stages.toml")
     arguments, others = parser.parse_known_args(session.posargs)
-    prepare(session, others)
+    prepare(session, [arguments.stage, *others])
     record = OUT / f"{arguments.stage}.json"
     session.run(
         "python", "-m", "pytest", "--stage", arguments.stage, f"--benchmark-json={record}", *others
@@ -158,9 +159,9 @@ def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
 def wants_cuda(arguments: list[str]) -> bool:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--device")
-    return (
-        parser.parse_known_args([item for item in arguments if item != "--"])[0].device == "nvidia"
-    )
+    device = parser.parse_known_args([item for item in arguments if item != "--"])[0].device
+    stages = [STAGES[argument] for argument in arguments if argument in STAGES]
+    return "nvidia" in (device, *(stage.get("device") for stage in stages))
 
 
 def install_engine(session: nox.Session, *, cuda: bool) -> None:

@@ -108,7 +108,7 @@ def _gate(
         trees[Side.BASE] = ROOT if own else check_out(ROOT, base.revision, OUT)
     for tree in dict.fromkeys(trees.values()):
         print(f"building {tree}", file=sys.stderr)
-        build(tree, pytest_arguments)
+        build(tree, arguments.stage, pytest_arguments)
     states = [state_of(tree) for tree in trees.values()]
     key = fingerprint.digest([arguments.stage, *pytest_arguments, plant, repeat, *states])
     folder = OUT / f"{arguments.stage}-{key}"
@@ -139,7 +139,7 @@ def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -
 
     checkpoint = OUT / "checkpoint"
     if not checkpoint.exists():
-        build(ROOT, pytest_arguments)
+        build(ROOT, arguments.stage, pytest_arguments)
         run_module(ROOT, *self_test.CHECKPOINT, str(checkpoint))
     checks = self_test.run_self_test(run, arguments.self_test)
     text = self_test.table(checks)

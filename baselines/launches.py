@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,11 +88,16 @@ def check_out(root: Path, revision: str, folder: Path) -> Path:
     return tree
 
 
-def build(tree: Path, pytest_arguments: Sequence[str]) -> None:
-    """Compile the core of a tree, for the device the arguments name, into its engine/ folder."""
+def build(tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
+    """Compile the core of a tree into its engine/ folder.
+
+    With CUDA where the stage is about it, or the arguments say --device nvidia.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--device")
-    cuda = parser.parse_known_args(pytest_arguments)[0].device == "nvidia"
+    device = parser.parse_known_args(pytest_arguments)[0].device
+    stages = tomllib.loads((tree / "suites" / "stages.toml").read_text("utf-8"))
+    cuda = "nvidia" in (device, stages.get(stage, {}).get("device"))
     folder = tree / "build" / ("gate-cuda" if cuda else "gate-cpu")
     _run(
         [

@@ -33,7 +33,7 @@ def run_measure(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) 
     store = Store(arguments.store)
     try:
         print(f"building {ROOT}", file=sys.stderr)
-        build(ROOT, pytest_arguments)
+        build(ROOT, arguments.stage, pytest_arguments)
         with TemporaryDirectory() as folder:
             source = PytestSource(
                 {Side.NEW: ROOT},

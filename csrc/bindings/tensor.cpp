@@ -151,6 +151,8 @@ void bind_tensor(py::module_& module) {
           py::kw_only(), py::arg("dtype") = py::none(), py::arg("device") = py::none())
       .def("__repr__", [](const Tensor& self) { return "Tensor(" + self.describe() + ")"; });
 
+  module.def("copy", &copy, py::arg("source"), py::arg("destination"),
+             py::call_guard<py::gil_scoped_release>());
   const auto factory = [](Tensor (*make)(Shape, DType, Device)) {
     return [make](Shape shape, const std::string& dtype, const std::string& device) {
       return make(std::move(shape), dtype_from_name(dtype), device_from_name(device));

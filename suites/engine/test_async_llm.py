@@ -24,10 +24,10 @@ OPENINGS = ("Alice was", "Down the", "The Queen", "Oh", "I am", "The Mock Turtle
 
 
 @pytest.fixture(scope="module")
-def engine_config(model_path: Path, layout: str, num_threads: int) -> EngineConfig:
+def engine_config(model_path: Path, device: str, layout: str, num_threads: int) -> EngineConfig:
     return EngineConfig(
-        model=model_path, dtype="f32", layout=layout, kv_capacity_tokens=1024,
-        num_threads=num_threads, max_num_seqs=16,
+        model=model_path, device=device, dtype="f32", layout=layout, kv_capacity_tokens=1024,
+        num_threads=num_threads, max_num_seqs=16, deterministic=True,
     )  # fmt: skip
 
 
@@ -80,8 +80,9 @@ def test_each_of_many_gets_what_it_gets_alone(llm: AsyncLLM, engine_config: Engi
         for seed in range(120)
     ]
     offline = LLM(
-        engine_config.model, dtype="f32", layout=engine_config.layout, kv_capacity_tokens=4096
-    )
+        engine_config.model, device=engine_config.device, dtype="f32",
+        layout=engine_config.layout, kv_capacity_tokens=4096, deterministic=True,
+    )  # fmt: skip
     expected = offline.generate([prompt for prompt, _ in jobs], [chosen for _, chosen in jobs])
 
     async def run(number: int) -> None:

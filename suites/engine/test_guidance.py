@@ -31,10 +31,11 @@ PROMPT = "Alice was beginning to get very tired of sitting by her sister on the 
 
 
 @pytest.fixture(scope="module")
-def llm(model_path: Path, layout: str, num_threads: int) -> LLM:
+def llm(model_path: Path, device: str, layout: str, num_threads: int) -> LLM:
     return LLM(
-        model_path, dtype="f32", layout=layout, kv_capacity_tokens=2048, num_threads=num_threads
-    )
+        model_path, device=device, dtype="f32", layout=layout, kv_capacity_tokens=2048,
+        num_threads=num_threads,
+    )  # fmt: skip
 
 
 def generate(llm: LLM, guidance: Guidance, seeds: range, **params: Any) -> list[Any]:
@@ -87,9 +88,9 @@ def test_neighbours_are_free_and_unchanged(llm: LLM) -> None:
     assert beside.outputs[0].token_ids == alone.outputs[0].token_ids
 
 
-def test_schedules_do_not_change_the_text(model_path: Path, num_threads: int) -> None:
+def test_schedules_do_not_change_the_text(model_path: Path, device: str, num_threads: int) -> None:
     def texts(**settings: Any) -> list[str]:
-        llm = LLM(model_path, dtype="f32", num_threads=num_threads, **settings)
+        llm = LLM(model_path, device=device, dtype="f32", num_threads=num_threads, **settings)
         return [output.text for output in generate(llm, Guidance.json_schema(PERSON), range(6))]
 
     roomy = texts(kv_capacity_tokens=2048)

@@ -14,10 +14,14 @@ LEAST_BATCHES = 5
 
 
 class CallTimer:
-    """Calls in batches; what a round reports is the median over its batches."""
+    """Calls in batches; what a round reports is the median over its batches.
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    wait: returns when what the calls queued on a device has run.
+    """
+
+    def __init__(self, call: Callable[[], object], wait: Callable[[], object]) -> None:
         self._call = call
+        self._wait = wait
         self._calls = 1
         while self._batch() < BATCH_SECONDS:
             self._calls *= 2
@@ -28,7 +32,9 @@ class CallTimer:
 
     def _batch(self) -> float:
         call = self._call
+        self._wait()
         began = time.perf_counter()
         for _ in range(self._calls):
             call()
+        self._wait()
         return time.perf_counter() - began

@@ -15,10 +15,17 @@ _COPY_BYTES = 1 << 28
 _MATRIX = 1536
 _REPEATS = 5
 
+_GPU_COPY_BYTES = 1 << 31
+_GPU_MATRIX = 8192
+_GPU_CALLS = 10  # so that starting them is nothing beside them
+
 
 @dataclass(frozen=True)
 class Ceilings:
-    """copy_bytes_per_s: bytes read and written by a copy. flops_per_s: of an f32 matrix product."""
+    """copy_bytes_per_s: bytes read and written by a copy.
+
+    flops_per_s: of a matrix product, in f32 on a CPU and in bf16 on a GPU.
+    """
 
     copy_bytes_per_s: float
     flops_per_s: float
@@ -29,6 +36,35 @@ def measure_ceilings(num_threads: int) -> Ceilings:
     return Ceilings(
         copy_bytes_per_s=2 * _COPY_BYTES / _copy_seconds(num_threads),
         flops_per_s=2 * _MATRIX**3 / _product_seconds(),
+    )
+
+
+def measure_gpu_ceilings() -> Ceilings:
+    """The best of some repeats on the first GPU: the driver's copy and the library's product."""
+    from engine._C import Context, Tensor, copy, empty, ops
+
+    context = Context("cuda")
+    source = empty([_GPU_COPY_BYTES], "u8", "cuda")
+    target = empty([_GPU_COPY_BYTES], "u8", "cuda")
+    # Random: zeros toggle fewer bits, and a card that draws less power clocks higher.
+    values = np.random.default_rng(0).standard_normal((_GPU_MATRIX, _GPU_MATRIX), dtype=np.float32)
+    matrix = Tensor.from_numpy(values).to(dtype="bf16").to(device="cuda")
+    product = empty([_GPU_MATRIX, _GPU_MATRIX], "bf16", "cuda")
+
+    def seconds(call: Callable[[], object]) -> float:
+        def several() -> None:
+            for _ in range(_GPU_CALLS):
+                call()
+            context.synchronize()
+
+        several()  # loads the kernels, and times the library's proposals
+        return _best(several) / _GPU_CALLS
+
+    return Ceilings(
+        copy_bytes_per_s=2 * _GPU_COPY_BYTES / seconds(lambda: copy(source, target)),
+        flops_per_s=2
+        * _GPU_MATRIX**3
+        / seconds(lambda: ops.linear(context, matrix, matrix, None, product)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import BACKENDS, LAYOUTS
-from suites.harness.ceilings import Ceilings, measure_ceilings
+from suites.harness.ceilings import Ceilings, measure_ceilings, measure_gpu_ceilings
 from suites.harness.options import SETTINGS, Workload
 
 
@@ -48,6 +48,6 @@ def workload(pytestconfig: pytest.Config) -> Workload:
 
 
 @pytest.fixture(scope="session")
-def ceilings(num_threads: int) -> Ceilings:
-    """What this machine can do at best, measured once in a run."""
-    return measure_ceilings(num_threads)
+def ceilings(device: str, num_threads: int) -> Ceilings:
+    """What the device under test can do at best, measured once in a run."""
+    return measure_ceilings(num_threads) if device == "cpu" else measure_gpu_ceilings()

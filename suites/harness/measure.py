@@ -87,14 +87,20 @@ class Measure:
         return samples
 
     def operator(
-        self, call: Callable[[], object], ceilings: Ceilings, *, moved_bytes: int, flops: int
+        self,
+        call: Callable[[], object],
+        ceilings: Ceilings,
+        *,
+        moved_bytes: int,
+        flops: int,
+        wait: Callable[[], object],
     ) -> Samples:
         """Time a call of one operator and state it as a share of what the machine can do.
 
-        moved_bytes: that must be read and written once at least. flops: additions and
-        multiplications.
+        wait: returns when what was called has run; a GPU only queues it. moved_bytes: that must be
+        read and written once at least. flops: additions and multiplications.
         """
-        timer = CallTimer(planted.slowed(call, self._planted) if self._planted else call)
+        timer = CallTimer(planted.slowed(call, self._planted) if self._planted else call, wait)
 
         def run(_: int) -> Metrics:
             seconds = timer.seconds_per_call()

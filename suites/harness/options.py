@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import BACKENDS, LAYOUTS
+from suites.harness.stages import find_stage, load_stages
 
 # The option names the maker, the engine its programming model.
 ENGINE_DEVICES = {"cpu": "cpu", "nvidia": "cuda"}
@@ -58,7 +59,7 @@ SETTINGS = pytest.StashKey[Settings]()
 def add_options(parser: pytest.Parser) -> None:
     group = parser.getgroup("stagegate", "stages and axes of the engine's suites")
     group.addoption("--stage", metavar="stageN", help="run the suites of one stage")
-    group.addoption("--device", choices=ENGINE_DEVICES, default="cpu", help="default: cpu")
+    group.addoption("--device", choices=ENGINE_DEVICES, help="default: the stage's, else cpu")
     group.addoption("--layout", choices=LAYOUTS, help="KV cache layout; default: both")
     group.addoption("--backend", choices=BACKENDS, help="attention form; default: both")
     group.addoption("--dtype", choices=DTYPES, help="default: all")
@@ -109,9 +110,14 @@ def read_settings(config: pytest.Config) -> Settings:
     if not model_path.is_dir():
         msg = f"--model-path: no folder {model_path}"
         raise pytest.UsageError(msg)
+    stage = find_stage(load_stages(config.rootpath), config.getoption("--stage"))
+    device = config.getoption("--device") or (stage.device if stage else "cpu")
+    if stage and stage.device not in ("cpu", device):
+        msg = f"--device {device}: {stage.name} is about {stage.device}; leave the option out"
+        raise pytest.UsageError(msg)
     return Settings(
-        stage=config.getoption("--stage"),
-        device=ENGINE_DEVICES[config.getoption("--device")],
+        stage=stage.name if stage else None,
+        device=ENGINE_DEVICES[device],
         layout=config.getoption("--layout"),
         backend=config.getoption("--backend"),
         dtype=config.getoption("--dtype"),

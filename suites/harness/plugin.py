@@ -86,7 +86,7 @@ class StageRun:
             criteria = criteria_of(item, known)
             # A benchmark proves what its marks say: alone it does not stand for its suite.
             if self.stage is not None and not is_benchmark:
-                criteria += self.stage.criteria_of_path(item.path, config.rootpath)
+                criteria += self.stage.criteria_of_place(item, config.rootpath)
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
                 selected.append(item)

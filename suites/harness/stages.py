@@ -16,11 +16,15 @@ STAGES_FILE = Path("suites/stages.toml")
 class Stage:
     """name: stageN. suites: folders below suites/. criteria: id -> what is to be proved.
 
+    device: what it is about, as --device names it. A test that does not run on that device is no
+    evidence for a GPU stage by lying in one of its suites.
+
     proved_by_suites: criterion -> suites whose every test is evidence for it.
     """
 
     name: str
     title: str
+    device: str
     suites: tuple[str, ...]
     criteria: Mapping[str, str]
     proved_by_suites: Mapping[str, tuple[str, ...]]
@@ -32,8 +36,11 @@ class Stage:
             for suite in (rootpath / "suites" / name for name in self.suites)
         )
 
-    def criteria_of_path(self, path: Path, rootpath: Path) -> list[str]:
-        """Criteria that a test file is evidence for because of the suite it lies in."""
+    def criteria_of_place(self, item: pytest.Item, rootpath: Path) -> list[str]:
+        """Criteria that a test is evidence for because of the suite it lies in."""
+        path = item.path
+        if self.device != "cpu" and "device" not in getattr(item, "fixturenames", ()):
+            return []
         return [
             criterion
             for criterion, suites in self.proved_by_suites.items()
@@ -59,6 +66,7 @@ def load_stages(rootpath: Path) -> dict[str, Stage]:
         stages[name] = Stage(
             name,
             table["title"],
+            table.get("device", "cpu"),
             tuple(table["suites"]),
             table["criteria"],
             {criterion: tuple(suites) for criterion, suites in proved_by_suites.items()},

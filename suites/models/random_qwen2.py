@@ -64,7 +64,31 @@ PRESETS = {
         rope_theta=1e6,
         max_position_embeddings=32768,
     ),
+    "qwen2-1.5b": Dimensions(
+        vocab_size=151936,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_layers=28,
+        num_heads=12,
+        num_kv_heads=2,
+        rope_theta=1e6,
+        max_position_embeddings=32768,
+    ),
+    "qwen2-7b": Dimensions(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_layers=28,
+        num_heads=28,
+        num_kv_heads=4,
+        tie_word_embeddings=False,
+        rope_theta=1e6,
+        max_position_embeddings=32768,
+    ),
 }
+
+# Dimensions of published models; the rest are small and there for what they cover.
+LARGE = ("qwen2-0.5b", "qwen2-1.5b", "qwen2-7b")
 
 
 def write_random_qwen2(

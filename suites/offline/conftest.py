@@ -11,10 +11,11 @@ from engine import LLM
 
 
 @pytest.fixture(scope="module")
-def llm(model_path: Path, layout: str, num_threads: int) -> Iterator[LLM]:
+def llm(model_path: Path, device: str, layout: str, num_threads: int) -> Iterator[LLM]:
     """An engine in f32; every test must leave it without requests and without used memory."""
     return LLM(
         model_path,
+        device=device,
         dtype="f32",
         layout=layout,
         kv_capacity_tokens=2048,

@@ -54,15 +54,17 @@ def test_prompt_longer_than_the_model(llm: LLM) -> None:
     assert serves(llm)
 
 
-def test_prompt_larger_than_the_cache(model_path: Path, layout: str) -> None:
-    llm = LLM(model_path, layout=layout, kv_capacity_tokens=64)
+def test_prompt_larger_than_the_cache(model_path: Path, device: str, layout: str) -> None:
+    llm = LLM(model_path, device=device, layout=layout, kv_capacity_tokens=64)
     with pytest.raises(CapacityError, match="64"):
         llm.generate([[5] * 64], GREEDY)
     assert serves(llm)
 
 
-def test_output_that_outgrows_the_cache_ends_with_length(model_path: Path, layout: str) -> None:
-    llm = LLM(model_path, layout=layout, kv_capacity_tokens=64)
+def test_output_that_outgrows_the_cache_ends_with_length(
+    model_path: Path, device: str, layout: str
+) -> None:
+    llm = LLM(model_path, device=device, layout=layout, kv_capacity_tokens=64)
     [output] = llm.generate(
         [[5] * 32], SamplingParams(temperature=0, max_tokens=None, ignore_eos=True)
     )

@@ -1,6 +1,7 @@
 """Benchmark: decode speed beside Hugging Face transformers, in the same run.
 
-Both run random weights with the dimensions of Qwen2-0.5B in bf16, on the same threads.
+Both run random weights in bf16: on the CPU with the dimensions of Qwen2-0.5B, on the same threads;
+on a GPU with those of Qwen2-1.5B, Hugging Face with its static cache and compiled.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from suites.harness.measure import Measure, Metrics
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 
 INPUT_LEN = 32
-OUTPUT_LEN = 33
+OUTPUT_LEN = {"cpu": 33, "cuda": 129}
 
 pytestmark = [
     pytest.mark.requires_hf,
@@ -29,30 +31,39 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def half_billion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_qwen2(tmp_path_factory.mktemp("models") / "0.5b", PRESETS["qwen2-0.5b"])
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, device: str) -> Path:
+    preset = {"cpu": "qwen2-0.5b", "cuda": "qwen2-1.5b"}[device]
+    return write_random_qwen2(tmp_path_factory.mktemp("models") / preset, PRESETS[preset])
 
 
-def decode_rate(batch: int, generate: Callable[[int], None]) -> float:
+def decode_rate(batch: int, length: int, generate: Callable[[int], None]) -> float:
     """Tokens per second after the first: the prompt's share is taken off by a run of one token."""
     started = time.perf_counter()
     generate(1)
     prefilled = time.perf_counter()
-    generate(OUTPUT_LEN)
+    generate(length)
     seconds = (time.perf_counter() - prefilled) - (prefilled - started)
-    return batch * (OUTPUT_LEN - 1) / seconds
+    return batch * (length - 1) / seconds
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_decode(measure: Measure, half_billion: Path, batch: int, num_threads: int) -> None:
+def test_decode(
+    measure: Measure, checkpoint: Path, batch: int, device: str, num_threads: int
+) -> None:
     import torch
     from transformers import Qwen2ForCausalLM
 
     torch.set_num_threads(num_threads)
     prompts = np.random.default_rng(0).integers(0, 151936, (batch, INPUT_LEN))
-    theirs = Qwen2ForCausalLM.from_pretrained(half_billion, dtype=torch.bfloat16).eval()
+    theirs = Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    theirs = theirs.eval().to(device)
+    on_gpu: dict[str, Any] = {}
+    if device == "cuda":
+        on_gpu = {"cache_implementation": "static"}
+        theirs.forward = torch.compile(theirs.forward, mode="reduce-overhead", fullgraph=True)
     ours = LLM(
-        half_billion,
+        checkpoint,
+        device=device,
         num_threads=num_threads,
         max_model_len=1024,
         kv_capacity_tokens=1024,
@@ -62,12 +73,13 @@ def test_decode(measure: Measure, half_billion: Path, batch: int, num_threads: i
     def generate_theirs(count: int) -> None:
         with torch.inference_mode():
             theirs.generate(
-                torch.from_numpy(prompts),
-                attention_mask=torch.ones(prompts.shape, dtype=torch.long),
+                torch.from_numpy(prompts).to(device),
+                attention_mask=torch.ones(prompts.shape, dtype=torch.long, device=device),
                 max_new_tokens=count,
                 min_new_tokens=count,
                 do_sample=False,
                 pad_token_id=0,
+                **on_gpu,
             )
 
     def generate_ours(count: int) -> None:
@@ -81,12 +93,12 @@ def test_decode(measure: Measure, half_billion: Path, batch: int, num_threads: i
             {"stagegate": generate_ours, "transformers": generate_theirs}.items(),
             reverse=index % 2 == 1,
         ):
-            rates[name] = decode_rate(batch, generate)
+            rates[name] = decode_rate(batch, OUTPUT_LEN[device], generate)
         return {
             "stagegate_tok_s": rates["stagegate"],
             "transformers_tok_s": rates["transformers"],
             "ratio": rates["stagegate"] / rates["transformers"],
         }
 
-    ratios = measure(run, model_digest=model_digest(half_billion))["ratio"]
+    ratios = measure(run, model_digest=model_digest(checkpoint))["ratio"]
     assert np.median([ratio for ratio in ratios if ratio is not None]) >= 1.0

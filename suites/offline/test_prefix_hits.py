@@ -13,8 +13,10 @@ SHARED = "Alice was beginning to get very tired of sitting by her sister on the 
 
 
 @pytest.fixture
-def block_llm(model_path: Path, num_threads: int) -> LLM:
-    return LLM(model_path, dtype="f32", kv_capacity_tokens=512, num_threads=num_threads)
+def block_llm(model_path: Path, device: str, num_threads: int) -> LLM:
+    return LLM(
+        model_path, device=device, dtype="f32", kv_capacity_tokens=512, num_threads=num_threads
+    )
 
 
 @pytest.mark.criterion("s0.prefix")
@@ -33,8 +35,8 @@ def test_hits_are_counted_and_harmless(block_llm: LLM) -> None:
 
 
 @pytest.mark.criterion("s0.prefix")
-def test_a_cache_too_small_to_keep_anything_still_answers(model_path: Path) -> None:
-    llm = LLM(model_path, dtype="f32", kv_capacity_tokens=96)
+def test_a_cache_too_small_to_keep_anything_still_answers(model_path: Path, device: str) -> None:
+    llm = LLM(model_path, device=device, dtype="f32", kv_capacity_tokens=96)
     for _ in range(2):
         for opening in ("Alice was", "Down the", "The Queen"):
             [output] = llm.generate(opening, SamplingParams(temperature=0, max_tokens=64))
@@ -43,8 +45,8 @@ def test_a_cache_too_small_to_keep_anything_still_answers(model_path: Path) -> N
 
 
 @pytest.mark.criterion("s0.prefix")
-def test_without_the_cache_nothing_hits(model_path: Path) -> None:
-    llm = LLM(model_path, enable_prefix_cache=False, kv_capacity_tokens=512)
+def test_without_the_cache_nothing_hits(model_path: Path, device: str) -> None:
+    llm = LLM(model_path, device=device, enable_prefix_cache=False, kv_capacity_tokens=512)
     for _ in range(2):
         llm.generate(SHARED, GREEDY)
     assert llm.engine.kv_stats().prefix_hits == 0

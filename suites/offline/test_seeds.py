@@ -14,8 +14,11 @@ OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice"
 
 
 @pytest.fixture(scope="module")
-def seeded_llm(model_path: Path, layout: str) -> Iterator[LLM]:
-    return LLM(model_path, layout=layout, kv_capacity_tokens=4096, num_threads=2)
+def seeded_llm(model_path: Path, device: str, layout: str) -> Iterator[LLM]:
+    return LLM(
+        model_path, device=device, layout=layout, kv_capacity_tokens=4096, num_threads=2,
+        deterministic=True,
+    )  # fmt: skip
 
 
 def seeded_text(llm: LLM, others: int, position: int) -> str:
@@ -42,11 +45,11 @@ def test_other_seeds_draw_other_texts(seeded_llm: LLM) -> None:
     assert len(texts) == 8
 
 
-def test_requests_without_a_seed_follow_the_engine_seed(model_path: Path) -> None:
+def test_requests_without_a_seed_follow_the_engine_seed(model_path: Path, device: str) -> None:
     params = SamplingParams(temperature=4, max_tokens=16)
 
     def texts(seed: int) -> list[str]:
-        llm = LLM(model_path, seed=seed, kv_capacity_tokens=512)
+        llm = LLM(model_path, device=device, seed=seed, kv_capacity_tokens=512)
         return [output.outputs[0].text for output in llm.generate(["Alice was"] * 3, params)]
 
     first = texts(5)

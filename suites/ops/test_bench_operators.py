@@ -67,6 +67,7 @@ def test_linear(
     measure.operator(
         lambda: ops.linear(threads, x, gate_up.tensor, None, out),
         ceilings,
+        wait=threads.synchronize,
         moved_bytes=ITEM_BYTES * (width * depth + rows * (width + depth)),
         flops=2 * rows * width * depth,
     )
@@ -90,6 +91,7 @@ def test_rms_norm(
     measure.operator(
         lambda: ops.rms_norm(threads, x, weight, 1e-6, out),
         ceilings,
+        wait=threads.synchronize,
         moved_bytes=ITEM_BYTES * HIDDEN * (2 * rows + 1),
         flops=4 * rows * HIDDEN,
     )
@@ -110,6 +112,7 @@ def test_swiglu(
     measure.operator(
         lambda: ops.swiglu(threads, x, out),
         ceilings,
+        wait=threads.synchronize,
         moved_bytes=ITEM_BYTES * 3 * rows * INTERMEDIATE,
         flops=4 * rows * INTERMEDIATE,
     )
@@ -130,6 +133,7 @@ def test_argmax(
     measure.operator(
         lambda: ops.argmax(threads, logits, out),
         ceilings,
+        wait=threads.synchronize,
         moved_bytes=4 * rows * VOCAB,
         flops=rows * VOCAB,
     )
@@ -177,6 +181,7 @@ def test_decode_attention(
     measure.operator(
         call,
         ceilings,
+        wait=threads.synchronize,
         moved_bytes=ITEM_BYTES * (2 * k.size + 2 * q.size),
         flops=4 * q.size * CONTEXT_LEN,
     )

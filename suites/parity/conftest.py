@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from suites.models.random_qwen2 import PRESETS, write_random_qwen2
+from suites.models.random_qwen2 import LARGE, PRESETS, write_random_qwen2
 from suites.parity.prompts import random_prompts, text_prompts
 from suites.parity.schedules import SCHEDULES
 
 # The checkpoint under test, and random ones that cover what it does not.
-MODELS = ("checkpoint", *(name for name in PRESETS if name != "qwen2-0.5b"))
+MODELS = ("checkpoint", *(name for name in PRESETS if name not in LARGE))
 
 
 @dataclass(frozen=True)

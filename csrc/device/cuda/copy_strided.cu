@@ -72,6 +72,12 @@ void queue(const Tensor& source, const Tensor& destination) {
 
 void copy_strided(const Tensor& source, const Tensor& destination) {
   const CurrentDevice current(source.device().index);
+  if (source.dtype() == destination.dtype() && source.is_contiguous() &&
+      destination.is_contiguous()) {
+    SG_CUDA(cudaMemcpyAsync(destination.raw_data(), source.raw_data(), source.size_bytes(),
+                            cudaMemcpyDeviceToDevice, nullptr));
+    return;
+  }
   if (source.dtype() != destination.dtype()) {
     return dispatch_device("copy", source.dtype(), [&](auto from) {
       dispatch_device("copy", destination.dtype(),
