@@ -26,7 +26,7 @@ constexpr int kFinishThreads = 512;
 constexpr int kQuad = kTokensPerBlock;
 constexpr int kPart = 2 * kThreads * kQuad;
 // More rows are taken in turns, which bounds the scratch memory.
-constexpr std::int64_t kRowsAtOnce = 256;
+constexpr std::int64_t kRowsAtOnce = 128;
 constexpr std::int64_t kBlocksPerMultiprocessor = 8;
 
 constexpr std::uint32_t kInfinityBits = 0x7f800000;
@@ -50,15 +50,15 @@ struct RowState {
   // Buckets whose tokens are listed; those before them are in.
   int first_bucket;
   int last_bucket;
-  bool cut_count;        // top-k leaves something out
-  Word count_before;     // tokens before the first listed bucket
-  Word mass_before;      // and their mass
-  Word mass;             // of all tokens
+  bool cut_count;     // top-k leaves something out
+  Word count_before;  // tokens before the first listed bucket
+  Word mass_before;   // and their mass
+  Word mass;          // of all tokens
 };
 
 struct Arguments {
   const float* logits;
-  int first_row;        // of this turn
+  int first_row;  // of this turn
   std::uint32_t vocab;
   std::uint32_t parts;  // of kPart tokens
   bool aligned;         // rows of the logits begin at multiples of 16 bytes
@@ -74,17 +74,17 @@ struct Arguments {
   Fault* fault;
   // Scratch; B is the number of rows of a turn.
   std::uint32_t race_blocks;
-  std::int64_t pitch;        // of adjusted
-  float* adjusted;           // [B, pitch]
-  Word* best;                // [B, parts], of the adjusted logits
-  float* part_highest;       // [B, parts], of the given logits
-  double* part_sum;          // [B, parts], of exp(logit - part_highest)
-  RowState* states;          // [2, B]
-  std::uint32_t* counts;     // [2, B, kBuckets]
-  Word* masses;              // [B, kBuckets]
-  std::uint32_t* listed;     // [2, B, V]
-  Winner* winners;           // [B, race_blocks]
-  Word* chosen;              // [B, num_top]
+  std::int64_t pitch;     // of adjusted
+  float* adjusted;        // [B, pitch]
+  Word* best;             // [B, parts], of the adjusted logits
+  float* part_highest;    // [B, parts], of the given logits
+  double* part_sum;       // [B, parts], of exp(logit - part_highest)
+  RowState* states;       // [2, B]
+  std::uint32_t* counts;  // [2, B, kBuckets]
+  Word* masses;           // [B, kBuckets]
+  std::uint32_t* listed;  // [2, B, V]
+  Winner* winners;        // [B, race_blocks]
+  Word* chosen;           // [B, num_top]
 };
 
 // The row a block works on: `local` within the turn.
@@ -177,8 +177,8 @@ __device__ void penalize(const Arguments& a, const SamplingRow& row, std::int64_
                       : __fmul_rn(logit, row.repetition_penalty);
     const auto count = static_cast<float>(a.in.history_counts[i]);
     if (count > 0) {
-      logit = __fsub_rn(logit, __fadd_rn(row.presence_penalty,
-                                         __fmul_rn(count, row.frequency_penalty)));
+      logit = __fsub_rn(logit,
+                        __fadd_rn(row.presence_penalty, __fmul_rn(count, row.frequency_penalty)));
     }
     part[at] = logit;
   }
@@ -188,22 +188,31 @@ __device__ void penalize(const Arguments& a, const SamplingRow& row, std::int64_
 __device__ void report_parameters(const Arguments& a, int rows) {
   int lowest = rows;
   for (int r = threadIdx.x; r < rows; r += kThreads) {
-    if (fault_of(a.in, a.first_row + r).kind != FaultKind::kNone) {
+    if (!row_of(a.in, a.first_row + r).valid) {
       lowest = r;
       break;
     }
   }
   lowest = block_reduce<Minimum>(lowest);
   if (lowest == rows || threadIdx.x != 0) return;
-  const Fault fault = fault_of(a.in, a.first_row + lowest);
+  const std::int64_t r = a.first_row + lowest;
+  const Fault fault = fault_of(a.in, load_row(a.in, r), r);
   report(a.fault, fault.kind, fault.a, fault.b, fault.c, fault.value);
 }
 
 __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments a) {
   __shared__ float part[kPart];
   const BlockRow at = block_row(a, blockIdx.y);
-  const SamplingRow& row = shared_row(a, at.index);
   const std::uint32_t begin = blockIdx.x * kPart;
+  // The logits come while the row is read.
+  float values[2][kQuad];
+  std::uint32_t first[2];
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    first[q] = begin + (q * kThreads + threadIdx.x) * kQuad;
+    load_quad(at.given, first[q], a.vocab, a.aligned, values[q]);
+  }
+  const SamplingRow& row = shared_row(a, at.index);
   if (blockIdx.x == 0 && blockIdx.y == 0) report_parameters(a, static_cast<int>(gridDim.y));
 
   // What the kernels behind this one count in.
@@ -212,18 +221,11 @@ __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments a) {
     const std::int64_t slot = z * static_cast<std::int64_t>(gridDim.y) + at.local;
     if (blockIdx.x == 0 && threadIdx.x == 0) a.states[slot] = RowState{};
     if (z == kDraw && !row.filtered()) continue;
-    for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < kBuckets; i += gridDim.x * kThreads) {
+    for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < kBuckets;
+         i += gridDim.x * kThreads) {
       a.counts[slot * kBuckets + i] = 0;
       if (z == kDraw) a.masses[slot * kBuckets + i] = 0;
     }
-  }
-
-  float values[2][kQuad];
-  std::uint32_t first[2];
-#pragma unroll
-  for (int q = 0; q < 2; ++q) {
-    first[q] = begin + (q * kThreads + threadIdx.x) * kQuad;
-    load_quad(at.given, first[q], a.vocab, a.aligned, values[q]);
   }
   if (a.logprobs) {
     float highest = -INFINITY;
@@ -677,11 +679,12 @@ __device__ std::uint32_t draw(const Arguments& a, const BlockRow& at, const Samp
     Word total = state.mass;
     if (state.cut_count) {
       Word kept = 0;
-      for (std::uint32_t i = threadIdx.x; i < count; i += kFinishThreads) kept += mass(candidate(i));
+      for (std::uint32_t i = threadIdx.x; i < count; i += kFinishThreads)
+        kept += mass(candidate(i));
       total = state.mass_before + block_reduce<Sum>(kept);
     }
-    cut = min(cut, cut_at(count, mass_needed(row.top_p, total) - state.mass_before, candidate,
-                          mass));
+    cut =
+        min(cut, cut_at(count, mass_needed(row.top_p, total) - state.mass_before, candidate, mass));
   }
   for (std::uint32_t i = threadIdx.x; i < count; i += kFinishThreads) {
     const Candidate c = candidate(i);
@@ -705,8 +708,7 @@ __device__ void write_top(const Arguments& a, const BlockRow& at, std::int64_t s
     const std::uint32_t id = listed[i];
     return Candidate{Word{~ordered_bits(at.given[id])} << a.id_bits | id, 0.0f};
   };
-  const Word cut =
-      cut_at(count, a.num_top, candidate, [](const Candidate&) { return Word{1}; });
+  const Word cut = cut_at(count, a.num_top, candidate, [](const Candidate&) { return Word{1}; });
   Word* chosen = a.chosen + static_cast<std::int64_t>(at.local) * a.num_top;
   if (threadIdx.x == 0) filled = 0;
   __syncthreads();
@@ -749,8 +751,7 @@ __global__ void __launch_bounds__(kFinishThreads) finish(const Arguments a) {
   if (!a.logprobs) return;
   const double total = log_total(a, at.local);
   if (threadIdx.x == 0) {
-    a.token_logprobs[at.index] =
-        static_cast<float>(static_cast<double>(at.given[token]) - total);
+    a.token_logprobs[at.index] = static_cast<float>(static_cast<double>(at.given[token]) - total);
   }
 }
 

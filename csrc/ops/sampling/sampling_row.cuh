@@ -59,59 +59,68 @@ struct SamplingRow {
   __device__ bool adjusted() const { return mask >= 0 || bias_begin < bias_end || penalized(); }
 };
 
-// The first of a row's parameters that is outside its range, in the order of the CPU's checks.
-__device__ inline Fault fault_of(const SamplingParameters& in, std::int64_t r) {
-  const auto list = [r](FaultKind kind, const std::int32_t* ptr, std::int64_t size) {
-    const std::int64_t first = ptr[r];
-    const std::int64_t last = ptr[r + 1];
-    const bool ok = 0 <= first && first <= last && last <= size;
-    return Fault{ok ? FaultKind::kNone : kind, r, first, last, static_cast<double>(size)};
+// As it stands in the tensors, not checked. No load waits for another one.
+__device__ inline SamplingRow load_row(const SamplingParameters& in, std::int64_t r) {
+  return {
+      .valid = false,
+      .temperature = in.temperature[r],
+      .top_k = in.top_k[r],
+      .top_p = in.top_p[r],
+      .min_p = in.min_p[r],
+      .repetition_penalty = in.repetition_penalty[r],
+      .presence_penalty = in.presence_penalty[r],
+      .frequency_penalty = in.frequency_penalty[r],
+      .seed = static_cast<std::uint64_t>(in.seed[r]),
+      .draw_index = static_cast<std::uint64_t>(in.draw_index[r]),
+      .history_begin = in.history_ptr[r],
+      .history_end = in.history_ptr[r + 1],
+      .bias_begin = in.bias_ptr[r],
+      .bias_end = in.bias_ptr[r + 1],
+      .mask = in.mask_index == nullptr ? -1 : in.mask_index[r],
   };
-  Fault fault = list(FaultKind::kHistoryPtr, in.history_ptr, in.history_size);
-  if (fault.kind != FaultKind::kNone) return fault;
-  fault = list(FaultKind::kBiasPtr, in.bias_ptr, in.bias_size);
-  if (fault.kind != FaultKind::kNone) return fault;
-  if (in.mask_index != nullptr) {
-    const std::int64_t index = in.mask_index[r];
-    if (index < -1 || index >= in.mask_rows) {
-      return {FaultKind::kMaskIndex, index, r, in.mask_rows, 0.0};
-    }
+}
+
+// The first parameter of a loaded row that is outside its range, in the order of the CPU's checks.
+__device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow& row,
+                                 std::int64_t r) {
+  const auto inside = [](std::int64_t first, std::int64_t last, std::int64_t size) {
+    return 0 <= first && first <= last && last <= size;
+  };
+  if (!inside(row.history_begin, row.history_end, in.history_size)) {
+    return {FaultKind::kHistoryPtr, r, row.history_begin, row.history_end,
+            static_cast<double>(in.history_size)};
   }
-  const auto value = [&fault, r](bool ok, FaultKind kind, double given) {
+  if (!inside(row.bias_begin, row.bias_end, in.bias_size)) {
+    return {FaultKind::kBiasPtr, r, row.bias_begin, row.bias_end,
+            static_cast<double>(in.bias_size)};
+  }
+  if (row.mask < -1 || (row.mask >= 0 && row.mask >= in.mask_rows)) {
+    return {FaultKind::kMaskIndex, row.mask, r, in.mask_rows, 0.0};
+  }
+  Fault fault{};
+  const auto require = [&fault, r](bool ok, FaultKind kind, double given) {
     if (!ok && fault.kind == FaultKind::kNone) fault = {kind, r, 0, 0, given};
   };
-  const float temperature = in.temperature[r];
-  value(temperature >= 0 && isfinite(temperature), FaultKind::kTemperature, temperature);
-  value(in.top_k[r] >= 0, FaultKind::kTopK, in.top_k[r]);
-  value(in.top_p[r] > 0 && in.top_p[r] <= 1, FaultKind::kTopP, in.top_p[r]);
-  value(in.min_p[r] >= 0 && in.min_p[r] <= 1, FaultKind::kMinP, in.min_p[r]);
-  const float repetition = in.repetition_penalty[r];
-  value(repetition > 0 && isfinite(repetition), FaultKind::kRepetitionPenalty, repetition);
-  value(isfinite(in.presence_penalty[r]), FaultKind::kPresencePenalty, in.presence_penalty[r]);
-  value(isfinite(in.frequency_penalty[r]), FaultKind::kFrequencyPenalty, in.frequency_penalty[r]);
+  require(row.temperature >= 0 && isfinite(row.temperature), FaultKind::kTemperature,
+          row.temperature);
+  require(row.top_k >= 0, FaultKind::kTopK, row.top_k);
+  require(row.top_p > 0 && row.top_p <= 1, FaultKind::kTopP, row.top_p);
+  require(row.min_p >= 0 && row.min_p <= 1, FaultKind::kMinP, row.min_p);
+  require(row.repetition_penalty > 0 && isfinite(row.repetition_penalty),
+          FaultKind::kRepetitionPenalty, row.repetition_penalty);
+  require(isfinite(row.presence_penalty), FaultKind::kPresencePenalty, row.presence_penalty);
+  require(isfinite(row.frequency_penalty), FaultKind::kFrequencyPenalty, row.frequency_penalty);
   return fault;
 }
 
 // A row with a fault has no lists and no mask, and draws nothing.
 __device__ inline SamplingRow row_of(const SamplingParameters& in, std::int64_t r) {
-  SamplingRow row{};
-  row.mask = -1;
-  row.valid = fault_of(in, r).kind == FaultKind::kNone;
-  if (!row.valid) return row;
-  row.temperature = in.temperature[r];
-  row.top_k = in.top_k[r];
-  row.top_p = in.top_p[r];
-  row.min_p = in.min_p[r];
-  row.repetition_penalty = in.repetition_penalty[r];
-  row.presence_penalty = in.presence_penalty[r];
-  row.frequency_penalty = in.frequency_penalty[r];
-  row.seed = static_cast<std::uint64_t>(in.seed[r]);
-  row.draw_index = static_cast<std::uint64_t>(in.draw_index[r]);
-  row.history_begin = in.history_ptr[r];
-  row.history_end = in.history_ptr[r + 1];
-  row.bias_begin = in.bias_ptr[r];
-  row.bias_end = in.bias_ptr[r + 1];
-  if (in.mask_index != nullptr) row.mask = in.mask_index[r];
+  SamplingRow row = load_row(in, r);
+  row.valid = fault_of(in, row, r).kind == FaultKind::kNone;
+  if (!row.valid) {
+    row = SamplingRow{};
+    row.mask = -1;
+  }
   return row;
 }
 
