@@ -82,4 +82,5 @@ def sample(
             token_ids=token_ids, logprobs=logprobs, top_ids=top_ids, top_logprobs=top_logprobs
         ),
     )
+    context.synchronize()
     return Sampled(*map(fetch, (token_ids, logprobs, top_ids, top_logprobs)))

@@ -38,7 +38,9 @@ def adjusted(logits: Array, row: Row) -> Array:
     """Logits after mask, bias and penalties."""
     logits = np.array(logits, np.float64)
     if row.allowed is not None:
-        logits[[token not in row.allowed for token in range(len(logits))]] = -np.inf
+        forbidden = np.ones(len(logits), bool)
+        forbidden[list(row.allowed)] = False
+        logits[forbidden] = -np.inf
     for token, value in row.bias.items():
         logits[token] += value
     for token, count in row.history.items():
@@ -65,8 +67,8 @@ def distribution(logits: Array, row: Row) -> Array:
     return p / p.sum()
 
 
-def philox(key: tuple[int, int], counter: tuple[int, int, int, int]) -> list[int]:
-    """Philox4x32-10 in integers of any size (Salmon et al., 2011, section 3.3)."""
+def philox(key: tuple[int, int], counter: tuple[int | Array, int, int, int]) -> list[int | Array]:
+    """Philox4x32-10 in integers of 64 bits or more (Salmon et al., 2011, section 3.3)."""
     k0, k1 = key
     c0, c1, c2, c3 = counter
     for _ in range(10):
@@ -80,8 +82,9 @@ def uniforms(row: Row, vocab: int) -> Array:
     """The noise of each token, in (0, 1)."""
     key = (row.seed & MASK, (row.seed >> 32) & MASK)
     draw = (row.draw_index & MASK, (row.draw_index >> 32) & MASK)
-    words = [word for block in range(-(-vocab // 4)) for word in philox(key, (block, *draw, 0))]
-    return (np.array(words[:vocab], np.float64) + 0.5) * 2.0**-32
+    blocks = np.arange(-(-vocab // 4), dtype=np.uint64)
+    words = np.stack(philox(key, (blocks, *draw, 0)), axis=1).ravel()
+    return (words[:vocab].astype(np.float64) + 0.5) * 2.0**-32
 
 
 def draw(logits: Array, row: Row) -> int:

@@ -23,6 +23,23 @@ def test_agrees_with_numpy(context: Context, dtype: str, shape: tuple[int, int])
     np.testing.assert_array_equal(run(context, x, dtype), rounded(x, dtype).argmax(axis=1))
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 31), (64, 1000), (300, 5), (1, 2049), (3, 4097), (1, 151_936), (3, 152_064)]
+)
+def test_of_parts_of_any_size(context: Context, dtype: str, shape: tuple[int, int]) -> None:
+    """Rounded to 16 bits, the many values of a long row tie all over it."""
+    x = np.random.default_rng(shape[1]).standard_normal(shape)
+    np.testing.assert_array_equal(run(context, x, dtype), rounded(x, dtype).argmax(axis=1))
+
+
+@pytest.mark.parametrize("first", [0, 1, 2047, 2048, 70_000, 99_999])
+def test_ties_far_apart(context: Context, dtype: str, first: int) -> None:
+    x = np.full((2, 100_001), -np.inf)
+    x[0, first::7] = 1.0
+    x[1, :first] = np.nan
+    assert run(context, x, dtype).tolist() == [first, first]
+
+
 # Few values, so that most rows have ties.
 values = st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf])
 

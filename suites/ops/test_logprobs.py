@@ -53,6 +53,32 @@ def test_ties_come_in_order_of_id(context: Context) -> None:
     assert sample(context, logits, [Row()], 5).top_ids.tolist() == [[1, 3, 4, 0, 2]]
 
 
+@pytest.mark.parametrize("vocab", [1, 31, 1000, 151_936, 152_064])
+@pytest.mark.parametrize("count", [0, 5, 20])
+def test_of_vocabularies_of_any_size(context: Context, vocab: int, count: int) -> None:
+    """Whole numbers, so that the cut at the last place goes through ties all over the row."""
+    count = min(count, vocab)
+    logits = np.random.default_rng(vocab).integers(-30, 9, (3, vocab)).astype(np.float32)
+    rows = [Row(), Row(temperature=0.0), Row(top_k=3)]
+    actual = sample(context, logits, rows, count)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :count]
+    np.testing.assert_array_equal(actual.top_ids, order)
+    expected = log_softmax(logits.astype(np.float64), axis=1)
+    error = rounding(logits.astype(np.float64))
+    drawn = np.take_along_axis(expected, actual.token_ids[:, None], axis=1)[:, 0]
+    assert_within(actual.logprobs, drawn, "f32", error)
+    top = np.take_along_axis(expected, order, axis=1)
+    assert_within(actual.top_logprobs, top, "f32", error[:, None])
+
+
+def test_what_is_no_number_comes_last(context: Context) -> None:
+    """One NaN makes every log-probability NaN; the order of the ids remains."""
+    logits = np.array([np.nan, -np.inf, 2.0, np.nan, 3.0, -np.inf])
+    actual = sample(context, logits, [Row()], 6)
+    assert actual.top_ids.tolist() == [[4, 2, 1, 5, 0, 3]]
+    assert np.isnan(actual.top_logprobs[0, 0])
+
+
 def test_extreme_logits(context: Context) -> None:
     logits = np.array([[3e4, 3e4, -3e4, -np.inf], [-1e30, 0.0, 1e-30, -np.inf]])
     actual = sample(context, logits, [Row(), Row()], 4)

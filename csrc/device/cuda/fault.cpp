@@ -10,7 +10,7 @@ std::string describe(const Fault& f) {
   };
   const auto list = [&](const char* name) {
     return message("sample: ", name, "_ptr of row ", f.a, " runs from ", f.b, " to ", f.c,
-                   " outside its list");
+                   " in a list of ", static_cast<std::int64_t>(f.value));
   };
   const auto token = [&](const char* name) {
     return message("sample: ", name, " of row ", f.b, " names token ", f.a, " of a vocabulary of ",

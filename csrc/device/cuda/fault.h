@@ -26,9 +26,9 @@ enum class FaultKind : std::int32_t {
   kRepetitionPenalty,  // a = row, value
   kPresencePenalty,    // a = row, value
   kFrequencyPenalty,   // a = row, value
-  kHistoryPtr,         // a = row, b = first, c = last
+  kHistoryPtr,         // a = row, b = first, c = last, value = size of the list
   kHistoryId,          // a = id, b = row, c = vocabulary
-  kBiasPtr,            // a = row, b = first, c = last
+  kBiasPtr,            // a = row, b = first, c = last, value = size of the list
   kBiasId,             // a = id, b = row, c = vocabulary
   kBiasValue,          // a = row, value
   kMaskIndex,          // a = index, b = row, c = rows of mask_bits

@@ -199,15 +199,13 @@ class Race {
   explicit Race(const Row& row) : row_(row) {}
 
   void enter(std::int32_t id, double probability) {
-    const auto block = static_cast<std::uint32_t>(id) / 4;
+    const std::uint32_t block = static_cast<std::uint32_t>(id) / kTokensPerBlock;
     if (block != block_ || !filled_) {
-      words_ = philox(row_.seed, {block, static_cast<std::uint32_t>(row_.draw_index),
-                                  static_cast<std::uint32_t>(row_.draw_index >> 32), 0});
+      noise_ = token_noise(row_.seed, row_.draw_index, block);
       block_ = block;
       filled_ = true;
     }
-    const double u =
-        (static_cast<double>(words_[static_cast<std::uint32_t>(id) % 4]) + 0.5) * 0x1p-32;
+    const double u = uniform(noise_.words[static_cast<std::uint32_t>(id) % kTokensPerBlock]);
     if (1.0 - u > best_ * probability) return;
     const double key = -std::log(u) / probability;
     if (key < best_) {
@@ -220,7 +218,7 @@ class Race {
 
  private:
   const Row& row_;
-  std::array<std::uint32_t, 4> words_{};
+  PhiloxBlock noise_{};
   std::uint32_t block_ = 0;
   bool filled_ = false;
   double best_ = std::numeric_limits<double>::infinity();

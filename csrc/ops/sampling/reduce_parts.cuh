@@ -1,0 +1,176 @@
+#pragma once
+
+#include "ops/sampling/sampling_arguments.cuh"
+
+// The first kernel: mask, bias and penalties, and what a pass over the logits can find.
+namespace stagegate::cuda::sampling {
+
+__device__ inline bool allowed(const Arguments& a, const SamplingRow& row, std::uint32_t id) {
+  const std::int64_t words = (a.vocab + 31) / 32;
+  const auto word = static_cast<std::uint32_t>(a.in.mask_bits[row.mask * words + id / 32]);
+  return (word >> id % 32 & 1) != 0;
+}
+
+// Adds the bias to the part that begins at `begin`, by one warp. A token named twice gets both
+// values in the order of the list.
+__device__ inline void add_bias(const Arguments& a, const SamplingRow& row, std::int64_t r,
+                                std::uint32_t begin, float* part) {
+  const unsigned lane = threadIdx.x;
+  for (int base = row.bias_begin; base < row.bias_end; base += kWarp) {
+    const int i = base + static_cast<int>(lane);
+    bool mine = i < row.bias_end;
+    const std::int32_t id = mine ? a.in.bias_ids[i] : -1;
+    const float value = mine ? a.in.bias_values[i] : 0.0f;
+    if (mine && !(isfinite(value) || value == -INFINITY)) {
+      if (begin == 0) report(a.fault, FaultKind::kBiasValue, r, 0, 0, value);
+      mine = false;
+    } else if (mine && (id < 0 || static_cast<std::uint32_t>(id) >= a.vocab)) {
+      if (begin == 0) report(a.fault, FaultKind::kBiasId, id, r, a.vocab);
+      mine = false;
+    }
+    const std::uint32_t at = static_cast<std::uint32_t>(id) - begin;
+    mine = mine && static_cast<std::uint32_t>(id) >= begin && at < kPart;
+    const unsigned equals = __match_any_sync(0xffffffffu, mine ? id : -1);
+    const unsigned turn = mine ? __popc(equals & ((1u << lane) - 1)) : 0;
+    const unsigned turns = __reduce_max_sync(0xffffffffu, turn);
+    for (unsigned t = 0; t <= turns; ++t) {
+      if (mine && turn == t) part[at] = __fadd_rn(part[at], value);
+      __syncwarp();
+    }
+  }
+}
+
+// Penalizes the tokens of the history, which are named once, in the part that begins at `begin`.
+// No multiplication is fused with an addition, as on the CPU.
+__device__ inline void penalize(const Arguments& a, const SamplingRow& row, std::int64_t r,
+                                std::uint32_t begin, float* part) {
+  for (int i = row.history_begin + static_cast<int>(threadIdx.x); i < row.history_end;
+       i += kThreads) {
+    const std::int32_t id = a.in.history_ids[i];
+    if (id < 0 || static_cast<std::uint32_t>(id) >= a.vocab) {
+      if (begin == 0) report(a.fault, FaultKind::kHistoryId, id, r, a.vocab);
+      continue;
+    }
+    const std::uint32_t at = static_cast<std::uint32_t>(id) - begin;
+    if (static_cast<std::uint32_t>(id) < begin || at >= kPart || !row.penalized()) continue;
+    float logit = part[at];
+    logit = logit > 0 ? __fdiv_rn(logit, row.repetition_penalty)
+                      : __fmul_rn(logit, row.repetition_penalty);
+    const auto count = static_cast<float>(a.in.history_counts[i]);
+    if (count > 0) {
+      logit = __fsub_rn(logit,
+                        __fadd_rn(row.presence_penalty, __fmul_rn(count, row.frequency_penalty)));
+    }
+    part[at] = logit;
+  }
+}
+
+// Notes the fault of the lowest row of the turn that has one.
+__device__ inline void report_parameters(const Arguments& a, int rows) {
+  int lowest = rows;
+  for (int r = threadIdx.x; r < rows; r += kThreads) {
+    if (!row_of(a.in, a.first_row + r).valid) {
+      lowest = r;
+      break;
+    }
+  }
+  lowest = block_reduce<Minimum>(lowest);
+  if (lowest == rows || threadIdx.x != 0) return;
+  const std::int64_t r = a.first_row + lowest;
+  const Fault fault = fault_of(a.in, load_row(a.in, r), r);
+  report(a.fault, fault.kind, fault.a, fault.b, fault.c, fault.value);
+}
+
+static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments a) {
+  __shared__ float part[kPart];
+  const BlockRow at = block_row(a, blockIdx.y);
+  const std::uint32_t begin = blockIdx.x * kPart;
+  // The logits come while the row is read.
+  float values[2][kQuad];
+  std::uint32_t first[2];
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+    first[q] = begin + (q * kThreads + threadIdx.x) * kQuad;
+    load_quad(at.given, first[q], a.vocab, a.aligned, values[q]);
+  }
+  const SamplingRow& row = shared_row(a, at.index);
+  if (blockIdx.x == 0 && blockIdx.y == 0) report_parameters(a, static_cast<int>(gridDim.y));
+
+  // What the kernels behind this one count in.
+  const unsigned problems = a.num_top > 0 ? 2 : 1;
+  for (unsigned z = 0; z < problems; ++z) {
+    const std::int64_t slot = z * static_cast<std::int64_t>(gridDim.y) + at.local;
+    if (blockIdx.x == 0 && threadIdx.x == 0) a.states[slot] = RowState{};
+    if (z == kDraw && !row.filtered()) continue;
+    for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < kBuckets;
+         i += gridDim.x * kThreads) {
+      a.counts[slot * kBuckets + i] = 0;
+      if (z == kDraw) a.masses[slot * kBuckets + i] = 0;
+    }
+  }
+  if (a.logprobs) {
+    float highest = -INFINITY;
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+#pragma unroll
+      for (int i = 0; i < kQuad; ++i) highest = fmaxf(highest, values[q][i]);
+    }
+    highest = block_reduce<Maximum>(highest);
+    double sum = 0.0;
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+#pragma unroll
+      for (int i = 0; i < kQuad; ++i) {
+        if (values[q][i] != -INFINITY) sum += exp(static_cast<double>(values[q][i] - highest));
+      }
+    }
+    sum = block_reduce<Sum>(sum);
+    if (threadIdx.x == 0) {
+      a.part_highest[at.local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = highest;
+      a.part_sum[at.local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = sum;
+    }
+  }
+
+  if (row.adjusted()) {
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+#pragma unroll
+      for (int i = 0; i < kQuad; ++i) {
+        const std::uint32_t id = first[q] + i;
+        const bool out = row.mask >= 0 && id < a.vocab && !allowed(a, row, id);
+        part[id - begin] = out ? -INFINITY : values[q][i];
+      }
+    }
+    __syncthreads();
+    if (threadIdx.x < kWarp) add_bias(a, row, at.index, begin, part);
+    __syncthreads();
+    penalize(a, row, at.index, begin, part);
+    __syncthreads();
+    float* adjusted = a.adjusted + at.local * a.pitch;
+#pragma unroll
+    for (int q = 0; q < 2; ++q) {
+#pragma unroll
+      for (int i = 0; i < kQuad; ++i) {
+        values[q][i] = part[first[q] + i - begin];
+        if (first[q] + i < a.vocab) adjusted[first[q] + i] = values[q][i];
+      }
+    }
+  } else if (blockIdx.x == 0) {
+    penalize(a, row, at.index, begin, part);  // changes nothing, but checks the list
+  }
+
+  Word best = 0;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+#pragma unroll
+    for (int i = 0; i < kQuad; ++i) {
+      if (first[q] + i < a.vocab) best = max(best, packed(values[q][i], first[q] + i));
+    }
+  }
+  best = block_reduce<Maximum>(best);
+  if (threadIdx.x == 0) {
+    a.best[at.local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = best;
+  }
+}
+
+}  // namespace stagegate::cuda::sampling

@@ -1,0 +1,127 @@
+#pragma once
+
+#include <cstdint>
+
+#include "device/cuda/fault.h"
+#include "ops/argmax/best.cuh"
+
+// What one row of sample() asks for, as kernels read it.
+namespace stagegate::cuda {
+
+struct SamplingParameters {
+  const float* temperature;
+  const std::int32_t* top_k;
+  const float* top_p;
+  const float* min_p;
+  const float* repetition_penalty;
+  const float* presence_penalty;
+  const float* frequency_penalty;
+  const std::int64_t* seed;
+  const std::int64_t* draw_index;
+  const std::int32_t* history_ptr;
+  const std::int32_t* history_ids;
+  const std::int32_t* history_counts;
+  std::int64_t history_size;
+  const std::int32_t* bias_ptr;
+  const std::int32_t* bias_ids;
+  const float* bias_values;
+  std::int64_t bias_size;
+  const std::int32_t* mask_index;  // null: every token may be drawn
+  const std::int32_t* mask_bits;
+  std::int64_t mask_rows;
+};
+
+struct SamplingRow {
+  bool valid;
+  float temperature;
+  std::int32_t top_k;
+  float top_p;
+  float min_p;
+  float repetition_penalty;
+  float presence_penalty;
+  float frequency_penalty;
+  std::uint64_t seed;
+  std::uint64_t draw_index;
+  std::int32_t history_begin;
+  std::int32_t history_end;
+  std::int32_t bias_begin;
+  std::int32_t bias_end;
+  std::int32_t mask;  // -1: none
+
+  __device__ bool sampled() const { return valid && temperature > 0; }
+  // A part of the order of likelihood is left out, which min-p alone does without that order.
+  __device__ bool filtered() const { return sampled() && (top_k > 0 || top_p < 1); }
+  __device__ bool penalized() const {
+    return history_begin < history_end &&
+           (repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0);
+  }
+  // The logits that are drawn from are not the given ones.
+  __device__ bool adjusted() const { return mask >= 0 || bias_begin < bias_end || penalized(); }
+};
+
+// As it stands in the tensors, not checked. No load waits for another one.
+__device__ inline SamplingRow load_row(const SamplingParameters& in, std::int64_t r) {
+  return {
+      .valid = false,
+      .temperature = in.temperature[r],
+      .top_k = in.top_k[r],
+      .top_p = in.top_p[r],
+      .min_p = in.min_p[r],
+      .repetition_penalty = in.repetition_penalty[r],
+      .presence_penalty = in.presence_penalty[r],
+      .frequency_penalty = in.frequency_penalty[r],
+      .seed = static_cast<std::uint64_t>(in.seed[r]),
+      .draw_index = static_cast<std::uint64_t>(in.draw_index[r]),
+      .history_begin = in.history_ptr[r],
+      .history_end = in.history_ptr[r + 1],
+      .bias_begin = in.bias_ptr[r],
+      .bias_end = in.bias_ptr[r + 1],
+      .mask = in.mask_index == nullptr ? -1 : in.mask_index[r],
+  };
+}
+
+// The first parameter of a loaded row that is outside its range, in the order of the CPU's checks.
+__device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow& row,
+                                 std::int64_t r) {
+  const auto inside = [](std::int64_t first, std::int64_t last, std::int64_t size) {
+    return 0 <= first && first <= last && last <= size;
+  };
+  if (!inside(row.history_begin, row.history_end, in.history_size)) {
+    return {FaultKind::kHistoryPtr, r, row.history_begin, row.history_end,
+            static_cast<double>(in.history_size)};
+  }
+  if (!inside(row.bias_begin, row.bias_end, in.bias_size)) {
+    return {FaultKind::kBiasPtr, r, row.bias_begin, row.bias_end,
+            static_cast<double>(in.bias_size)};
+  }
+  if (row.mask < -1 || (row.mask >= 0 && row.mask >= in.mask_rows)) {
+    return {FaultKind::kMaskIndex, row.mask, r, in.mask_rows, 0.0};
+  }
+  Fault fault{};
+  const auto require = [&fault, r](bool ok, FaultKind kind, double given) {
+    if (!ok && fault.kind == FaultKind::kNone) fault = {kind, r, 0, 0, given};
+  };
+  require(row.temperature >= 0 && isfinite(row.temperature), FaultKind::kTemperature,
+          row.temperature);
+  require(row.top_k >= 0, FaultKind::kTopK, row.top_k);
+  require(row.top_p > 0 && row.top_p <= 1, FaultKind::kTopP, row.top_p);
+  require(row.min_p >= 0 && row.min_p <= 1, FaultKind::kMinP, row.min_p);
+  require(row.repetition_penalty > 0 && isfinite(row.repetition_penalty),
+          FaultKind::kRepetitionPenalty, row.repetition_penalty);
+  require(isfinite(row.presence_penalty), FaultKind::kPresencePenalty, row.presence_penalty);
+  require(isfinite(row.frequency_penalty), FaultKind::kFrequencyPenalty, row.frequency_penalty);
+  return fault;
+}
+
+// A row with a fault has no lists and no mask, and draws nothing.
+__device__ inline SamplingRow row_of(const SamplingParameters& in, std::int64_t r) {
+  SamplingRow row = load_row(in, r);
+  row.valid = fault_of(in, row, r).kind == FaultKind::kNone;
+  if (!row.valid) {
+    row = SamplingRow{};
+    row.mask = -1;
+  }
+  return row;
+}
+
+}  // namespace stagegate::cuda
