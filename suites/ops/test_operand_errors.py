@@ -289,6 +289,7 @@ def test_rows_apart(device: str, case: tuple[str, str]) -> None:
         assert_refused(case, ContiguityError, device, apart)
 
 
+@pytest.mark.requires_gpu
 @pytest.mark.parametrize("op", OPERATORS)
 def test_context_of_another_device(device: str, op: str) -> None:
     operator = OPERATORS[op]
