@@ -5,6 +5,7 @@
 namespace stagegate::cuda {
 
 std::string describe(const Fault& f) {
+  const auto place = static_cast<std::int64_t>(f.value);
   const auto parameter = [&](const char* name, const char* range) {
     return message("sample: ", name, " of row ", f.a, " must be ", range, ", got ", f.value);
   };
@@ -28,11 +29,11 @@ std::string describe(const Fault& f) {
       return message("kv_write: slot ", f.a, " of token ", f.b, " is outside a cache of ", f.c,
                      " slots");
     case FaultKind::kBlock:
-      return message("paged_attention: block_tables of sequence ", f.b, " names block ", f.a,
-                     " outside a cache of ", f.c, " blocks");
+      return message("paged_attention: block_tables[", f.b, ", ", place, "] = ", f.a,
+                     " is outside a cache of ", f.c, " blocks");
     case FaultKind::kTableTooShort:
-      return message("paged_attention: sequence ", f.b, " has ", f.a,
-                     " tokens, its table of blocks holds ", f.c);
+      return message("paged_attention: sequence ", f.b, " has ", f.a, " tokens, its table of ",
+                     place, " blocks holds ", f.c);
     case FaultKind::kQueries:
       return message("paged_attention: sequence ", f.b, " of ", f.c, " tokens cannot have ", f.a,
                      " queries");
@@ -42,11 +43,17 @@ std::string describe(const Fault& f) {
     case FaultKind::kUsedSlot:
       return message("self_attention_paged: used_slots[", f.b, "] = ", f.a,
                      " is outside a cache of ", f.c, " slots");
+    case FaultKind::kUsedSlotOrder:
+      return message("self_attention_paged: used_slots[", f.b, "] = ", f.a, " does not ascend");
+    case FaultKind::kRowPtrRange:
+      return message("self_attention_paged: row_ptr must run from 0 to ", f.c, ", got ", f.a,
+                     " to ", f.b);
     case FaultKind::kRowPtr:
-      return message("self_attention_paged: row_ptr of row ", f.c, " runs from ", f.a, " to ", f.b);
+      return message("self_attention_paged: row_ptr[", f.b, "] = ", f.a,
+                     " is less than the entry before it");
     case FaultKind::kColIdx:
-      return message("self_attention_paged: col_idx of row ", f.b, " names index ", f.a, " of ",
-                     f.c, " used slots");
+      return message("self_attention_paged: col_idx[", place, "] = ", f.a, " of query ", f.b,
+                     " does not ascend or is outside ", f.c, " used slots");
     case FaultKind::kTemperature:
       return parameter("temperature", "0 or more");
     case FaultKind::kTopK:

@@ -12,13 +12,15 @@ enum class FaultKind : std::int32_t {
   kEmbeddingId,        // a = id, b = position, c = rows of the table
   kRopePosition,       // a = position, b = token, c = length of the table
   kKvSlot,             // a = slot, b = token, c = slots of the cache
-  kBlock,              // a = block, b = sequence, c = blocks of the cache
-  kTableTooShort,      // a = tokens, b = sequence, c = tokens the table has room for
+  kBlock,              // a = block, b = sequence, c = blocks of the cache, value = its place
+  kTableTooShort,      // a = tokens, b = sequence, c = tokens the table holds, value = its blocks
   kQueries,            // a = queries, b = sequence, c = tokens
   kQueryRange,         // a = first, b = last of cu_seqlens_q, c = queries
   kUsedSlot,           // a = slot, b = index in used_slots, c = slots of the cache
-  kRowPtr,             // a = first, b = last, c = row
-  kColIdx,             // a = index, b = row, c = used slots
+  kUsedSlotOrder,      // a = slot, b = index in used_slots
+  kRowPtrRange,        // a = first, b = last of row_ptr, c = entries of col_idx
+  kRowPtr,             // a = entry, b = its index
+  kColIdx,             // a = index, b = query, c = used slots, value = its place in col_idx
   kTemperature,        // a = row, value
   kTopK,               // a = row, value
   kTopP,               // a = row, value
