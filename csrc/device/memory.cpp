@@ -1,9 +1,9 @@
 #include "device/memory.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <string>
+#include <memory>
 
 #include "device/cuda/runtime.h"
 
@@ -25,15 +25,14 @@ std::shared_ptr<Storage> allocate_cpu(std::size_t size_bytes, Device device) {
 
 // MemAvailable of /proc/meminfo (Linux kernel documentation, filesystems/proc).
 std::size_t free_host_bytes() {
-  std::ifstream lines("/proc/meminfo");
-  std::string name;
-  std::size_t kilobytes = 0;
-  std::string unit;
-  while (lines >> name >> kilobytes) {
-    if (name == "MemAvailable:") return kilobytes * 1024;
-    std::getline(lines, unit);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/meminfo", "r"),
+                                                             &std::fclose);
+  char line[128];
+  unsigned long long kilobytes = 0;
+  while (file != nullptr && std::fgets(line, sizeof(line), file.get()) != nullptr) {
+    if (std::sscanf(line, "MemAvailable: %llu", &kilobytes) == 1) return kilobytes * 1024;
   }
-  throw Error("free_bytes: /proc/meminfo has no MemAvailable");
+  throw Error("free_bytes: /proc/meminfo has no MemAvailable; set kv_capacity_tokens");
 }
 
 }  // namespace
