@@ -210,6 +210,8 @@ __global__ __launch_bounds__(kThreads, 2) void prefill_kernel(
   }
   float sum[kDim / 8][4] = {};
   float maximum[2] = {-INFINITY, -INFINITY};  // of unscaled scores
+  // What exponents are relative to: the scaled maximum as rounded, so that it cancels exactly.
+  float offset[2] = {-INFINITY, -INFINITY};
   float total[2] = {0.0f, 0.0f};              // of this thread's columns
 
   for (int index = 0; index < key_tiles; ++index) {
@@ -260,15 +262,16 @@ __global__ __launch_bounds__(kThreads, 2) void prefill_kernel(
       highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
       highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
       // The first tile has a key for every row, so the maximum is finite from then on.
-      const float offset = highest * operands.scale_log2;
-      const float decay = exp2f(fmaf(maximum[half], operands.scale_log2, -offset));
+      const float scaled = highest * operands.scale_log2;
+      const float decay = exp2f(offset[half] - scaled);
       maximum[half] = highest;
+      offset[half] = scaled;
       float added = 0.0f;
 #pragma unroll
       for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
         for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          score[n][e] = exp2f(fmaf(score[n][e], operands.scale_log2, -offset));
+          score[n][e] = exp2f(fmaf(score[n][e], operands.scale_log2, -scaled));
           added += score[n][e];
         }
       }
