@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kPart = 8;  // neighbouring elements of a key that one thread holds
+constexpr int kPart = 8;   // neighbouring elements of a key that one thread holds
 constexpr int kAhead = 4;  // keys a thread has in flight
 
 struct Call {
@@ -69,8 +69,8 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
                                                              const __grid_constant__ Keys keys,
                                                              Fault* fault) {
   using Memory = Shared<T, kDim, kHeads>;
-  constexpr int kLanes = Memory::kRow / kPart;         // threads that share a key
-  constexpr int kStreams = kThreads / kLanes;          // keys read at a time
+  constexpr int kLanes = Memory::kRow / kPart;  // threads that share a key
+  constexpr int kStreams = kThreads / kLanes;   // keys read at a time
   constexpr int kOwned = kHeads * Memory::kRow / kThreads + (kHeads * Memory::kRow % kThreads != 0);
   extern __shared__ __align__(16) unsigned char memory[];
   Memory& shared = *reinterpret_cast<Memory*>(memory);
@@ -186,7 +186,7 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
       }
       total = warp_sum(total);
       if (lane == 0) {
-        shared.maximum[h] = maximum;
+        shared.maximum[h] = isnan(total) ? total : maximum;
         shared.total[h] = total;
       }
     }
@@ -236,8 +236,7 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
     if (thread < kHeads) {
       const Fold by = fold(shared.running_maximum[thread], shared.maximum[thread]);
       shared.folds[thread] = by;
-      shared.running_total[thread] =
-          folded(by, shared.running_total[thread], shared.total[thread]);
+      shared.running_total[thread] = folded(by, shared.running_total[thread], shared.total[thread]);
       shared.running_maximum[thread] = by.maximum;
     }
     __syncthreads();
@@ -253,7 +252,8 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
       for (int w = 0; w < kWarps; ++w) sum += shared.sums[w][head][d];
       running[j] = folded(shared.folds[head], running[j], sum);
     }
-    // The next chunk writes slots, which nobody reads any more, and meets a barrier before the rest.
+    // The next chunk writes slots, which nobody reads any more, and meets a barrier before the
+    // rest.
   }
   __syncthreads();
 
@@ -323,12 +323,6 @@ void launch_heads(const Context& context, const Call& call, const Keys& keys, di
   launch_attention<T, kDim, kMaxHeadTile>(context, call, keys, grid);
 }
 
-bool rows_aligned(const Tensor& tensor) {
-  constexpr std::uintptr_t kBytes = 16;
-  const auto stride = static_cast<std::uintptr_t>(tensor.stride(0)) * size_of(tensor.dtype());
-  return reinterpret_cast<std::uintptr_t>(tensor.raw_data()) % kBytes == 0 && stride % kBytes == 0;
-}
-
 }  // namespace
 
 template <typename T>
@@ -363,9 +357,8 @@ void attend_typed(const Context& context, const Tensor& q, const Tensor& k, cons
   const std::int64_t partials = queries * call.heads * chunks;
   const std::int64_t bytes =
       partials * static_cast<std::int64_t>(head_dim * sizeof(float) + sizeof(float2));
-  const bool split =
-      chunks > 1 && chunks <= 65535 && bytes <= kMaxPartialBytes &&
-      blocks < kBlocksPerMultiprocessor * context.stream->num_multiprocessors();
+  const bool split = chunks > 1 && chunks <= 65535 && bytes <= kMaxPartialBytes &&
+                     blocks < kBlocksPerMultiprocessor * context.stream->num_multiprocessors();
   if (split) {
     call.chunks = static_cast<int>(chunks);
     call.weights = static_cast<float2*>(context.stream->scratch(static_cast<std::size_t>(bytes)));

@@ -1,9 +1,8 @@
-#include "ops/paged_attention/paged_attention_prefill.h"
-
 #include <type_traits>
 
 #include "device/cuda/launch.h"
 #include "ops/attention/attention_cuda.cuh"
+#include "ops/paged_attention/paged_attention_prefill.h"
 
 // FlashAttention-2 (Dao, arXiv 2307.08691) over block tables. The rows of a tile are pairs (query,
 // head of a group), query by query, so keys and values are read once for the heads that share
@@ -121,15 +120,16 @@ template <int kDim>
 constexpr std::size_t kSharedBytes = (kRows + 4 * kKeys) * kDim * 2 + 2 * kKeys * 4;
 
 template <typename T, int kDim>
-__global__ __launch_bounds__(kThreads, 2) void prefill_kernel(
-    const __grid_constant__ Operands operands, const __grid_constant__ PagedKeys keys_in,
-    Fault* fault) {
-  constexpr int kPieces = kDim / 8;                   // of 16 bytes in a row
-  constexpr int kRowStep = kThreads / kPieces;        // rows that all threads copy at once
+__global__ __launch_bounds__(kThreads,
+                             2) void prefill_kernel(const __grid_constant__ Operands operands,
+                                                    const __grid_constant__ PagedKeys keys_in,
+                                                    Fault* fault) {
+  constexpr int kPieces = kDim / 8;             // of 16 bytes in a row
+  constexpr int kRowStep = kThreads / kPieces;  // rows that all threads copy at once
   extern __shared__ __align__(16) unsigned char memory[];
   T* const shared_q = reinterpret_cast<T*>(memory);
-  T* const shared_k = shared_q + kRows * kDim;      // two tiles
-  T* const shared_v = shared_k + 2 * kKeys * kDim;  // two tiles
+  T* const shared_k = shared_q + kRows * kDim;                                       // two tiles
+  T* const shared_v = shared_k + 2 * kKeys * kDim;                                   // two tiles
   auto* const slots = reinterpret_cast<std::int32_t*>(shared_v + 2 * kKeys * kDim);  // two tiles
 
   const PagedKeys& keys = keys_in;
@@ -212,7 +212,7 @@ __global__ __launch_bounds__(kThreads, 2) void prefill_kernel(
   float maximum[2] = {-INFINITY, -INFINITY};  // of unscaled scores
   // What exponents are relative to: the scaled maximum as rounded, so that it cancels exactly.
   float offset[2] = {-INFINITY, -INFINITY};
-  float total[2] = {0.0f, 0.0f};              // of this thread's columns
+  float total[2] = {0.0f, 0.0f};  // of this thread's columns
 
   for (int index = 0; index < key_tiles; ++index) {
     const int stage = index & 1;
@@ -317,12 +317,6 @@ __global__ __launch_bounds__(kThreads, 2) void prefill_kernel(
           pair<T>(sum[d][2 * half] * inverse, sum[d][2 * half + 1] * inverse);
     }
   }
-}
-
-bool rows_aligned(const Tensor& tensor) {
-  constexpr std::uintptr_t kBytes = 16;
-  const auto stride = static_cast<std::uintptr_t>(tensor.stride(0)) * size_of(tensor.dtype());
-  return reinterpret_cast<std::uintptr_t>(tensor.raw_data()) % kBytes == 0 && stride % kBytes == 0;
 }
 
 template <typename T>
