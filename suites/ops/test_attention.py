@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError, ShapeError
 from suites.ops import references
-from suites.ops.bounds import F32, assert_within, sum_error
+from suites.ops.bounds import F32, HALF_SMALLEST, UNIT_ROUNDOFF, assert_within, sum_error
 from suites.ops.operands import fetch, load, poisoned, rounded, strided
 
 Place = Callable[[Context, np.ndarray, str], Tensor]
@@ -170,20 +170,55 @@ def run_dense(context: Context, batch: Batch, dtype: str, place: Place = load) -
 FORMS = [run_dense, run_csr, run_paged]
 
 
+def on_tensor_cores(context: Context, form: Callable, batch: Batch, dtype: str) -> bool:
+    """Whether the case is one that the tensor cores compute."""
+    return (
+        context.device.startswith("cuda")
+        and not context.deterministic
+        and form is run_paged
+        and dtype != "f32"
+        and batch.heads.dim in (64, 128)
+        and sum(batch.query_lens) != len(batch.query_lens)
+    )
+
+
 def assert_exact_enough(
-    actual: np.ndarray, batch: Batch, visible: list[np.ndarray], dtype: str
+    actual: np.ndarray,
+    batch: Batch,
+    visible: list[np.ndarray],
+    dtype: str,
+    *,
+    tensor_cores: bool = False,
 ) -> None:
     q, k, v = (rounded(values, dtype) for values in (batch.q, batch.k, batch.v))
     expected, magnitude, products = references.attention(q, k, v, batch.scale, visible)
+    longest = max([1, *map(len, visible)])
+    # Tensor cores cut a sum off where f32 would round it, which costs at most twice as much.
+    roundings = 2 if tensor_cores else 1
     # A score is a sum of dim products of scaled queries; minus the largest, at most 87 where it
-    # counts, it rounds once more, and the exponential is good to 2e-7. Such an error of the
-    # exponents moves each weight, over the total of the weights, by twice as much.
-    score = sum_error(batch.heads.dim + 2) * products + 87 * F32 + 2e-7
+    # counts, it rounds once more, and the exponential is good to 2e-7 (2 units in the last place,
+    # 2.4e-7, as a power of two). Such an error of the exponents moves each weight, over the total
+    # of the weights, by twice as much.
+    exponential = 2.4e-7 if tensor_cores else 2e-7
+    score = roundings * sum_error(batch.heads.dim + 2) * products + 87 * F32 + exponential
     # The weighted sum and the total of the weights are sums over the visible rows, scaled down
     # once for every 64 of them.
-    longest = max([1, *map(len, visible)])
-    relative = np.expm1(2 * score) + 2 * sum_error(longest + longest // 64 + 4)
-    assert_within(actual, expected, dtype, relative[..., None] * magnitude)
+    relative = np.expm1(2 * score) + 2 * roundings * sum_error(longest + longest // 64 + 4)
+    allowed = relative[..., None] * magnitude
+    if tensor_cores:
+        # Weights of at most 1 are rounded to dtype for the product with the values; their total,
+        # at least 1, is not. Each rounding costs the unit roundoff of the weight, so all of them
+        # that share of the magnitude, and the half spacing of subnormals times the value.
+        largest = np.nanmax(np.abs(v))
+        allowed = allowed + UNIT_ROUNDOFF[dtype] * magnitude * (1 + relative[..., None])
+        allowed = allowed + HALF_SMALLEST[dtype] * longest * largest
+    assert_within(actual, expected, dtype, allowed)
+
+
+@pytest.fixture
+def one_order(device: str) -> Context:
+    """Every operator adds up in one order, so they agree bit for bit."""
+    return Context(device, deterministic=True)
 
 
 QWEN = Heads(14, 2, 64)
@@ -201,19 +236,78 @@ BATCHES = {
     "no query": ([], [], SMALL),
 }
 
+# Lengths around the edges of a tile of 64 keys, a tile of 64 rows and a chunk of 256 keys.
+LARGE_BATCHES = {
+    "decode, 6 heads a key": ([1, 255, 256, 257, 511, 513, 1000, 2000], [1] * 8, Heads(12, 2, 128)),
+    "decode, 7 heads a key": ([300, 64, 700], [1, 1, 1], Heads(28, 4, 128)),
+    "decode, 1 head a key": ([40, 600], [1, 1], Heads(2, 2, 64)),
+    "prefill, 7 heads a key": ([63, 64, 65, 128, 129], [63, 64, 65, 128, 129], QWEN),
+    "prefill, 6 heads a key": ([191, 7], [191, 7], Heads(6, 1, 128)),
+    "prefill, 1 head a key": ([200, 3], [200, 3], Heads(2, 2, 128)),
+    "prefill behind a prefix": ([300, 1000], [45, 130], Heads(12, 2, 128)),
+    "mixture": ([700, 1, 300, 64, 0, 2000], [1, 1, 100, 64, 0, 3], Heads(28, 4, 128)),
+    "more than 8 heads a key": ([300, 40], [10, 1], Heads(9, 1, 64)),
+}
+
 
 @pytest.mark.criterion("s3.cpu-match", "s3.ragged")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", BATCHES)
 def test_agrees_with_float64(context: Context, dtype: str, form: Callable, name: str) -> None:
     batch = make_batch(*BATCHES[name], ascending=form is run_csr)
-    assert_exact_enough(form(context, batch, dtype), batch, batch.visible(), dtype)
+    assert_exact_enough(
+        form(context, batch, dtype),
+        batch,
+        batch.visible(),
+        dtype,
+        tensor_cores=on_tensor_cores(context, form, batch, dtype),
+    )
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("bias", [0.0, 200.0])
+@pytest.mark.parametrize("block_size", [16, 64])
+@pytest.mark.parametrize("name", LARGE_BATCHES)
+def test_large_batch_agrees_with_float64(
+    context: Context, dtype: str, name: str, block_size: int, bias: float
+) -> None:
+    """Large enough for every kernel of a GPU; the CPU has one kernel and shows it above."""
+    batch = make_batch(*LARGE_BATCHES[name], block_size)
+    batch.k[..., ::16] += bias
+    tensor_cores = on_tensor_cores(context, run_paged, batch, dtype)
+    actual = run_paged(context, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, tensor_cores=tensor_cores)
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("name", LARGE_BATCHES)
+def test_large_batch_alone_and_together(one_order: Context, dtype: str, name: str) -> None:
+    """Split over blocks or not, in whatever form: the same bits."""
+    batch = make_batch(*LARGE_BATCHES[name], ascending=True)
+    dense, csr, paged = (form(one_order, batch, dtype) for form in FORMS)
+    np.testing.assert_array_equal(csr, dense)
+    np.testing.assert_array_equal(paged, dense)
+    for sequence, length in enumerate(batch.context_lens):
+        if batch.query_lens[sequence] == 0:
+            continue
+        last = batch.cu_seqlens_q[sequence + 1]
+        alone = Batch(
+            [length],
+            [1],
+            batch.heads,
+            batch.block_size,
+            batch.q[last - 1 : last],
+            batch.k,
+            batch.v,
+            batch.block_tables[sequence : sequence + 1],
+        )
+        np.testing.assert_array_equal(run_paged(one_order, alone, dtype)[0], paged[last - 1])
 
 
 @pytest.mark.parametrize("name", ["mixture", "one key head", "a head each"])
-def test_forms_agree_to_the_bit(context: Context, dtype: str, name: str) -> None:
+def test_forms_agree_to_the_bit(one_order: Context, dtype: str, name: str) -> None:
     batch = make_batch(*BATCHES[name], ascending=True)
-    dense, csr, paged = (form(context, batch, dtype) for form in FORMS)
+    dense, csr, paged = (form(one_order, batch, dtype) for form in FORMS)
     np.testing.assert_array_equal(csr, dense)
     np.testing.assert_array_equal(paged, dense)
 
@@ -235,10 +329,10 @@ def test_threads_do_not_change_the_result(
     np.testing.assert_array_equal(form(context, batch, dtype), form(two_threads, batch, dtype))
 
 
-def test_where_blocks_lie_changes_nothing(context: Context, dtype: str) -> None:
+def test_where_blocks_lie_changes_nothing(one_order: Context, dtype: str) -> None:
     batch = make_batch(*BATCHES["mixture"])
     np.testing.assert_array_equal(
-        run_paged(context, batch, dtype), run_dense(context, batch, dtype)
+        run_paged(one_order, batch, dtype), run_dense(one_order, batch, dtype)
     )
 
 
@@ -275,7 +369,9 @@ def test_key_biases_as_large_as_in_qwen(
     """Keys share an offset far above their differences: scores of thousands, all close together."""
     batch = make_batch(*BATCHES["mixture"], ascending=True)
     batch.k[..., ::5] += bias
-    assert_exact_enough(form(context, batch, dtype), batch, batch.visible(), dtype)
+    tensor_cores = on_tensor_cores(context, form, batch, dtype)
+    actual = form(context, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, tensor_cores=tensor_cores)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -359,6 +455,12 @@ def test_heads_must_divide(context: Context, query_heads: int) -> None:
         ops.self_attention(context, q, k, k, 1.0, q)
 
 
+def run_to_end(context: Context, operator: Callable, *operands: object) -> None:
+    """A GPU finds wrong metadata when it gets there, and says so to whoever waits."""
+    operator(context, *operands)
+    context.synchronize()
+
+
 CSR_RULES = {
     "used_slots[1] = 6 is outside a cache of 6 slots": ([0, 6], [0, 1, 2], [0, 1]),
     "used_slots[0] = -1 is outside a cache of 6 slots": ([-1, 0], [0, 1, 2], [0, 1]),
@@ -381,7 +483,7 @@ def test_csr_rule(device: str, rule: str, num_threads: int) -> None:
     q, cache = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (2, 6))
     metadata = [load(context, values, "i32") for values in CSR_RULES[rule]]
     with pytest.raises(ArgumentError) as caught:
-        ops.self_attention_paged(context, q, cache, cache, *metadata, 1.0, q)
+        run_to_end(context, ops.self_attention_paged, q, cache, cache, *metadata, 1.0, q)
     assert f"self_attention_paged: {rule}" in str(caught.value)
 
 
@@ -403,7 +505,7 @@ def test_paged_rule(context: Context, rule: str) -> None:
     q, cache = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (2, 6))
     metadata = [load(context, values, "i32") for values in PAGED_RULES[rule]]
     with pytest.raises(ArgumentError) as caught:
-        ops.paged_attention(context, q, cache, cache, *metadata, 2, 1.0, q)
+        run_to_end(context, ops.paged_attention, q, cache, cache, *metadata, 2, 1.0, q)
     assert f"paged_attention: {rule}" in str(caught.value)
 
 

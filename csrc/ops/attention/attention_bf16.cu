@@ -3,7 +3,7 @@
 namespace stagegate::cuda {
 
 template void attend_typed<__nv_bfloat16>(const Context& context, const Tensor& q, const Tensor& k,
-                               const Tensor& v, const Keys& keys, std::int64_t max_keys,
-                               float scale, const Tensor& out);
+                                          const Tensor& v, const Keys& keys, std::int64_t max_keys,
+                                          float scale, const Tensor& out);
 
 }  // namespace stagegate::cuda

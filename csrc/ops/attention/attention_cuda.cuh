@@ -4,8 +4,8 @@
 
 #include "device/cuda/kernel.cuh"
 
-// What every attention kernel agrees on: which keys a query sees, where they lie, and in which order
-// their contributions are added.
+// What every attention kernel agrees on: which keys a query sees, where they lie, and in which
+// order their contributions are added.
 namespace stagegate::cuda {
 
 // Keys whose weights are added up as one partial result. It depends on nothing, so the partial
@@ -42,6 +42,13 @@ struct CsrKeys {
 struct DenseKeys {
   int before;  // keys that the first query sees besides its own
 };
+
+// Whether rows can be read 16 bytes at a time.
+inline bool rows_aligned(const Tensor& tensor) {
+  constexpr std::uintptr_t kBytes = 16;
+  const auto stride = static_cast<std::uintptr_t>(tensor.stride(0)) * size_of(tensor.dtype());
+  return reinterpret_cast<std::uintptr_t>(tensor.raw_data()) % kBytes == 0 && stride % kBytes == 0;
+}
 
 // Exactly one of these. A run-time choice: keys are located once a chunk, outside the inner loops.
 struct Keys {
@@ -197,7 +204,9 @@ struct Fold {
 
 __device__ inline Fold fold(float running_maximum, float chunk_maximum) {
   if (chunk_maximum == -INFINITY) return {1.0f, 0.0f, running_maximum};
-  const float maximum = fmaxf(running_maximum, chunk_maximum);
+  // A chunk with a NaN says so by its maximum; fmaxf would forget it.
+  const float maximum =
+      isnan(chunk_maximum) ? chunk_maximum : fmaxf(running_maximum, chunk_maximum);
   return {expf(running_maximum - maximum), expf(chunk_maximum - maximum), maximum};
 }
 

@@ -10,13 +10,13 @@
 // The attention kernel on CUDA cores. A thread block serves one query and up to eight heads of one
 // key head, which share every key and value it loads. It goes through the keys in chunks: slots,
 // scores, weights, weighted sum, each phase spread over all threads with the result in shared
-// memory. With few queries every chunk has a block of its own and a second kernel folds them.
+// memory. With few queries several blocks share the chunks and a second kernel folds them.
 namespace stagegate::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kPart = 8;  // neighbouring elements of a key that one thread holds
+constexpr int kPart = 8;   // neighbouring elements of a key that one thread holds
 constexpr int kAhead = 4;  // keys a thread has in flight
 
 struct Call {
@@ -27,7 +27,7 @@ struct Call {
   std::int64_t q_stride, k_stride, v_stride;
   int heads, kv_heads, group, head_dim;
   int head_tiles;  // of a group
-  int chunks;      // 0: one block goes through all of them
+  int chunks;      // with a partial result each; 0: one block goes through all and keeps the sum
   float scale;
   float* sums;      // [query, head, chunk, head_dim] of partial results
   float2* weights;  // [query, head, chunk]: maximum and total
@@ -69,8 +69,8 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
                                                              const __grid_constant__ Keys keys,
                                                              Fault* fault) {
   using Memory = Shared<T, kDim, kHeads>;
-  constexpr int kLanes = Memory::kRow / kPart;         // threads that share a key
-  constexpr int kStreams = kThreads / kLanes;          // keys read at a time
+  constexpr int kLanes = Memory::kRow / kPart;  // threads that share a key
+  constexpr int kStreams = kThreads / kLanes;   // keys read at a time
   constexpr int kOwned = kHeads * Memory::kRow / kThreads + (kHeads * Memory::kRow % kThreads != 0);
   extern __shared__ __align__(16) unsigned char memory[];
   Memory& shared = *reinterpret_cast<Memory*>(memory);
@@ -115,9 +115,9 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
   const int part = thread % kLanes * kPart;
   const int stream = thread / kLanes;
 
-  const int end = split ? min(seen.count, (first_chunk + 1) * kChunk) : seen.count;
-  for (int start = first_chunk * kChunk; start < end; start += kChunk) {
-    const int count = min(kChunk, end - start);
+  const int step = static_cast<int>(gridDim.z) * kChunk;
+  for (int start = first_chunk * kChunk; start < seen.count; start += step) {
+    const int count = min(kChunk, seen.count - start);
     for (int i = thread; i < kChunk; i += kThreads) {
       shared.slots[i] = i < count ? slot_of(keys, seen, query, start + i, fault) : -1;
     }
@@ -186,7 +186,7 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
       }
       total = warp_sum(total);
       if (lane == 0) {
-        shared.maximum[h] = maximum;
+        shared.maximum[h] = isnan(total) ? total : maximum;
         shared.total[h] = total;
       }
     }
@@ -236,8 +236,7 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
     if (thread < kHeads) {
       const Fold by = fold(shared.running_maximum[thread], shared.maximum[thread]);
       shared.folds[thread] = by;
-      shared.running_total[thread] =
-          folded(by, shared.running_total[thread], shared.total[thread]);
+      shared.running_total[thread] = folded(by, shared.running_total[thread], shared.total[thread]);
       shared.running_maximum[thread] = by.maximum;
     }
     __syncthreads();
@@ -251,10 +250,19 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
       float sum = 0.0f;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) sum += shared.sums[w][head][d];
-      running[j] = folded(shared.folds[head], running[j], sum);
+      if (!split) {
+        running[j] = folded(shared.folds[head], running[j], sum);
+      } else if (head < num_heads && d < head_dim) {
+        const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + first_head + head;
+        const std::int64_t at = row * call.chunks + start / kChunk;
+        call.sums[at * head_dim + d] = sum;
+        if (d == 0) call.weights[at] = {shared.maximum[head], shared.total[head]};
+      }
     }
-    // The next chunk writes slots, which nobody reads any more, and meets a barrier before the rest.
+    // The next chunk writes slots, which nobody reads any more, and meets a barrier before the
+    // rest.
   }
+  if (split) return;
   __syncthreads();
 
 #pragma unroll
@@ -265,16 +273,8 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
     const int d = e % Memory::kRow;
     if (head >= num_heads || d >= head_dim) continue;
     const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + first_head + head;
-    if (split) {
-      const std::int64_t at = row * call.chunks + first_chunk;
-      call.sums[at * head_dim + d] = running[j];
-      if (d == 0) {
-        call.weights[at] = {shared.running_maximum[head], shared.running_total[head]};
-      }
-    } else {
-      static_cast<T*>(call.out)[row * head_dim + d] = from_float<T>(
-          normalized(running[j], shared.running_total[head], shared.running_maximum[head]));
-    }
+    static_cast<T*>(call.out)[row * head_dim + d] = from_float<T>(
+        normalized(running[j], shared.running_total[head], shared.running_maximum[head]));
   }
 }
 
@@ -323,12 +323,6 @@ void launch_heads(const Context& context, const Call& call, const Keys& keys, di
   launch_attention<T, kDim, kMaxHeadTile>(context, call, keys, grid);
 }
 
-bool rows_aligned(const Tensor& tensor) {
-  constexpr std::uintptr_t kBytes = 16;
-  const auto stride = static_cast<std::uintptr_t>(tensor.stride(0)) * size_of(tensor.dtype());
-  return reinterpret_cast<std::uintptr_t>(tensor.raw_data()) % kBytes == 0 && stride % kBytes == 0;
-}
-
 }  // namespace
 
 template <typename T>
@@ -354,18 +348,20 @@ void attend_typed(const Context& context, const Tensor& q, const Tensor& k, cons
   call.head_tiles = static_cast<int>(ceil_div(call.group, kMaxHeadTile));
   call.scale = scale;
 
-  // Chunks go to blocks of their own while the queries alone leave multiprocessors idle. Either way
-  // gives the same bits, so the choice is free.
-  constexpr std::int64_t kBlocksPerMultiprocessor = 8;
+  // Chunks are spread over blocks while the queries alone leave multiprocessors idle, and no wider:
+  // a table has room for the longest sequence, so most blocks of a wide grid would find nothing to
+  // do. Any spread gives the same bits, so the choice is free.
+  constexpr std::int64_t kBlocksPerMultiprocessor = 12;
   constexpr std::int64_t kMaxPartialBytes = std::int64_t{256} << 20;
   const std::int64_t blocks = queries * call.kv_heads * call.head_tiles;
   const std::int64_t chunks = (max_keys + kChunk - 1) / kChunk;
+  const std::int64_t wanted =
+      (kBlocksPerMultiprocessor * context.stream->num_multiprocessors() + blocks - 1) / blocks;
+  const std::int64_t splits = std::min({chunks, wanted, std::int64_t{65535}});
   const std::int64_t partials = queries * call.heads * chunks;
   const std::int64_t bytes =
       partials * static_cast<std::int64_t>(head_dim * sizeof(float) + sizeof(float2));
-  const bool split =
-      chunks > 1 && chunks <= 65535 && bytes <= kMaxPartialBytes &&
-      blocks < kBlocksPerMultiprocessor * context.stream->num_multiprocessors();
+  const bool split = splits > 1 && bytes <= kMaxPartialBytes;
   if (split) {
     call.chunks = static_cast<int>(chunks);
     call.weights = static_cast<float2*>(context.stream->scratch(static_cast<std::size_t>(bytes)));
@@ -373,7 +369,7 @@ void attend_typed(const Context& context, const Tensor& q, const Tensor& k, cons
   }
   const dim3 grid(static_cast<unsigned>(queries),
                   static_cast<unsigned>(call.kv_heads * call.head_tiles),
-                  split ? static_cast<unsigned>(chunks) : 1u);
+                  split ? static_cast<unsigned>(splits) : 1u);
   const bool aligned = rows_aligned(k) && rows_aligned(v);
   if (aligned && head_dim == 64) {
     launch_heads<T, 64>(context, call, keys, grid);

@@ -1,5 +1,6 @@
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/attention/attention_launch.h"
+#include "ops/paged_attention/paged_attention_prefill.h"
 
 namespace stagegate::cuda {
 
@@ -19,6 +20,15 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
       .width = static_cast<int>(block_tables.dim(1)),
       .block_size = static_cast<int>(block_size),
   };
+  if (q.numel() == 0) return;
+  // Which kernel depends on shapes alone, as a captured graph must. On tensor cores a query is
+  // summed up in another order than alone, so a deterministic context stays with one kernel. A
+  // negative scale would turn the maximum of the unscaled scores around.
+  const bool decode = q.dim(0) == context_lens.dim(0);
+  if (!decode && !context.deterministic && scale > 0.0f &&
+      paged_prefill_fits(q, k_cache, v_cache)) {
+    return paged_prefill(context, q, k_cache, v_cache, keys.paged, scale, out);
+  }
   attend(context, q, k_cache, v_cache, keys, block_tables.dim(1) * block_size, scale, out);
 }
 

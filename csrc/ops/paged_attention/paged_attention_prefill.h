@@ -1,0 +1,19 @@
+#pragma once
+
+#include "core/tensor.h"
+#include "device/context.h"
+
+namespace stagegate::cuda {
+
+struct PagedKeys;
+
+// Whether paged_prefill has a kernel for these operands: 16 bits, head_dim 64 or 128, rows that
+// start at multiples of 16 bytes.
+bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache);
+
+// Paged attention on tensor cores. Scores, maxima, totals and sums in f32; weights are rounded to
+// the dtype for the product with the values.
+void paged_prefill(const Context& context, const Tensor& q, const Tensor& k_cache,
+                   const Tensor& v_cache, const PagedKeys& keys, float scale, const Tensor& out);
+
+}  // namespace stagegate::cuda
