@@ -1,0 +1,26 @@
+"""Wrong operands that only running finds: which of several an operator may name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from engine._C import Context
+from engine.errors import ArgumentError
+
+
+def assert_names_one(
+    context: Context, call: Callable[[], object], sentences: Sequence[str]
+) -> None:
+    """A sentence for each wrong element, in order.
+
+    The CPU names the first. The threads of a GPU come upon them in any order, and whoever waits for
+    them is told.
+    """
+    allowed = sentences[:1] if context.device == "cpu" else sentences
+    with pytest.raises(ArgumentError, match=f"^({'|'.join(map(re.escape, allowed))})$"):
+        call()
+        context.synchronize()
+    context.synchronize()  # told once
