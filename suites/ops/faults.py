@@ -17,10 +17,14 @@ def assert_names_one(
     """A sentence for each wrong element, in order.
 
     The CPU names the first. The threads of a GPU come upon them in any order, and whoever waits for
-    them is told.
+    them is told, once.
     """
-    allowed = sentences[:1] if context.device == "cpu" else sentences
-    with pytest.raises(ArgumentError, match=f"^({'|'.join(map(re.escape, allowed))})$"):
+
+    def run_to_end() -> None:
         call()
         context.synchronize()
-    context.synchronize()  # told once
+
+    allowed = sentences[:1] if context.device == "cpu" else sentences
+    with pytest.raises(ArgumentError, match=f"^({'|'.join(map(re.escape, allowed))})$"):
+        run_to_end()
+    context.synchronize()
