@@ -1,0 +1,106 @@
+"""Sends a load as it was planned."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from suites.online.load.arrival import ClosedLoop, OpenLoop
+from suites.online.load.client import LoadClient, Target
+from suites.online.load.request_result import RequestResult
+from suites.online.load.workload import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRun:
+    """planned: requests the conversations have; those after a failed turn are never sent.
+
+    duration_s: from the first intended start to the last end. client_cpu: share of one core this
+    process took meanwhile; near 1 the client measures itself.
+    """
+
+    arrival: ClosedLoop | OpenLoop
+    planned: int
+    results: tuple[RequestResult, ...]
+    duration_s: float
+    client_cpu: float
+
+
+def run_load(
+    target: Target,
+    conversations: Sequence[Conversation],
+    arrival: ClosedLoop | OpenLoop,
+    *,
+    seed: int = 0,
+) -> LoadRun:
+    """Run a load on an event loop of its own. seed: of the times of an open loop."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(send_load(target, conversations, arrival, seed=seed))
+
+
+async def send_load(
+    target: Target,
+    conversations: Sequence[Conversation],
+    arrival: ClosedLoop | OpenLoop,
+    *,
+    seed: int = 0,
+) -> LoadRun:
+    """Like run_load, on the loop that runs."""
+    results: list[RequestResult] = []
+    async with LoadClient(target) as client:
+        cpu = time.process_time()
+        client.restart_clock()
+        if isinstance(arrival, ClosedLoop):
+            waiting = iter(conversations)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(arrival.concurrency, len(conversations))):
+                    group.create_task(_one_after_another(client, waiting, results))
+        else:
+            schedule = arrival.schedule(len(conversations), seed)
+            async with asyncio.TaskGroup() as group:
+                for conversation, intended in zip(conversations, schedule, strict=True):
+                    # Timers fire late and an earlier one may have held the loop up; intended
+                    # stays what it was, so that the delay is part of the latency.
+                    if (wait := intended - client.now()) > 0:
+                        await asyncio.sleep(wait)
+                    group.create_task(_converse(client, conversation, intended, results))
+        elapsed, cpu = client.now(), time.process_time() - cpu
+    return LoadRun(
+        arrival,
+        planned=sum(len(conversation.turns) for conversation in conversations),
+        results=tuple(sorted(results, key=lambda result: (result.conversation, result.turn))),
+        duration_s=max((result.ended for result in results), default=0.0),
+        client_cpu=cpu / elapsed,
+    )
+
+
+async def _one_after_another(
+    client: LoadClient, waiting: Iterator[Conversation], results: list[RequestResult]
+) -> None:
+    for conversation in waiting:
+        await _converse(client, conversation, client.now(), results)
+
+
+async def _converse(
+    client: LoadClient, conversation: Conversation, intended: float, results: list[RequestResult]
+) -> None:
+    """A turn is due when the one before has been answered. A failed one ends the conversation."""
+    answers: list[str] = []
+    for _ in conversation.turns:
+        result = await client.send(conversation, answers, intended)
+        results.append(result)
+        if result.failure is not None:
+            return
+        answers.append(result.text)
+        intended = result.ended
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed: the client then takes nearly twice the tokens a second."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop

@@ -1,0 +1,118 @@
+"""The numbers of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from suites.online.load.arrival import OpenLoop
+from suites.online.load.load_run import LoadRun
+from suites.online.load.objective import Objective
+from suites.online.load.request_result import RequestResult
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Of count samples, linear between the two nearest; None where there are none."""
+
+    count: int
+    p50: float | None
+    p90: float | None
+    p99: float | None
+
+    @classmethod
+    def of(cls, samples: Iterable[float | None]) -> Percentiles:
+        known = [sample for sample in samples if sample is not None]
+        if not known:
+            return cls(0, None, None, None)
+        return cls(len(known), *(float(value) for value in np.percentile(known, (50, 90, 99))))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """Latencies in milliseconds, of completed requests alone. docs/load.md says what each means.
+
+    failures: how many of each kind; messages: one of each kind. sent_late_ms: actual after
+    intended start, of every request. by_chunks: completed requests without usage, whose tokens are
+    counted by chunks. asked_rate, intended_rate, achieved_rate: of an open loop, by its settings,
+    by the schedule drawn and as it was sent. goodput_per_s, good: requests that met the objective;
+    None without one.
+    """
+
+    planned: int
+    completed: int
+    failures: dict[str, int]
+    messages: dict[str, str]
+    not_sent: int
+    duration_s: float
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    by_chunks: int
+    ttft_ms: Percentiles
+    tpot_ms: Percentiles
+    itl_ms: Percentiles
+    e2e_ms: Percentiles
+    sent_late_ms: Percentiles
+    tokens_per_s: float | None
+    requests_per_s: float | None
+    good: int | None
+    goodput_per_s: float | None
+    asked_rate: float | None
+    intended_rate: float | None
+    achieved_rate: float | None
+    client_cpu: float
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+
+def report_of(run: LoadRun, objective: Objective | None = None) -> LoadReport:
+    done = [result for result in run.results if result.failure is None]
+    failed = [result for result in run.results if result.failure is not None]
+    tokens = sum(result.output_tokens for result in done)
+    good = None if objective is None else sum(map(objective.is_met, run.results))
+    first = [result for result in run.results if result.turn == 0]
+    is_open = isinstance(run.arrival, OpenLoop)
+    return LoadReport(
+        planned=run.planned,
+        completed=len(done),
+        failures=dict(Counter(str(result.failure) for result in failed)),
+        messages={str(result.failure): result.message for result in reversed(failed)},
+        not_sent=run.planned - len(run.results),
+        duration_s=run.duration_s,
+        prompt_tokens=sum(result.prompt_tokens or 0 for result in done),
+        cached_tokens=sum(result.cached_tokens or 0 for result in done),
+        completion_tokens=tokens,
+        by_chunks=sum(result.completion_tokens is None for result in done),
+        ttft_ms=Percentiles.of(result.ttft_ms for result in done),
+        tpot_ms=Percentiles.of(result.tpot_ms for result in done),
+        itl_ms=Percentiles.of(gap for result in done for gap in result.itl_ms),
+        e2e_ms=Percentiles.of(result.e2e_ms for result in done),
+        sent_late_ms=Percentiles.of(_late_ms(result) for result in run.results),
+        tokens_per_s=_rate(tokens, run.duration_s),
+        requests_per_s=_rate(len(done), run.duration_s),
+        good=good,
+        goodput_per_s=None if good is None else _rate(good, run.duration_s),
+        asked_rate=run.arrival.rate if isinstance(run.arrival, OpenLoop) else None,
+        intended_rate=_begun_rate([result.intended for result in first]) if is_open else None,
+        achieved_rate=_begun_rate([result.started for result in first]) if is_open else None,
+        client_cpu=run.client_cpu,
+    )
+
+
+def _late_ms(result: RequestResult) -> float:
+    return 1e3 * (result.started - result.intended)
+
+
+def _rate(count: int, seconds: float) -> float | None:
+    return count / seconds if seconds > 0 else None
+
+
+def _begun_rate(times: Sequence[float]) -> float | None:
+    """Conversations a second between the first and the last."""
+    return _rate(len(times) - 1, max(times) - min(times)) if len(times) > 1 else None
