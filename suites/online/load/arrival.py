@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,4 +50,12 @@ class OpenLoop:
         rng = np.random.default_rng(seed)
         gaps = rng.exponential(self.burst / self.rate, size=bursts - 1)
         times = np.concatenate([[0.0], np.cumsum(gaps)])
-        return np.repeat(times, self.burst)[:conversations].tolist()
+        return [float(time) for time in np.repeat(times, self.burst)[:conversations]]
+
+    def rate_of(self, times: Sequence[float]) -> float | None:
+        """Conversations a second of those that began at these times, in the order of a schedule.
+
+        The last burst ends the time that is counted, and is not counted itself. None for one.
+        """
+        last = (len(times) - 1) // self.burst * self.burst
+        return last / (times[last] - times[0]) if last > 0 and times[last] > times[0] else None

@@ -193,5 +193,5 @@ async def _message_of(response: aiohttp.ClientResponse) -> str:
 
 
 def _message_in(answer: dict[str, Any]) -> str:
-    error = answer["error"] if "error" in answer else answer
+    error = answer.get("error", answer)
     return str(error.get("message", error)) if isinstance(error, dict) else str(error)

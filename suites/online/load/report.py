@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,7 @@ def report_of(run: LoadRun, objective: Objective | None = None) -> LoadReport:
     tokens = sum(result.output_tokens for result in done)
     good = None if objective is None else sum(map(objective.is_met, run.results))
     first = [result for result in run.results if result.turn == 0]
-    is_open = isinstance(run.arrival, OpenLoop)
+    arrival = run.arrival if isinstance(run.arrival, OpenLoop) else None
     return LoadReport(
         planned=run.planned,
         completed=len(done),
@@ -98,9 +98,9 @@ def report_of(run: LoadRun, objective: Objective | None = None) -> LoadReport:
         requests_per_s=_rate(len(done), run.duration_s),
         good=good,
         goodput_per_s=None if good is None else _rate(good, run.duration_s),
-        asked_rate=run.arrival.rate if isinstance(run.arrival, OpenLoop) else None,
-        intended_rate=_begun_rate([result.intended for result in first]) if is_open else None,
-        achieved_rate=_begun_rate([result.started for result in first]) if is_open else None,
+        asked_rate=None if arrival is None else arrival.rate,
+        intended_rate=None if arrival is None else arrival.rate_of([one.intended for one in first]),
+        achieved_rate=None if arrival is None else arrival.rate_of([one.started for one in first]),
         client_cpu=run.client_cpu,
     )
 
@@ -111,8 +111,3 @@ def _late_ms(result: RequestResult) -> float:
 
 def _rate(count: int, seconds: float) -> float | None:
     return count / seconds if seconds > 0 else None
-
-
-def _begun_rate(times: Sequence[float]) -> float | None:
-    """Conversations a second between the first and the last."""
-    return _rate(len(times) - 1, max(times) - min(times)) if len(times) > 1 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 
@@ -64,8 +65,7 @@ class RequestResult:
     @property
     def itl_ms(self) -> list[float]:
         """Between one chunk with tokens and the next."""
-        times = self.token_times
-        return [1e3 * (after - before) for before, after in zip(times, times[1:], strict=False)]
+        return [1e3 * (after - before) for before, after in pairwise(self.token_times)]
 
     @property
     def e2e_ms(self) -> float:

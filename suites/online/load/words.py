@@ -14,7 +14,7 @@ from suites.online.load.errors import LoadError
 _WORD = re.compile(rb" [A-Za-z]{2,}")
 
 # Frequent words: nearly every tokenizer has each, with its space, as one token.
-ENGLISH = (
+_FREQUENT = (
     "the of and to in is that it was for on are with as his they be at one have this from or had "
     "by hot but some what there we can out other were all your when up use word how said an each "
     "she which do their time if will way about many then them would write like so these her long "
@@ -26,7 +26,7 @@ ENGLISH = (
     "read hand large add even land here must big high such follow act why ask men change went "
     "light kind off need house picture try us again animal point mother world near build self "
     "earth father head stand own page should country found answer school grow study still learn"
-).split()
+)
 
 
 class Words:
@@ -55,7 +55,7 @@ class Words:
     @classmethod
     def english(cls) -> Words:
         """For a server of which nothing but the address is known; lengths are nearly right."""
-        return cls(ENGLISH)
+        return cls(_FREQUENT.split())
 
     def text(self, rng: np.random.Generator, tokens: int) -> str:
         """Words drawn with replacement; begins with a space, so texts can be put in a row."""
