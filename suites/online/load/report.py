@@ -13,6 +13,8 @@ from suites.online.load.load_run import LoadRun
 from suites.online.load.objective import Objective
 from suites.online.load.request_result import RequestResult
 
+_BUSY_CLIENT = 0.8  # of a core
+
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
@@ -65,6 +67,36 @@ class LoadReport:
     intended_rate: float | None
     achieved_rate: float | None
     client_cpu: float
+
+    def metrics(self) -> dict[str, float | int | None]:
+        """What a benchmark records, by the names of suites.harness.metrics."""
+        measured: dict[str, float | int | None] = {
+            "requests": self.completed,
+            "failed_requests": self.failed + self.not_sent,
+            "seconds": self.duration_s,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "completion_tokens": self.completion_tokens,
+            "tokens_per_sec": self.tokens_per_s,
+            "requests_per_s": self.requests_per_s,
+            "itl_samples": self.itl_ms.count,
+            "sent_late_p99_ms": self.sent_late_ms.p99,
+            "client_cpu": self.client_cpu,
+        }
+        for name in ("ttft", "tpot", "itl", "e2e"):
+            percentiles: Percentiles = getattr(self, f"{name}_ms")
+            for at in ("p50", "p90", "p99"):
+                measured[f"{name}_{at}_ms"] = getattr(percentiles, at)
+        if self.goodput_per_s is not None:
+            measured["goodput_per_s"] = self.goodput_per_s
+        if self.intended_rate is not None:
+            measured |= {"intended_rate": self.intended_rate, "achieved_rate": self.achieved_rate}
+        return measured
+
+    @property
+    def is_client_busy(self) -> bool:
+        """Whether the client's own delays are part of what it measured."""
+        return self.client_cpu > _BUSY_CLIENT
 
     @property
     def failed(self) -> int:

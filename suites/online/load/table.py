@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from suites.online.load.objective import Objective
 from suites.online.load.report import LoadReport, Percentiles
 
-# Above this share of a core the client's own delays are part of what it measures.
-BUSY_CLIENT = 0.8
-LATE_MS = 20.0
+_LATE_MS = 20.0
 
 
 def format_report(report: LoadReport, objective: Objective | None) -> str:
@@ -44,9 +42,9 @@ def _lines(report: LoadReport, objective: Objective | None) -> Iterator[str]:
             f"{_number(report.achieved_rate)}/s sent"
         )
     yield f"client     {100 * report.client_cpu:.0f}% of a core"
-    if report.client_cpu > BUSY_CLIENT:
+    if report.is_client_busy:
         yield "  the client is busy: its own delays are part of these latencies"
-    if report.sent_late_ms.p99 is not None and report.sent_late_ms.p99 > LATE_MS:
+    if report.sent_late_ms.p99 is not None and report.sent_late_ms.p99 > _LATE_MS:
         yield "  requests were sent late: the client or this machine does not keep up"
     yield f"{'ms':10} {'count':>8} {'p50':>10} {'p90':>10} {'p99':>10}"
     for name, percentiles in (

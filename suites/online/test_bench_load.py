@@ -1,0 +1,129 @@
+"""Benchmark: what the clients of the server see under closed and open loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from baselines.fingerprint import model_digest
+from suites.harness.measure import Measure, Metrics, Samples
+from suites.harness.options import SETTINGS, Workload
+from suites.online.load.arrival import ClosedLoop, OpenLoop
+from suites.online.load.client import Target
+from suites.online.load.endpoints import Endpoint
+from suites.online.load.lengths import Lengths
+from suites.online.load.load_run import run_load
+from suites.online.load.objective import Objective
+from suites.online.load.report import LoadReport, report_of
+from suites.online.load.words import Words
+from suites.online.load.workload import WorkloadSettings, draw_conversations
+from suites.online.server_process import server_process
+
+# Conversations a round, for each prompt of the workload.
+CONVERSATIONS_A_PROMPT = 4
+# A reader notices longer.
+OBJECTIVE = Objective(ttft=200, tpot=50)
+GREEDY = {"temperature": 0, "ignore_eos": True}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "rate" in metafunc.fixturenames:
+        rate = metafunc.config.stash[SETTINGS].load_rate
+        metafunc.parametrize("rate", [rate], ids=[f"{rate:g}-a-second"])
+
+
+@dataclass(frozen=True)
+class ServerLoad:
+    """Measures rounds of a load on a server of their own; all its requests must be answered."""
+
+    measure: Measure
+    workload: Workload
+    model_path: Path
+    device: str
+    num_threads: int
+
+    def run(
+        self,
+        layout: str,
+        arrival: ClosedLoop | OpenLoop,
+        *,
+        prefix_tokens: int = 0,
+        turns: int = 1,
+    ) -> Samples:
+        workload = self.workload
+        words = Words.of_checkpoint(self.model_path)
+        conversations = CONVERSATIONS_A_PROMPT * workload.prompts
+        # Of a chat template, generously.
+        added = 32
+        length = prefix_tokens + turns * (workload.input_len + workload.output_len + added)
+        flags = (
+            *("--kv-capacity-tokens", str(conversations * length)),
+            *("--num-threads", str(self.num_threads), "--no-access-log"),
+        )
+
+        def work(index: int) -> WorkloadSettings:
+            return WorkloadSettings(
+                requests=conversations * turns,
+                prompt_tokens=Lengths.fixed(workload.input_len),
+                output_tokens=Lengths.fixed(workload.output_len),
+                prefix_tokens=prefix_tokens,
+                turns=turns,
+                seed=(workload.seed, 0 if workload.repeat_prompts else index + 1),
+            )
+
+        with server_process(
+            self.model_path, self.device, layout, *flags, planted=self.measure.planted
+        ) as (url, _):
+            target = Target(url, "tiny", Endpoint.CHAT, fields=GREEDY)
+
+            def run(index: int) -> Metrics:
+                drawn = draw_conversations(work(index), words)
+                # The times are those of every round: another schedule is another load.
+                report = report_of(run_load(target, drawn, arrival, seed=workload.seed), OBJECTIVE)
+                self._check(report)
+                return report.metrics()
+
+            return self.measure(run, model_digest=model_digest(self.model_path))
+
+    def _check(self, report: LoadReport) -> None:
+        for kind, message in report.messages.items():
+            self.measure.invalid(f"requests failed with {kind}, such as: {message}")
+        if report.is_client_busy:
+            self.measure.invalid("the client was busy: it measured its own delays")
+        if not report.failed:
+            assert report.completion_tokens == report.planned * self.workload.output_len
+
+
+@pytest.fixture
+def server_load(
+    measure: Measure, workload: Workload, model_path: Path, device: str, num_threads: int
+) -> ServerLoad:
+    return ServerLoad(measure, workload, model_path, device, num_threads)
+
+
+@pytest.mark.benchmark(group="online")
+def test_closed_loop(server_load: ServerLoad, layout: str) -> None:
+    server_load.run(layout, ClosedLoop(server_load.workload.prompts))
+
+
+@pytest.mark.benchmark(group="online")
+@pytest.mark.parametrize("burst", [1, 8])
+def test_open_loop(server_load: ServerLoad, layout: str, rate: float, burst: int) -> None:
+    samples = server_load.run(layout, OpenLoop(rate, burst))
+    assert len(set(samples["intended_rate"])) == 1
+
+
+@pytest.mark.benchmark(group="online")
+@pytest.mark.parametrize("layout", ["block"])
+def test_conversations(server_load: ServerLoad, layout: str, rate: float) -> None:
+    """Two turns behind a prefix that all share: most of every prompt is in the prefix cache."""
+    prefix_tokens = server_load.workload.input_len
+    samples = server_load.run(layout, OpenLoop(rate), prefix_tokens=prefix_tokens, turns=2)
+    for cached, requests in zip(samples["cached_tokens"], samples["requests"], strict=True):
+        assert cached is not None
+        assert requests is not None
+        # What has filled blocks: the prefix in all but the first few, and the first turn in the
+        # second.
+        assert cached > requests / 2 * prefix_tokens
