@@ -84,7 +84,7 @@ class ScriptedStreams:
                 self.waits.append(time.perf_counter() - received)
             text = f" {number}.{token}"
             piece: dict[str, Any] = {"delta": {"content": text}} if chat else {"text": text}
-            choice = {"index": 0, "finish_reason": None} | piece
+            choice = {"index": 0, "finish_reason": None, **piece}
             await _write(response, {"choices": [choice]})
         await _write(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
         if script.usage:

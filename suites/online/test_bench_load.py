@@ -1,4 +1,5 @@
-"""Benchmark: what the clients of the server see under closed and open loops."""
+"""Benchmark: what the clients of the server see under closed and open loops, and how many tokens
+those clients can take themselves."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from suites.online.load.objective import Objective
 from suites.online.load.report import LoadReport, report_of
 from suites.online.load.words import Words
 from suites.online.load.workload import WorkloadSettings, draw_conversations
+from suites.online.null_server_process import null_server
 from suites.online.server_process import server_process
 
 # Conversations a round, for each prompt of the workload.
@@ -109,10 +111,15 @@ def test_closed_loop(server_load: ServerLoad, layout: str) -> None:
 
 
 @pytest.mark.benchmark(group="online")
-@pytest.mark.parametrize("burst", [1, 8])
-def test_open_loop(server_load: ServerLoad, layout: str, rate: float, burst: int) -> None:
-    samples = server_load.run(layout, OpenLoop(rate, burst))
+def test_open_loop(server_load: ServerLoad, layout: str, rate: float) -> None:
+    samples = server_load.run(layout, OpenLoop(rate))
     assert len(set(samples["intended_rate"])) == 1
+
+
+@pytest.mark.benchmark(group="online")
+@pytest.mark.parametrize("layout", ["block"])
+def test_bursts(server_load: ServerLoad, layout: str, rate: float) -> None:
+    server_load.run(layout, OpenLoop(rate, burst=server_load.workload.prompts))
 
 
 @pytest.mark.benchmark(group="online")
@@ -127,3 +134,25 @@ def test_conversations(server_load: ServerLoad, layout: str, rate: float) -> Non
         # What has filled blocks: the prefix in all but the first few, and the first turn in the
         # second.
         assert cached > requests / 2 * prefix_tokens
+
+
+@pytest.mark.benchmark(group="online")
+def test_client_tokens_per_core(measure: Measure, model_path: Path) -> None:
+    """Streams of a server that computes nothing, slow enough to send every token by itself."""
+    streams, tokens = 16, 500
+    with null_server(model_path, step_seconds=0.004) as server:
+        target = Target(f"http://127.0.0.1:{server.port}", "null", fields={"ignore_eos": True})
+        work = WorkloadSettings(streams, Lengths.fixed(8), Lengths.fixed(tokens))
+        conversations = draw_conversations(work, Words.of_checkpoint(model_path))
+
+        def run(_: int) -> Metrics:
+            load = run_load(target, conversations, ClosedLoop(streams))
+            report = report_of(load)
+            assert report.completion_tokens == streams * tokens
+            assert report.itl_ms.count > 0.9 * streams * tokens
+            return {
+                "completion_tokens": report.completion_tokens,
+                "tokens_per_cpu_sec": report.completion_tokens / load.client_cpu_s,
+            }
+
+        measure(run)

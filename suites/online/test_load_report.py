@@ -35,7 +35,7 @@ def result(number: int, **fields: object) -> RequestResult:
 def run(*results: RequestResult, planned: int | None = None, rate: float | None = 1.0) -> LoadRun:
     arrival = ClosedLoop(1) if rate is None else OpenLoop(rate)
     ended = max((one.ended for one in results), default=0.0)
-    return LoadRun(arrival, planned or len(results), results, ended, client_cpu=0.1)
+    return LoadRun(arrival, planned or len(results), results, ended, client_cpu_s=0.1)
 
 
 def test_latencies_count_from_the_intended_start() -> None:
@@ -141,6 +141,8 @@ def test_no_objective(text: str) -> None:
 
 def test_the_table_says_what_is_wrong() -> None:
     slow = run(result(0, started=1.0, completion_tokens=None), result(1, failure=Failure.TIMEOUT))
-    text = format_report(report_of(LoadRun(slow.arrival, 2, slow.results, 1.0, 0.95)), None)
+    text = format_report(
+        report_of(LoadRun(slow.arrival, 2, slow.results, 1.0, client_cpu_s=0.95)), None
+    )
     for wanted in ("timeout: 1", "without usage", "the client is busy", "sent late"):
         assert wanted in text

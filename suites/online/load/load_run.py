@@ -17,15 +17,20 @@ from suites.online.load.workload import Conversation
 class LoadRun:
     """planned: requests the conversations have; those after a failed turn are never sent.
 
-    duration_s: from the first intended start to the last end. client_cpu: share of one core this
-    process took meanwhile; near 1 the client measures itself.
+    duration_s: from the first intended start to the last end. client_cpu_s: what this process took
+    of a core meanwhile.
     """
 
     arrival: ClosedLoop | OpenLoop
     planned: int
     results: tuple[RequestResult, ...]
     duration_s: float
-    client_cpu: float
+    client_cpu_s: float
+
+    @property
+    def client_cpu(self) -> float:
+        """Share of one core the client took; near 1 it measures its own delays."""
+        return self.client_cpu_s / self.duration_s if self.duration_s > 0 else 0.0
 
 
 def run_load(
@@ -66,13 +71,13 @@ async def send_load(
                     if (wait := intended - client.now()) > 0:
                         await asyncio.sleep(wait)
                     group.create_task(_converse(client, conversation, intended, results))
-        elapsed, cpu = client.now(), time.process_time() - cpu
+        cpu = time.process_time() - cpu
     return LoadRun(
         arrival,
         planned=sum(len(conversation.turns) for conversation in conversations),
         results=tuple(sorted(results, key=lambda result: (result.conversation, result.turn))),
         duration_s=max((result.ended for result in results), default=0.0),
-        client_cpu=cpu / elapsed,
+        client_cpu_s=cpu,
     )
 
 
