@@ -83,9 +83,8 @@ class ScriptedStreams:
             else:
                 self.waits.append(time.perf_counter() - received)
             text = f" {number}.{token}"
-            piece: dict[str, Any] = {"delta": {"content": text}} if chat else {"text": text}
-            choice = {"index": 0, "finish_reason": None, **piece}
-            await _write(response, {"choices": [choice]})
+            said: dict[str, Any] = {"delta": {"content": text}} if chat else {"text": text}
+            await _write(response, {"choices": [{"index": 0, "finish_reason": None, **said}]})
         await _write(response, {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]})
         if script.usage:
             usage = {"prompt_tokens": 7, "completion_tokens": script.tokens}

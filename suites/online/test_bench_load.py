@@ -60,9 +60,12 @@ class ServerLoad:
         # Of a chat template, generously.
         added = 32
         length = prefix_tokens + turns * (workload.input_len + workload.output_len + added)
+        # One core is for the clients and the server's own loop: operators wait for the slowest of
+        # their threads, and with one that shares its core a step takes several times as long.
+        num_threads = max(1, self.num_threads - 1)
         flags = (
             *("--kv-capacity-tokens", str(conversations * length)),
-            *("--num-threads", str(self.num_threads), "--no-access-log"),
+            *("--num-threads", str(num_threads), "--no-access-log"),
         )
 
         def work(index: int) -> WorkloadSettings:
