@@ -102,10 +102,10 @@ def test_a_turn_carries_what_was_said() -> None:
     one, two, _ = (turn.text for turn in conversation.turns)
     assert Endpoint.CHAT.prompt(conversation, ["A"]) == {
         "messages": [
-            {"role": "system", "content": conversation.prefix.lstrip()},
-            {"role": "user", "content": one.lstrip()},
+            {"role": "system", "content": conversation.prefix},
+            {"role": "user", "content": one},
             {"role": "assistant", "content": "A"},
-            {"role": "user", "content": two.lstrip()},
+            {"role": "user", "content": two},
         ]
     }
     prompt = Endpoint.COMPLETIONS.prompt(conversation, [" A"])["prompt"]

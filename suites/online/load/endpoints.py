@@ -28,9 +28,9 @@ class Endpoint(StrEnum):
             return {"prompt": conversation.prefix + "".join(said)}
         messages = []
         if conversation.prefix:
-            messages.append({"role": "system", "content": conversation.prefix.lstrip()})
+            messages.append({"role": "system", "content": conversation.prefix})
         for turn, answer in zip(asked, [*answers, None], strict=True):
-            messages.append({"role": "user", "content": turn.text.lstrip()})
+            messages.append({"role": "user", "content": turn.text})
             if answer is not None:
                 messages.append({"role": "assistant", "content": answer})
         return {"messages": messages}

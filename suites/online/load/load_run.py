@@ -41,8 +41,7 @@ def run_load(
     seed: int = 0,
 ) -> LoadRun:
     """Run a load on an event loop of its own. seed: of the times of an open loop."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(send_load(target, conversations, arrival, seed=seed))
+    return asyncio.run(send_load(target, conversations, arrival, seed=seed))
 
 
 async def send_load(
@@ -100,12 +99,3 @@ async def _converse(
             return
         answers.append(result.text)
         intended = result.ended
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed: the client then takes nearly twice the tokens a second."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.Loop
