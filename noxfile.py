@@ -73,7 +73,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Build, then run benchmarks: nox -s bench -- [kv-layout|operators|hugging-face] [PYTEST...]"""
+    """Build, then run benchmarks: nox -s bench -- [kv-layout|operators|online|...] [PYTEST...]"""
     group, others = benchmark_group(session.posargs)
     prepare(session, others)
     record = OUT / f"bench{'' if group is None else f'-{group}'}.json"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     from engine.server.settings import ServerSettings
 
 WEBUI = Path(__file__).parent / "webui"
+# Browsers ask whether a file has changed before they use theirs: after an update of the server the
+# parts of the page fit each other. Nothing is loaded from elsewhere, nor the page put into another.
+PAGE_HEADERS: Final = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+}
 
 
 def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> FastAPI:
@@ -105,10 +111,19 @@ def _add_page(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     async def index() -> FileResponse:
-        return FileResponse(page)
+        return FileResponse(page, headers=PAGE_HEADERS)
 
     # A missing page does not keep the API from starting.
-    app.mount("/webui", StaticFiles(directory=WEBUI, check_dir=False), name="webui")
+    app.mount("/webui", PageFiles(directory=WEBUI, check_dir=False), name="webui")
+
+
+class PageFiles(StaticFiles):
+    """The parts of the page, with its headers."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(PAGE_HEADERS)
+        return response
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -34,12 +34,16 @@ EXTRA_INFO = "case"
 
 
 class Measure:
-    """Runs a round several times after a warm-up and keeps what each one reports."""
+    """Runs a round several times after a warm-up and keeps what each one reports.
+
+    planted: share by which this case is to be slowed. Engines in this process are; a benchmark that
+    starts another hands it on.
+    """
 
     def __init__(self, benchmark: Any, item: pytest.Item) -> None:
         self._benchmark = benchmark
         self._item = item
-        self._planted = planted.planted_share(os.environ.get(planted.VARIABLE, ""), item.name)
+        self.planted = planted.planted_share(os.environ.get(planted.VARIABLE, ""), item.name)
         self._invalid: list[str] = []
         self._case: Case | None = None
 
@@ -67,7 +71,7 @@ class Measure:
             prepare(len(reported) - 1)
             return (len(reported) - 1,), {}
 
-        with planted.slow_engine(self._planted):
+        with planted.slow_engine(self.planted):
             self._benchmark.pedantic(
                 lambda index: reported.append(run(index)),
                 setup=setup,
@@ -100,7 +104,7 @@ class Measure:
         wait: returns when what was called has run; a GPU only queues it. moved_bytes: that must be
         read and written once at least. flops: additions and multiplications.
         """
-        timer = CallTimer(planted.slowed(call, self._planted) if self._planted else call, wait)
+        timer = CallTimer(planted.slowed(call, self.planted) if self.planted else call, wait)
 
         def run(_: int) -> Metrics:
             seconds = timer.seconds_per_call()

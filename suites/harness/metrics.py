@@ -18,6 +18,8 @@ class Kind:
 
 _LATENCY = Kind("ms", Better.LOWER, MetricClass.LATENCY_P50)
 _RATE = Kind("tok/s", Better.HIGHER, MetricClass.THROUGHPUT)
+_SHOWN_LATENCY = Kind("ms", Better.LOWER, MetricClass.INFO)
+_TAIL = Kind("ms", Better.LOWER, MetricClass.LATENCY_P99)
 _COUNT = Kind("1", Better.HIGHER, MetricClass.INFO)
 
 KINDS = {
@@ -36,6 +38,26 @@ KINDS = {
     "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
     "tokens_per_cpu_sec": _RATE,
     "ttft_p50_ms": _LATENCY,
+    "ttft_p90_ms": _SHOWN_LATENCY,
+    "ttft_p99_ms": _TAIL,
+    "tpot_p50_ms": _LATENCY,
+    "tpot_p90_ms": _SHOWN_LATENCY,
+    "tpot_p99_ms": _SHOWN_LATENCY,  # a stall between two tokens shows in itl_p99_ms
+    "itl_p50_ms": _SHOWN_LATENCY,  # tpot_p50_ms says the same
+    "itl_p90_ms": _SHOWN_LATENCY,
+    "itl_p99_ms": _TAIL,
+    "itl_samples": _COUNT,
+    "e2e_p50_ms": _SHOWN_LATENCY,  # the sum of TTFT and the tokens after it
+    "e2e_p90_ms": _SHOWN_LATENCY,
+    "e2e_p99_ms": _TAIL,
+    "goodput_per_s": Kind("req/s", Better.HIGHER, MetricClass.THROUGHPUT),
+    "requests_per_s": Kind("req/s", Better.HIGHER, MetricClass.INFO),
+    "intended_rate": Kind("req/s", Better.HIGHER, MetricClass.INFO),
+    "achieved_rate": Kind("req/s", Better.HIGHER, MetricClass.INFO),
+    "sent_late_p99_ms": _SHOWN_LATENCY,
+    "client_cpu": Kind("1", Better.LOWER, MetricClass.INFO),
+    "failed_requests": Kind("1", Better.LOWER, MetricClass.INFO),
+    "cached_tokens": _COUNT,
     "added_ttft_p50_ms": _LATENCY,
     # The clock and the call from Python are not good to less than some microseconds.
     "call_us": Kind("us", Better.LOWER, MetricClass.KERNEL, floor=3.0),

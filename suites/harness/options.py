@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,11 @@ class Workload:
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of one pytest run. None on an axis selects all of it."""
+    """The options of one pytest run. None on an axis selects all of it.
+
+    load_rate: conversations a second that open loops begin. Apart from the workload, which is part
+    of what every other benchmark is compared by.
+    """
 
     stage: str | None
     device: str
@@ -51,6 +56,7 @@ class Settings:
     require: frozenset[str]
     num_threads: int
     workload: Workload
+    load_rate: float
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -97,6 +103,12 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--bench-output-len", type=_positive, default=64, help="tokens a completion")
     group.addoption("--bench-seed", type=int, default=0, help="seed of the workload")
     group.addoption(
+        "--bench-rate",
+        type=_rate,
+        default=30.0,
+        help="conversations a second that the open loops of the online benchmarks begin",
+    )
+    group.addoption(
         "--bench-repeat-prompts",
         action="store_true",
         help="the same prompts in every round, so that a prefix cache knows them after the first",
@@ -135,7 +147,19 @@ def read_settings(config: pytest.Config) -> Settings:
             seed=config.getoption("--bench-seed"),
             repeat_prompts=config.getoption("--bench-repeat-prompts"),
         ),
+        load_rate=config.getoption("--bench-rate"),
     )
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not (math.isfinite(rate) and rate > 0):
+        msg = f"{text!r} is not a positive number a second"
+        raise argparse.ArgumentTypeError(msg)
+    return rate
 
 
 def _positive(text: str) -> int:

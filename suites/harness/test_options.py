@@ -44,3 +44,10 @@ def test_sizes_are_positive(project: Project, value: str) -> None:
     result = project.run(f"--bench-prompts={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*--bench-prompts: '{value}' is not a positive whole number*"])
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "fast"])
+def test_a_rate_is_positive(project: Project, value: str) -> None:
+    result = project.run(f"--bench-rate={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*--bench-rate: '{value}' is not a positive number a second*"])

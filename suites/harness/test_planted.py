@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -39,3 +40,25 @@ def test_a_call_takes_that_much_longer_and_gives_the_same() -> None:
     began = time.perf_counter()
     assert slowed(work, 0.5)(3) == 3
     assert time.perf_counter() - began >= 0.015
+
+
+def test_other_threads_run_meanwhile() -> None:
+    """A server's threads would else stand still for what only its engine is to take longer."""
+    counted = 0
+    stop = threading.Event()
+
+    def count() -> None:
+        nonlocal counted
+        while not stop.is_set():
+            counted += 1
+            time.sleep(0.0005)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        slowed(lambda: time.sleep(0.05), 4)()
+    finally:
+        stop.set()
+        thread.join()
+    # A thread that spins gives the interpreter away every 5 ms only: some 40 times in 200 ms.
+    assert counted > 60

@@ -15,11 +15,15 @@ import pytest
 
 @contextmanager
 def server_process(
-    model_path: Path, device: str, layout: str, *flags: str
+    model_path: Path, device: str, layout: str, *flags: str, planted: float = 0.0
 ) -> Iterator[tuple[str, int]]:
-    """Serve a checkpoint as "tiny"; gives address and process id, and kills what is left of it."""
+    """Serve a checkpoint as "tiny"; gives address and process id, and kills what is left of it.
+
+    planted: share by which every step takes longer.
+    """
+    engine = ["suites.online.planted_engine", str(planted)] if planted else ["engine"]
     command = [
-        sys.executable, "-m", "engine", "serve", "--model", f"tiny={model_path}", "--port", "0",
+        sys.executable, "-m", *engine, "serve", "--model", f"tiny={model_path}", "--port", "0",
         "--device", device, "--layout", layout, "--dtype", "f32", *flags,
     ]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

@@ -4,49 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import aclosing, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import aclosing, closing
 from pathlib import Path
 from statistics import median
 
-import psutil
 import pytest
 
 from engine.async_llm import AsyncLLM
 from engine.sampling import SamplingParams
 from suites.harness.measure import Measure, Metrics
 from suites.online.null_server import null_engine
+from suites.online.null_server_process import null_server
 
 STREAMS = 16
 TOKENS_A_STREAM = 500
 STEP_SECONDS = 0.004
 TTFT_REQUESTS = 200
-
-
-@dataclass(frozen=True)
-class NullServer:
-    port: int
-    process: psutil.Process
-
-    def cpu_seconds(self) -> float:
-        times = self.process.cpu_times()
-        return float(times.user + times.system)
-
-
-@contextmanager
-def null_server(model_path: Path, *, step_seconds: float = 0.0) -> Iterator[NullServer]:
-    command = [
-        sys.executable, "-m", "suites.online.null_server", str(model_path), str(step_seconds),
-    ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
-        yield NullServer(port, psutil.Process(process.pid))
-        process.kill()
 
 
 def request_of(max_tokens: int) -> bytes:

@@ -190,7 +190,16 @@ def test_the_page_comes_with_its_files(api: httpx.Client) -> None:
     page = api.get("/")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
-    assert api.get("/webui/index.html").text == page.text
+    part = api.get("/webui/index.html")
+    assert part.text == page.text
+    for response in (page, part):
+        # No browser mixes parts of two versions, and nothing comes from elsewhere.
+        assert response.headers["cache-control"] == "no-cache"
+        policy = "default-src 'self'; frame-ancestors 'none'"
+        assert response.headers["content-security-policy"] == policy
+    known = {"If-None-Match": part.headers["etag"]}
+    unchanged = api.get("/webui/index.html", headers=known)
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
     missing = api.get("/webui/../settings.py")
     assert missing.status_code == 404
     error_of(missing)

@@ -132,11 +132,11 @@ class Blas::Plan {
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES}) {
       prefer(attribute, problem_.alignment);
     }
-    if (problem_.deterministic) {
-      // A depth that is split is summed in another order for another number of rows.
-      prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-             std::uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE});
-    }
+    // Parts of a split depth are summed in f32: the other schemes round each to the result's dtype.
+    // A split depth is summed in another order for another number of rows.
+    prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+           std::uint32_t{problem_.deterministic ? CUBLASLT_REDUCTION_SCHEME_NONE
+                                                : CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     std::vector<cublasLtMatmulHeuristicResult_t> found(kProposals);
     int count = 0;
     const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(

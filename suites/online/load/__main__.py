@@ -1,0 +1,5 @@
+import sys
+
+from suites.online.load.command import main
+
+sys.exit(main())

@@ -1,0 +1,15 @@
+"""The engine's command with a slowdown put in: python -m suites.online.planted_engine SHARE ...
+
+What follows SHARE is what python -m engine takes.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from engine.__main__ import main
+from suites.harness.planted import slow_engine
+
+if __name__ == "__main__":
+    with slow_engine(float(sys.argv[1])):
+        sys.exit(main(sys.argv[2:]))
