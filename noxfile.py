@@ -198,8 +198,8 @@ def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
         )  # fmt: skip
         return
     install(session, *dependency_group("build"), *dependency_group("onednn"))
-    if cuda and not machine_has_nvcc():
-        install(session, *dependency_group("cuda"))
+    if cuda and (missing := missing_cuda_group()):
+        install(session, *dependency_group(missing))
 
 
 def install_harness(session: nox.Session, arguments: list[str]) -> None:
@@ -227,10 +227,17 @@ def build_settings() -> dict[str, str]:
     return {f"CMAKE_{language}_COMPILER_LAUNCHER": "ccache" for language in ("CXX", "CUDA")}
 
 
-def machine_has_nvcc() -> bool:
-    roots = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")] + ["/usr/local/cuda"]
-    installed = any(root and Path(root, "bin", "nvcc").exists() for root in roots)
-    return installed or bool(os.environ.get("CUDACXX") or shutil.which("nvcc"))
+def missing_cuda_group() -> str | None:
+    """The dependency group with what the machine's own CUDA toolkit lacks."""
+    compiler = os.environ.get("CUDACXX") or shutil.which("nvcc")
+    roots = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    found = [Path(compiler)] if compiler else [Path(root, "bin", "nvcc") for root in roots if root]
+    nvcc = next((path.resolve() for path in found if path.exists()), None)
+    if nvcc is None:
+        return "cuda"
+    toolkit = nvcc.parent.parent
+    includes = [toolkit / "include", *toolkit.glob("targets/*/include")]
+    return None if any((path / "cublasLt.h").exists() for path in includes) else "cublas"
 
 
 def project_list(name: str) -> list[str]:

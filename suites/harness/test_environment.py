@@ -62,7 +62,9 @@ def test_every_requirement_has_a_pin_that_satisfies_it(
         *pyproject["dependency-groups"].values(),
     ]
     for requirements in lists:
-        for name, requirement in by_name(requirements).items():
+        # A group that another includes is in the list by itself.
+        stated = [requirement for requirement in requirements if isinstance(requirement, str)]
+        for name, requirement in by_name(stated).items():
             (pin,) = pins[name].specifier
             assert pin.operator == "=="
             assert requirement.specifier.contains(pin.version), requirement
