@@ -165,12 +165,14 @@ def _load(arguments: argparse.Namespace) -> dict[str, AsyncLLM]:
     from engine.async_llm import AsyncLLM
     from engine.llm_engine import LLMEngine
 
-    models: dict[str, AsyncLLM] = {}
-    for stated in arguments.model:
-        name, folder = _name_and_folder(stated)
-        if name in models:
+    folders: dict[str, Path] = {}
+    for name, folder in map(_name_and_folder, arguments.model):
+        if name in folders:
             msg = f"--model: two models are called {name!r}; name one with NAME=DIR"
             raise ConfigError(msg)
+        folders[name] = folder
+    models: dict[str, AsyncLLM] = {}
+    for name, folder in folders.items():
         config = EngineConfig(
             model=folder,
             device=arguments.device,
