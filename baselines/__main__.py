@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from baselines import commands
-from baselines.gate_command import add_gate, run_gate
+from baselines.gate.command import add_gate, run_gate
 from baselines.measure_command import add_measure, run_measure
 from baselines.store import Store, StoreError, UnknownRecordError
 

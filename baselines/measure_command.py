@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from baselines.base import LEAST_STORED_LAUNCHES
-from baselines.gate import Side
-from baselines.launches import LaunchError, PytestSource, build
+from baselines.gate.base import LEAST_STORED_LAUNCHES
+from baselines.gate.escalation import Side
+from baselines.gate.launches import LaunchError, PytestSource, build
 from baselines.store import Store, StoreError
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
+from baselines.gate.step_summary import add_to_step_summary
 from baselines.record_file import read_record
-from baselines.step_summary import add_to_step_summary
 from baselines.store import Store, StoreError
 from reports import csv_export, html, markdown
 from reports.assemble import assemble

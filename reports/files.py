@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from baselines.gate.verdict import Judgement
 from baselines.record_file import read_record
 from baselines.records import Record
 from baselines.store import Store
-from baselines.verdict import Judgement
 from reports.assemble import History
 from reports.measured import Verdicts
 from reports.model import AcceptedVersion, CaseVerdict, StagePlan

@@ -11,7 +11,7 @@ from reports.differences import Difference
 from reports.provenance import FactsView, RecordView
 
 if TYPE_CHECKING:
-    from baselines.verdict import Judgement
+    from baselines.gate.verdict import Judgement
 
 # Worst first: the order in which a reader needs to see them.
 VERDICTS = (

@@ -12,8 +12,8 @@ from collections import Counter
 
 import numpy as np
 
-from baselines.gate import Gate
-from baselines.verdict import Verdict
+from baselines.gate.escalation import Gate
+from baselines.gate.verdict import Verdict
 from suites.baselines.launch_models import MODELS, SyntheticSource
 
 SLOWDOWNS = (0.0, 0.03, 0.05, 0.10)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from baselines.gate import Side
+from baselines.gate.escalation import Side
 from baselines.records import Record
 from suites.baselines.sample_record import sample_record
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from baselines.__main__ import main
-from baselines.base import Base, Mode, NoBaseError, OnMismatch, choose_base
-from baselines.noise import launch_noise
+from baselines.gate.base import Base, Mode, NoBaseError, OnMismatch, choose_base
+from baselines.gate.noise import launch_noise
 from baselines.records import Record
 from baselines.store import Entry, Store
 from suites.baselines.sample_record import sample_record

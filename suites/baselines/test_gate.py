@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from baselines.gate import Gate, GateResult, Progress, Side
+from baselines.gate.escalation import Gate, GateResult, Progress, Side
+from baselines.gate.verdict import Reason, Verdict
 from baselines.records import Record
-from baselines.verdict import Reason, Verdict
 from suites.baselines.gate_rates import rates
 from suites.baselines.launch_models import MODELS
 from suites.baselines.sample_record import sample_record

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from baselines.__main__ import main
-from baselines.gate import Gate, Side
-from baselines.launches import LaunchError, PytestSource, check_out, state_of
+from baselines.gate.escalation import Gate, Side
+from baselines.gate.launches import LaunchError, PytestSource, check_out, state_of
 from suites.baselines.sample_record import sample_record
 
 

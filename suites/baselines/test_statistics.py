@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from baselines.gate.statistics import adjusted, paired, unpaired
 from baselines.records import Better
-from baselines.statistics import adjusted, paired, unpaired
 
 
 def test_paired_is_the_t_interval_of_the_log_ratios() -> None:

@@ -6,8 +6,8 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from baselines.gate import GateResult
-from baselines.summary import (
+from baselines.gate.escalation import GateResult
+from baselines.gate.summary import (
     EXPLANATIONS,
     SEVERITY,
     headline,
@@ -16,7 +16,7 @@ from baselines.summary import (
     write_json,
     write_junit,
 )
-from baselines.verdict import Judgement, Reason, Verdict
+from baselines.gate.verdict import Judgement, Reason, Verdict
 
 SLOWER = Judgement(
     "test_a[x|y]",

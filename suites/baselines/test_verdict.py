@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 from baselines.records import Better, Case, Metric, MetricClass
-from baselines.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 
 MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
 

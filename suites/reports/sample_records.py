@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from baselines.fingerprint import digest
+from baselines.gate.statistics import adjusted
+from baselines.gate.verdict import Comparison, Launch, judge
 from baselines.records import (
     Case,
     Environment,
@@ -21,8 +23,6 @@ from baselines.records import (
     TelemetrySample,
     TestOutcome,
 )
-from baselines.statistics import adjusted
-from baselines.verdict import Comparison, Launch, judge
 from reports.files import load_plans
 from reports.measured import Verdicts
 from reports.model import AcceptedVersion, CaseVerdict, StagePlan

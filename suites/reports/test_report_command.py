@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from baselines.gate.verdict import Judgement, Reason, Verdict
 from baselines.records import Record
 from baselines.store import Store
-from baselines.verdict import Judgement, Reason, Verdict
 from reports.__main__ import ROOT, main
 from reports.files import ReportInputError, load_gate, load_plans
 from suites.reports.sample_records import Sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from baselines.verdict import Judgement, Reason, Verdict
+from baselines.gate.verdict import Judgement, Reason, Verdict
 from reports.formatting import SIGNS
 from reports.model import NOT_JUDGED, VERDICTS, CaseVerdict, StageState
 

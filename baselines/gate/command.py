@@ -7,13 +7,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from baselines import fingerprint, self_test
-from baselines.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
-from baselines.gate import STEPS, Gate, GateResult, Progress, Side
-from baselines.launches import LaunchError, PytestSource, build, check_out, run_module, state_of
-from baselines.step_summary import add_to_step_summary
-from baselines.store import Store, StoreError
-from baselines.summary import (
+from baselines import fingerprint
+from baselines.gate import self_test
+from baselines.gate.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
+from baselines.gate.escalation import STEPS, Gate, GateResult, Progress, Side
+from baselines.gate.launches import (
+    LaunchError,
+    PytestSource,
+    build,
+    check_out,
+    run_module,
+    state_of,
+)
+from baselines.gate.step_summary import add_to_step_summary
+from baselines.gate.summary import (
     EXPLANATIONS,
     headline,
     markdown_table,
@@ -21,8 +28,9 @@ from baselines.summary import (
     write_json,
     write_junit,
 )
+from baselines.store import Store, StoreError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports" / "out" / "gate"
 
 

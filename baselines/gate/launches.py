@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from baselines.acceptable import PLANT_VARIABLE
-from baselines.gate import Side
+from baselines.gate.escalation import Side
 from baselines.record_file import read_record
 from baselines.records import Record
 from baselines.store import StoreError

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 
-from baselines.noise import Noise, launch_noise
+from baselines.gate.noise import Noise, launch_noise
 from baselines.records import Record
 from baselines.store import Entry, Store, StoreError
 

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-from baselines.gate import GateResult
-from baselines.verdict import Judgement, Reason, Verdict
+from baselines.gate.escalation import GateResult
+from baselines.gate.verdict import Judgement, Reason, Verdict
 
 SEVERITY = (
     Verdict.INVALID,

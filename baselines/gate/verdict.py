@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from baselines import statistics
+from baselines.gate import statistics
 from baselines.records import Case, Metric, MetricClass
 
 # Least relative change worth stopping for, by class; twice the noise of a launch if that is more.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from baselines.gate import GateResult
-from baselines.verdict import Verdict
+from baselines.gate.escalation import GateResult
+from baselines.gate.verdict import Verdict
 
 # Bound by arithmetic: memory is shared with whatever else a machine does.
 OPERATOR = "test_swiglu[8]"

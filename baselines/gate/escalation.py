@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
-from baselines.noise import Noise
+from baselines.gate.noise import Noise
+from baselines.gate.statistics import adjusted
+from baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 from baselines.records import MetricClass, Record
-from baselines.statistics import adjusted
-from baselines.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 
 STEPS = (3, 5, 8)
 CONFIRMING_LAUNCHES = 3
