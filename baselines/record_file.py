@@ -51,3 +51,8 @@ def _read(path: Path) -> dict[str, Any]:
         msg = f"{path}: holds no record: it is no object of JSON"
         raise StoreError(msg)
     return document
+
+
+def pictures_of(record: Path) -> Path:
+    """The folder beside a record's file with the screenshots its tests took."""
+    return record.with_name(f"{record.stem}-pictures")

@@ -16,7 +16,7 @@ from baselines.record_file import read_record
 from baselines.store import Store, StoreError
 from reports import csv_export, html, markdown
 from reports.assemble import assemble
-from reports.files import ReportInputError, load_gate, load_history, load_plans
+from reports.files import ReportInputError, load_gate, load_history, load_pictures, load_plans
 from reports.model import Report
 
 ROOT = Path(__file__).parents[1]
@@ -60,8 +60,8 @@ def build(files: Sequence[Path], gate_folders: Sequence[Path], store: Path) -> R
     """The report of these files. Raises ReportInputError or StoreError."""
     gates = [load_gate(folder) for folder in gate_folders]
     chosen = files or sorted(OUT.glob("*.json"))
-    records = [read_record(path) for path in chosen]
-    records += [record for gate in gates for record in gate.new]
+    read = {path: read_record(path) for path in chosen}
+    records = [*read.values(), *(record for gate in gates for record in gate.new)]
     if not records:
         msg = f"no record in {OUT}: name one, or make one with `nox -s suite -- stage0`"
         raise ReportInputError(msg)
@@ -70,6 +70,7 @@ def build(files: Sequence[Path], gate_folders: Sequence[Path], store: Path) -> R
         records,
         load_history(Store(store), records, gates),
         {gate.stage: gate.verdicts for gate in gates},
+        load_pictures(read),
     )
 
 

@@ -10,6 +10,7 @@ from reports.measured import Verdicts, collect_cases
 from reports.model import (
     AcceptedVersion,
     CriterionView,
+    Picture,
     Report,
     StagePlan,
     StageState,
@@ -18,6 +19,7 @@ from reports.model import (
 from reports.provenance import environments, machines, origin, revision
 
 History = Mapping[str, Sequence[AcceptedVersion]]
+Pictures = Mapping[str, Sequence[Picture]]
 
 # Of a test's outcomes in several records the first of these counts; tests are shown in the other
 # order.
@@ -30,23 +32,26 @@ def assemble(
     records: Sequence[Record],
     history: History | None = None,
     verdicts: Mapping[str, Verdicts] | None = None,
+    pictures: Pictures | None = None,
 ) -> Report:
     """A report of these records, which are all taken to be of now.
 
     history: accepted versions of a stage, oldest first. verdicts: of a stage, by case and metric.
+    pictures: of a stage.
     Records of a stage that no plan names are shown without one. ValueError without any record.
     """
     if not records:
         msg = "a report needs at least one record"
         raise ValueError(msg)
-    history, verdicts = history or {}, verdicts or {}
+    history, verdicts, pictures = history or {}, verdicts or {}, pictures or {}
     ordered = sorted(records, key=lambda record: (record.created, record.launch or 0))
     known = {plan.name for plan in plans}
     stages = []
     for plan in plans:
         of_stage = [record for record in ordered if record.stage == plan.name]
         past = history.get(plan.name, ())
-        stages.append(_stage(plan, of_stage, past, verdicts.get(plan.name, {})))
+        seen = pictures.get(plan.name, ())
+        stages.append(_stage(plan, of_stage, past, verdicts.get(plan.name, {}), seen))
     unstaged = [record for record in ordered if record.stage not in known]
     others = collect_cases(None, unstaged, (), {})
     cases = [case for stage in stages for case in stage.cases] + list(others)
@@ -67,6 +72,7 @@ def _stage(
     records: Sequence[Record],
     history: Sequence[AcceptedVersion],
     verdicts: Verdicts,
+    pictures: Sequence[Picture],
 ) -> StageView:
     sentences = dict(plan.criteria)
     for record in records:
@@ -80,6 +86,7 @@ def _stage(
         criteria=criteria,
         cases=collect_cases(plan.name, records, history, verdicts),
         notes=_notes(records),
+        pictures=tuple(pictures),
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from baselines.gate.verdict import Judgement
-from baselines.record_file import read_record
+from baselines.record_file import pictures_of, read_record
 from baselines.records import Record
 from baselines.store import Store
-from reports.assemble import History
+from reports.assemble import History, Pictures
 from reports.measured import Verdicts
-from reports.model import AcceptedVersion, CaseVerdict, StagePlan
+from reports.model import AcceptedVersion, CaseVerdict, Picture, StagePlan
 
 
 class ReportInputError(ValueError):
@@ -71,6 +71,17 @@ def load_gate(folder: Path) -> GateRun:
         new=tuple(record.model_copy(update={"evidence": ()}) for record in new),
         verdicts={(item.case, item.metric): CaseVerdict.of(item) for item in judgements},
     )
+
+
+def load_pictures(files: Mapping[Path, Record]) -> Pictures:
+    """By stage, the screenshots that lie beside the files of its records."""
+    pictures: dict[str, tuple[Picture, ...]] = {}
+    for path, record in files.items():
+        if record.stage is not None:
+            taken = sorted(pictures_of(path).glob("*.png"))
+            found = (Picture(file.stem.replace("-", " "), file.read_bytes()) for file in taken)
+            pictures[record.stage] = (*pictures.get(record.stage, ()), *found)
+    return pictures
 
 
 def load_history(store: Store, records: Iterable[Record], gates: Sequence[GateRun]) -> History:

@@ -30,6 +30,7 @@ def render(report: Report) -> str:
         formatting.times, formatting.seconds, formatting.count,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
+    environment.filters["data_uri"] = _data_uri
     environment.globals.update(plots=plots, signs=formatting.SIGNS)
     style = (TEMPLATES / "report.css").read_text("utf-8")
     script = (TEMPLATES / "report.js").read_text("utf-8")
@@ -48,6 +49,10 @@ def render(report: Report) -> str:
             f"style-src '{_digest(style)}'; script-src '{_digest(script)}'"
         ),
     )
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _digest(text: str) -> str:

@@ -198,6 +198,14 @@ class CriterionView:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """A screenshot that a test took. caption: what it shows. png: the bytes of the file."""
+
+    caption: str
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StageView:
     """notes: what a reader must know before trusting it, as sentences."""
 
@@ -207,6 +215,7 @@ class StageView:
     criteria: tuple[CriterionView, ...]
     cases: tuple[CaseView, ...]
     notes: tuple[str, ...]
+    pictures: tuple[Picture, ...]
 
     def criteria_in(self, state: str) -> tuple[CriterionView, ...]:
         return tuple(criterion for criterion in self.criteria if criterion.state == state)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from baselines.record_file import pictures_of
 from engine.config import BACKENDS, LAYOUTS
 from suites.harness.ceilings import Ceilings, measure_ceilings, measure_gpu_ceilings
 from suites.harness.options import SETTINGS, Workload
@@ -45,6 +46,17 @@ def num_threads(pytestconfig: pytest.Config) -> int:
 def workload(pytestconfig: pytest.Config) -> Workload:
     """Size and seed of a benchmark's work."""
     return pytestconfig.stash[SETTINGS].workload
+
+
+@pytest.fixture
+def pictures(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+    """Folder for screenshots as PNG files: that of the record, whose report shows them."""
+    record = pytestconfig.getoption("benchmark_json", None)
+    if record is None:
+        return tmp_path
+    folder = pictures_of(Path(record.name))
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

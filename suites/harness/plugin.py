@@ -17,6 +17,7 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
     layout,
     model_path,
     num_threads,
+    pictures,
     workload,
 )
 from suites.harness.measure import (

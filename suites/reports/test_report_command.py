@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import webbrowser
+from base64 import b64encode
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from baselines.gate.verdict import Judgement, Reason, Verdict
+from baselines.record_file import pictures_of
 from baselines.records import Record
 from baselines.store import Store
 from reports.__main__ import ROOT, main
 from reports.files import ReportInputError, load_gate, load_plans
+from suites.reports.page import Page
 from suites.reports.sample_records import Sample
 
 
@@ -51,6 +54,26 @@ def test_writes_three_files(
     assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.csv"}
     assert "1 of 8 stages passed and 7 open." in (out / "report.html").read_text("utf-8")
     assert b"\r\n" in (out / "report.csv").read_bytes()
+
+
+def test_screenshots_beside_a_record_are_in_the_page(tmp_path: Path, records: Sample) -> None:
+    file = write(tmp_path / "stage0.json", records.records[0])
+    folder = pictures_of(file)
+    folder.mkdir()
+    for name in ("chat-page-phone", "chat-page-desktop"):
+        (folder / f"{name}.png").write_bytes(name.encode())
+    assert main([str(file), "--out", str(tmp_path), "--store", str(tmp_path / "store")]) == 0
+    page = Page(text := (tmp_path / "report.html").read_text("utf-8"))
+    images = [image.attributes for image in page.root.all("img")]
+    shown = [(image["alt"], image["src"]) for image in images]
+    assert shown == [
+        (caption, f"data:image/png;base64,{b64encode(content).decode()}")
+        for caption, content in (
+            ("chat page desktop", b"chat-page-desktop"),
+            ("chat page phone", b"chat-page-phone"),
+        )
+    ]
+    assert "2 screenshots" in text
 
 
 def test_open_shows_the_page(

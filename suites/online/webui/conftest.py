@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -65,10 +64,3 @@ def chat(tab: Page, server_url: str) -> Iterator[ChatPage]:
     assert tab.problems == []
     allowed = (server_url, "blob:", "about:blank")
     assert [url for url in tab.requests if not url.startswith(allowed)] == []
-
-
-@pytest.fixture
-def screenshots(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
-    """Where the pictures go: the report's folder where there is one."""
-    kept = pytestconfig.rootpath / "reports" / "out" / "webui"
-    return kept if kept.is_dir() else tmp_path

@@ -15,36 +15,34 @@ NO_SCROLLING = "document.scrollingElement.scrollWidth <= document.scrollingEleme
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_screens(chat: ChatPage, screenshots: Path, size: str, scheme: str) -> None:
+def test_screens(chat: ChatPage, pictures: Path, size: str, scheme: str) -> None:
     width, height, mobile = SIZES[size]
     chat.tab.resize(width, height, mobile=mobile)
     chat.tab.prefer(scheme)
     chat.reload()
-    chat.tab.screenshot(screenshots / f"{size}-{scheme}-new.png")
+    chat.tab.screenshot(pictures / f"chat-page-{size}-{scheme}-empty.png")
     chat.ask("Show me how prefix caching works, with an example.")
     assert chat.tab.run(NO_SCROLLING)
     assert chat.tab.run("document.querySelector('#messages').scrollWidth") <= width
-    chat.tab.screenshot(screenshots / f"{size}-{scheme}-chat.png")
+    chat.tab.screenshot(pictures / f"chat-page-{size}-{scheme}.png")
     if mobile:
         for name in ("sidebar", "panel"):
             chat.tab.click(f"#show-{name}")
             chat.tab.wait(f"document.getElementById('{name}').classList.contains('shown')")
             assert chat.tab.run("document.querySelector('main').inert")
-            chat.tab.screenshot(screenshots / f"{size}-{scheme}-{name}.png")
+            chat.tab.screenshot(pictures / f"chat-page-{size}-{scheme}-{name}.png")
             chat.tab.press("Escape")
             chat.tab.wait("!document.querySelector('main').inert")
 
 
-def test_screen_of_branches_and_an_error(
-    chat: ChatPage, fake: FakeServer, screenshots: Path
-) -> None:
+def test_screen_of_branches_and_an_error(chat: ChatPage, fake: FakeServer, pictures: Path) -> None:
     chat.ask("Which layout shares prefixes?")
     chat.press_button("Regenerate answer")
     chat.wait_answer(1)
     fake.busy = 1
     chat.ask("And which is faster?")
     assert chat.count(".failure button") == 1
-    chat.tab.screenshot(screenshots / "desktop-light-error.png")
+    chat.tab.screenshot(pictures / "chat-page-desktop-light-error.png")
 
 
 def test_the_page_is_reached_by_keyboard(chat: ChatPage) -> None:
