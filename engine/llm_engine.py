@@ -248,7 +248,8 @@ class LLMEngine:
             touched[request.request_id] = request
         now = time.perf_counter()
         for request in touched.values():
-            request.note_progress(now)
+            if request.first_token is None:
+                request.first_token = now
             if request.finished:
                 self._retire(request, now)
         return list(touched.values())

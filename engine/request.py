@@ -123,14 +123,10 @@ class Request:
 
     @property
     def finished(self) -> bool:
-        return all(choice.sequence.is_finished for choice in self.choices)
-
-    def note_progress(self, now: float) -> None:
-        """Take the time of the first token and of the end."""
-        if self.first_token is None:
-            self.first_token = now
-        if self.finished:
-            self.finished_at = now
+        for choice in self.choices:
+            if not choice.sequence.status.is_finished:
+                return False
+        return True
 
     def push_prompt_logprobs(self, output: StepOutput, first_row: int, count: int) -> None:
         """Take those of the next `count` prompt tokens, from row `first_row` of a step's output."""

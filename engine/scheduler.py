@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import CapacityError
 from engine.sequence import SequenceStatus
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from engine.sequence import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduledSequence:
+class ScheduledSequence(NamedTuple):
     """Tokens start..start+num_tokens-1 of a sequence.
 
     samples: its next token is drawn. scored: positions whose logits give the log-probability of the

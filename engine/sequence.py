@@ -25,19 +25,11 @@ class SequenceStatus(Enum):
     FINISHED_ABORTED = auto()
     FINISHED_ERROR = auto()
 
-    @property
-    def is_finished(self) -> bool:
-        return self in _FINISHED
+    # An attribute: it is looked up several times a token.
+    is_finished: bool
 
-
-_FINISHED = frozenset(
-    {
-        SequenceStatus.FINISHED_STOPPED,
-        SequenceStatus.FINISHED_LENGTH,
-        SequenceStatus.FINISHED_ABORTED,
-        SequenceStatus.FINISHED_ERROR,
-    }
-)
+    def __init__(self, _: object) -> None:
+        self.is_finished = self.name.startswith("FINISHED")
 
 
 class TokenHistory:

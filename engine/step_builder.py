@@ -36,8 +36,9 @@ def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
     input_ids: list[int] = []
     for item, start, stop in zip(scheduled, starts, stops, strict=True):
         input_ids.extend(item.sequence.token_ids[start:stop])
-    spans = list(zip(seq_ids, starts, stops, strict=True))
     cu_seqlens_q = _offsets(item.num_tokens for item in scheduled)
+    # The first position of its sequence, less the tokens before it in the step, for every token.
+    shifts = np.repeat(np.array(starts, dtype=np.int32) - cu_seqlens_q[:-1], np.diff(cu_seqlens_q))
     samples = np.array([item.samples for item in scheduled], dtype=np.bool_)
     scored = [
         np.arange(item.scored.start, item.scored.stop, dtype=np.int32)
@@ -48,10 +49,8 @@ def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
     ]
     return StepInput(
         input_ids=np.array(input_ids, dtype=np.int32),
-        positions=np.concatenate(
-            [np.arange(start, stop, dtype=np.int32) for _, start, stop in spans]
-        ),
-        slot_mapping=np.concatenate([kv.slots(*span) for span in spans]),
+        positions=shifts + np.arange(len(input_ids), dtype=np.int32),
+        slot_mapping=np.concatenate(list(map(kv.slots, seq_ids, starts, stops))),
         cu_seqlens_q=cu_seqlens_q,
         context_lens=np.array(stops, dtype=np.int32),
         logits_indices=np.concatenate([cu_seqlens_q[1:][samples] - np.int32(1), *scored]),

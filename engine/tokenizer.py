@@ -27,7 +27,8 @@ class Tokenizer:
         self._backend = backend
         added = backend.get_added_tokens_decoder()
         self._special = frozenset(token_id for token_id, token in added.items() if token.special)
-        self._added = {token_id: token.content.encode() for token_id, token in added.items()}
+        # Before the alphabet: most Latin-1 letters are in it, and stand for single bytes there.
+        self._bytes = {token_id: token.content.encode() for token_id, token in added.items()}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
 
     @classmethod
@@ -83,23 +84,27 @@ class Tokenizer:
         Empty for an id past the tokenizer's vocabulary: models often pad theirs. Raises
         InvalidRequestError for what is no token id at all.
         """
+        known = self._bytes.get(token_id)
+        if known is not None:
+            return known
         if not 0 <= token_id <= _MAX_TOKEN_ID:
             msg = f"token ids are from 0 to {_MAX_TOKEN_ID}, got {token_id}"
             raise InvalidRequestError(msg, parameter="token_ids")
-        # Before the alphabet: most Latin-1 letters are in it, and stand for single bytes there.
-        added = self._added.get(token_id)
-        if added is not None:
-            return added
         token = self._backend.id_to_token(token_id)
         if token is None:
             return b""
-        table = _bytes_of_letters()
-        if all(letter in table for letter in token):
-            return bytes(table[letter] for letter in token)
-        return token.encode()  # a vocabulary entry outside the alphabet, as the library takes it
+        self._bytes[token_id] = _bytes_of(token)
+        return self._bytes[token_id]
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special
+
+
+def _bytes_of(token: str) -> bytes:
+    table = _bytes_of_letters()
+    if all(letter in table for letter in token):
+        return bytes(table[letter] for letter in token)
+    return token.encode()  # a vocabulary entry outside the alphabet, as the library takes it
 
 
 @lru_cache(maxsize=1)

@@ -115,8 +115,11 @@ class BlockManager:
         if not 0 <= start <= stop <= table.num_tokens:
             msg = f"sequence {seq_id} has {table.num_tokens} slots, asked for {start}..{stop}"
             raise IndexError(msg)
-        positions = np.arange(start, stop, dtype=np.int32)
         size = self._block_size
+        if stop - start == 1:  # a decode; small arrays cost more than the arithmetic
+            slot = int(table.blocks.values[start // size]) * size + start % size
+            return np.array([slot], dtype=np.int32)
+        positions = np.arange(start, stop, dtype=np.int32)
         return table.blocks.values[positions // size] * np.int32(size) + positions % size
 
     def commit(self, sequence: Sequence, num_computed: int) -> None:
