@@ -123,10 +123,7 @@ class Request:
 
     @property
     def finished(self) -> bool:
-        for choice in self.choices:
-            if not choice.sequence.status.is_finished:
-                return False
-        return True
+        return all(choice.sequence.status.is_finished for choice in self.choices)
 
     def push_prompt_logprobs(self, output: StepOutput, first_row: int, count: int) -> None:
         """Take those of the next `count` prompt tokens, from row `first_row` of a step's output."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ def test_scored_positions_come_after_the_rows_that_draw() -> None:
     scored = sequence([10, 11, 12, 13, 14, 15], prompt_logprobs=3)
     step = step_of(kv, (decode, 4, 1), (scored, 2, 3), (other, 0, 2))
     items = list(step.sequences)
-    items[1] = replace(items[1], scored=range(3, 5))
+    items[1] = items[1]._replace(scored=range(3, 5))
     built = build_step_input(ScheduledStep(tuple(items)), kv)
     assert built.logits_indices.tolist() == [0, 5, 2, 3]
     assert built.logits_indices.dtype == np.int32
@@ -114,7 +114,7 @@ def test_scored_positions_come_after_the_rows_that_draw() -> None:
 def test_a_step_may_only_score() -> None:
     kv = BlockManager(32, block_size=4)
     step = step_of(kv, (sequence([1, 2, 3], prompt_logprobs=0), 0, 2))
-    built = build_step_input(ScheduledStep((replace(step.sequences[0], scored=range(2)),)), kv)
+    built = build_step_input(ScheduledStep((step.sequences[0]._replace(scored=range(2)),)), kv)
     assert built.logits_indices.tolist() == [0, 1]
     assert built.sampling is not None
     assert built.sampling.bias_ids.tolist() == [2, 3]
