@@ -83,6 +83,13 @@ def bench(session: nox.Session) -> None:
     )
 
 
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Build, then load the engine for minutes: nox -s soak -- [--device nvidia] [PYTEST...]"""
+    prepare(session, session.posargs)
+    session.run("python", "-m", "pytest", "-m", "soak", "-s", *session.posargs)
+
+
 @nox.session(default=False, tags=["gate"])
 def gate(session: nox.Session) -> None:
     """Judge this tree: nox -s gate -- stage0 [--against accepted|REV] [--explain] | --self-test"""

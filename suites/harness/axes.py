@@ -2,6 +2,7 @@
 
 A test takes part in an axis by a parameter of its name (layout, backend, dtype, device), be it from
 a fixture of the harness or from its own parametrize; a test without it runs whatever the option.
+What takes long waits to be asked for by its marker.
 """
 
 from __future__ import annotations
@@ -12,12 +13,23 @@ import pytest
 
 from suites.harness.options import Settings
 
+# Tests that run only where -m names their marker.
+OPT_IN = {
+    "soak": "takes many minutes",
+    "large": "takes minutes, and tens of gigabytes of disk and of GPU memory",
+}
+
 
 def is_selected(item: pytest.Item, settings: Settings) -> bool:
     """Whether a case runs under these options."""
     return not (
         _is_duplicate(item) or is_narrowed(item, settings) or _is_switched_off(item, settings)
     )
+
+
+def is_opted_out(item: pytest.Item, markexpr: str) -> bool:
+    """Whether a case waits for -m to name a marker that it has. markexpr: the argument of -m."""
+    return any(name not in markexpr and item.get_closest_marker(name) for name in OPT_IN)
 
 
 def is_narrowed(item: pytest.Item, settings: Settings) -> bool:

@@ -61,7 +61,7 @@ class EvidenceCollector:
     def add_left_out(self, criteria: Iterable[str], nodeid: str) -> None:
         for criterion in criteria:
             self._outcomes[criterion][nodeid] = TestOutcome(
-                test=nodeid, outcome="left-out", seconds=0.0, reason="by an axis option"
+                test=nodeid, outcome="left-out", seconds=0.0, reason="left out by an axis option"
             )
 
     def add_report(self, report: pytest.TestReport) -> None:
@@ -81,6 +81,16 @@ class EvidenceCollector:
 
     def outcomes(self, criterion: str) -> tuple[TestOutcome, ...]:
         return tuple(self._outcomes[criterion].values())
+
+    def why_unproved(self, criterion: str) -> str:
+        """What kept most of the tests of a criterion from running."""
+        reasons = Counter(
+            case.reason or case.outcome
+            for case in self._outcomes[criterion].values()
+            if case.outcome != "passed"
+        )
+        [[reason, _]] = reasons.most_common(1) or [("no test of this run is about it", 0)]
+        return reason
 
     def evidence(self, criterion: str) -> Evidence:
         counts = Counter(case.outcome for case in self._outcomes[criterion].values())
@@ -119,6 +129,8 @@ def write_table(
         terminal.write(f"{criterion:{width}}  ")
         terminal.write(f"{evidence.state:8}", **{colours[evidence.state]: True})
         terminal.write(f" {counts}  {sentence}\n")
+        if evidence.state is State.UNPROVED:
+            terminal.write_line(f"{'':{width}}  unproved: {collector.why_unproved(criterion)}")
     proved = states.count(State.PROVED)
     verdict = "passed" if proved == len(states) else "failed" if State.FAILED in states else "open"
     terminal.write_line(f"{stage.name} {verdict}: {proved} of {len(states)} criteria proved")

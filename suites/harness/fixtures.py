@@ -60,6 +60,12 @@ def pictures(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def soak_seconds(pytestconfig: pytest.Config) -> int:
+    """How long a soak measures."""
+    return pytestconfig.stash[SETTINGS].soak_seconds
+
+
+@pytest.fixture(scope="session")
 def ceilings(device: str, num_threads: int) -> Ceilings:
     """What the device under test can do at best, measured once in a run."""
     return measure_ceilings(num_threads) if device == "cpu" else measure_gpu_ceilings()

@@ -42,6 +42,7 @@ class Settings:
 
     load_rate: conversations a second that open loops begin. Apart from the workload, which is part
     of what every other benchmark is compared by.
+    soak_seconds: how long a soak measures, its warm-up apart.
     """
 
     stage: str | None
@@ -57,6 +58,7 @@ class Settings:
     num_threads: int
     workload: Workload
     load_rate: float
+    soak_seconds: int
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -109,6 +111,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="conversations a second that the open loops of the online benchmarks begin",
     )
     group.addoption(
+        "--soak-seconds",
+        type=_positive,
+        default=480,
+        help="how long a soak of the engine runs on a layout, under -m soak",
+    )
+    group.addoption(
         "--bench-repeat-prompts",
         action="store_true",
         help="the same prompts in every round, so that a prefix cache knows them after the first",
@@ -148,6 +156,7 @@ def read_settings(config: pytest.Config) -> Settings:
             repeat_prompts=config.getoption("--bench-repeat-prompts"),
         ),
         load_rate=config.getoption("--bench-rate"),
+        soak_seconds=config.getoption("--soak-seconds"),
     )
 
 

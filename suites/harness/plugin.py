@@ -18,6 +18,7 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
     model_path,
     num_threads,
     pictures,
+    soak_seconds,
     workload,
 )
 from suites.harness.measure import (
@@ -39,6 +40,7 @@ MARKERS = (
     "requires_hf: runs Hugging Face transformers",
     "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",
+    *(f"{name}: {cost}; runs with -m {name} only" for name, cost in axes.OPT_IN.items()),
 )
 
 
@@ -76,7 +78,7 @@ class StageRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        known = {criterion for stage in self.stages.values() for criterion in stage.criteria}
+        stages = {name: stage for stage in self.stages.values() for name in stage.criteria}
         selected, deselected = [], []
         for item in items:
             is_benchmark = "benchmark" in getattr(item, "fixturenames", ())
@@ -84,7 +86,10 @@ class StageRun:
                 # Skipped one by one they would fill the record with tests nobody asked for.
                 deselected.append(item)
                 continue
-            criteria = criteria_of(item, known)
+            if axes.is_opted_out(item, config.option.markexpr):
+                deselected.append(item)
+                continue
+            criteria = [name for name in criteria_of(item, stages) if stages[name].is_about(item)]
             # A benchmark proves what its marks say: alone it does not stand for its suite.
             if self.stage is not None and not is_benchmark:
                 criteria += self.stage.criteria_of_place(item, config.rootpath)

@@ -16,8 +16,7 @@ STAGES_FILE = Path("suites/stages.toml")
 class Stage:
     """name: stageN. suites: folders below suites/. criteria: id -> what is to be proved.
 
-    device: what it is about, as --device names it. A test that does not run on that device is no
-    evidence for a GPU stage by lying in one of its suites.
+    device: what it is about, as --device names it.
 
     proved_by_suites: criterion -> suites whose every test is evidence for it.
     """
@@ -36,10 +35,18 @@ class Stage:
             for suite in (rootpath / "suites" / name for name in self.suites)
         )
 
+    def is_about(self, item: pytest.Item) -> bool:
+        """Whether a test can be evidence for the stage: for a GPU, only one that runs there."""
+        return (
+            self.device == "cpu"
+            or "device" in getattr(item, "fixturenames", ())
+            or item.get_closest_marker("requires_gpu") is not None
+        )
+
     def criteria_of_place(self, item: pytest.Item, rootpath: Path) -> list[str]:
         """Criteria that a test is evidence for because of the suite it lies in."""
         path = item.path
-        if self.device != "cpu" and "device" not in getattr(item, "fixturenames", ()):
+        if not self.is_about(item):
             return []
         return [
             criterion

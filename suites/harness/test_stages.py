@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from suites.harness import requirements
 from suites.harness.conftest import STAGES, Project
 from suites.harness.stages import load_stages
 
@@ -109,6 +110,52 @@ def test_skipped_cases_prove_nothing(project: Project) -> None:
     project.run("--stage", "stage0").stdout.fnmatch_lines(
         ["s0.one  unproved *0 passed *0 failed *1 skipped*", "stage0 open: 1 of 2 *"]
     )
+
+
+@pytest.fixture
+def gpu_project(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Its stage1 is about a GPU, which the machine it runs on has not."""
+    monkeypatch.setattr(requirements, "missing_gpu", lambda: "no GPU in this test")
+    stages = project.path / "suites" / "stages.toml"
+    stages.write_text(stages.read_text().replace('"Second"\n', '"Second"\ndevice = "nvidia"\n'))
+    return project
+
+
+GPU_EVIDENCE = "@pytest.mark.criterion('s1.one')\ndef test_device(device): pass\n"
+
+
+def test_what_could_not_run_says_why(gpu_project: Project) -> None:
+    gpu_project.add_test("ops/test_ops.py", GPU_EVIDENCE)
+    gpu_project.run("--stage", "stage1").stdout.fnmatch_lines(
+        [
+            "s1.one  unproved *0 passed *0 failed *1 skipped *",
+            "        unproved: no GPU in this test",
+            "stage1 open: 0 of 1 criteria proved",
+        ]
+    )
+
+
+def test_a_criterion_without_a_test_says_so(project: Project) -> None:
+    project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_one(): pass")
+    project.run("--stage", "stage0").stdout.fnmatch_lines(
+        ["s0.two  unproved *", "        unproved: no test of this run is about it"]
+    )
+
+
+def test_a_gpu_stage_counts_only_what_runs_on_a_gpu(gpu_project: Project) -> None:
+    gpu_project.add_test(
+        "ops/test_ops.py",
+        GPU_EVIDENCE + "@pytest.mark.criterion('s1.one')\ndef test_arithmetic(): pass\n",
+    )
+    result = gpu_project.run("--stage", "stage1")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["s1.one  unproved *0 passed *0 failed *1 skipped *"])
+
+
+def test_a_gpu_stage_on_the_cpu_is_a_usage_error(gpu_project: Project) -> None:
+    result = gpu_project.run("--stage", "stage1", "--device", "cpu")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--device cpu: stage1 is about nvidia; leave the option out*"])
 
 
 def test_a_criterion_has_one_stage(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from baselines.fingerprint import model_digest
 from engine import LLM, SamplingParams
-from engine.outputs import CompletionOutput
 from engine.sampling import MAX_LOGPROBS
 from suites.harness.measure import Measure, Metrics
 from suites.harness.options import Workload
+from suites.offline.same_answer import is_same_answer, near_tie
 
 # No cache is warm under the slot layout, which has none.
 CASES = ["slot-cold", "block-cold", "block-warm"]
@@ -29,23 +29,8 @@ def prompts_of_round(workload: Workload, vocab_size: int, index: int) -> list[li
     ]
 
 
-# Slots of a sequence lie in another order beside others, and attention sums in their order, so of
-# two tokens that are nearly as likely the other one may win. Natural logarithms of probability.
-NEAR_TIE = {"block": 0.0, "slot": 0.1}
-
-
-def is_same_answer(tokens: list[int], alone: CompletionOutput, layout: str) -> bool:
-    """Up to the first token where the choice was a near tie; what follows is another text."""
-    assert alone.logprobs is not None
-    for token, known in zip(tokens, alone.logprobs, strict=True):
-        if token != known.token_id:
-            likely = dict(known.top).get(token, -np.inf)
-            return known.logprob - likely < NEAR_TIE[layout]
-    return True
-
-
 @pytest.mark.benchmark(group="kv-layout")
-@pytest.mark.criterion("s0.baseline")
+@pytest.mark.criterion("s0.baseline", "s5.kv-layout-bench")
 @pytest.mark.parametrize(("layout", "cache"), [case.split("-") for case in CASES], ids=CASES)
 def test_kv_layout(
     measure: Measure,
@@ -98,4 +83,5 @@ def test_kv_layout(
     for index, tokens in first.items():
         prompt = prompts_of_round(workload, vocab_size, index)[0]
         [alone] = start(1).generate([prompt], scored)
-        assert is_same_answer(tokens, alone.outputs[0], layout), f"round {index} has wrong tokens"
+        tolerance = near_tie(llm.engine.config)
+        assert is_same_answer(tokens, alone.outputs[0], tolerance), f"round {index} is wrong"

@@ -15,19 +15,6 @@ from suites.online.live_server import LiveServer, live_server
 MakeLLM = Callable[..., AsyncLLM]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "soak: takes minutes; runs with -m soak only")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "soak" in config.option.markexpr:
-        return
-    soaks = [item for item in items if item.get_closest_marker("soak")]
-    if soaks:
-        config.hook.pytest_deselected(items=soaks)
-        items[:] = [item for item in items if item not in soaks]
-
-
 @pytest.fixture(scope="module")
 def make_llm(model_path: Path, layout: str, device: str, num_threads: int) -> MakeLLM:
     """An engine behind a loop that is not started; takes fields of EngineConfig and max_waiting."""

@@ -20,7 +20,7 @@ RECORDED = Path(__file__).parent / "recorded"
 pytestmark = [
     pytest.mark.parity,
     pytest.mark.requires_recording,
-    pytest.mark.criterion("s0.parity"),
+    pytest.mark.criterion("s0.parity", "s4.parity"),
 ]
 
 

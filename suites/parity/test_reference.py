@@ -15,7 +15,7 @@ from suites.parity.engine_logits import prompt_logits
 from suites.parity.reference_qwen2 import ReferenceQwen2
 from suites.parity.schedules import SCHEDULES
 
-pytestmark = [pytest.mark.parity, pytest.mark.criterion("s0.parity")]
+pytestmark = [pytest.mark.parity, pytest.mark.criterion("s0.parity", "s4.parity")]
 
 # In float64 a larger model takes more memory and time than a test should.
 _LARGEST_BYTES = 200_000_000
