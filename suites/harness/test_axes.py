@@ -47,7 +47,8 @@ def test_nothing_left_is_red(project: Project) -> None:
 @pytest.mark.parametrize("marker", ["soak", "large"])
 def test_what_takes_long_runs_when_its_marker_is_named(project: Project, marker: str) -> None:
     project.add_test(
-        "core/test_cases.py", f"@pytest.mark.{marker}\ndef test_long(): pass\ndef test_short(): pass"
+        "core/test_cases.py",
+        f"@pytest.mark.{marker}\ndef test_long(): pass\ndef test_short(): pass",
     )
     project.run().assert_outcomes(passed=1, deselected=1)
     project.run("-m", marker).assert_outcomes(passed=1, deselected=1)

@@ -1,6 +1,6 @@
 """Write a Qwen2 checkpoint with seeded random weights.
 
-    python suites/models/random_qwen2.py group-7 DIR
+    python -m suites.models.random_qwen2 group-7 DIR
 
 The files are what Hugging Face transformers writes. The weights are drawn so that the model behaves
 like a trained one where it matters to a comparison: layers change the residual stream as much as
@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from engine.models.qwen2 import Qwen2Config
 TOKENIZER = Path(__file__).parent / "tiny-qwen2"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
-# Rows of a tensor drawn at a time: a vocabulary of 151936 in f64 would take a gigabyte.
-_CHUNK_ELEMENTS = 1 << 24
+# Drawn at a time, each from a generator of its own, so that threads can share a tensor.
+_CHUNK_ELEMENTS = 1 << 22
 
 _ITEM_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
 _TORCH_DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
@@ -123,14 +124,10 @@ def write_random_qwen2(
         index = {"metadata": {"total_size": total}, "weight_map": file_of}
         text = json.dumps(index, indent=2) + "\n"
         (directory / "model.safetensors.index.json").write_text(text)
+    numbers = {name: number for number, name in enumerate(shapes)}
     for file in set(file_of.values()):
         members = {name: shape for name, shape in shapes.items() if file_of[name] == file}
-        (directory / file).write_bytes(_header(members, dtype))
-    rng = np.random.default_rng(seed)
-    for name, shape in shapes.items():
-        with (directory / file_of[name]).open("ab") as stream:
-            for values in _draw(rng, name, shape):
-                stream.write(_encode(values, dtype).tobytes())
+        _write_weights(directory / file, members, seed, dtype, numbers)
     return directory
 
 
@@ -175,17 +172,48 @@ def _header(shapes: dict[str, tuple[int, ...]], dtype: str) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _draw(
-    rng: np.random.Generator, name: str, shape: tuple[int, ...]
-) -> Iterator[npt.NDArray[np.float32]]:
-    """The weights of one tensor in row-major order, chunk by chunk."""
-    mean, deviation = _distribution(name, shape)
-    count = math.prod(shape)
-    for begin in range(0, count, _CHUNK_ELEMENTS):
-        values = rng.standard_normal(min(_CHUNK_ELEMENTS, count - begin), dtype=np.float32)
-        values *= np.float32(deviation)
-        values += np.float32(mean)
-        yield values
+def _write_weights(
+    file: Path, shapes: dict[str, tuple[int, ...]], seed: int, dtype: str, numbers: dict[str, int]
+) -> None:
+    """One file; numbers: of each tensor in the whole model, which its values are drawn from."""
+    header = _header(shapes, dtype)
+    with file.open("wb") as stream, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+        stream.write(header)
+        stream.flush()
+        pending = []
+        offset = len(header)
+        for name, shape in shapes.items():
+            count = math.prod(shape)
+            for chunk, begin in enumerate(range(0, count, _CHUNK_ELEMENTS)):
+                rng = np.random.default_rng((seed, numbers[name], chunk))
+                length = min(_CHUNK_ELEMENTS, count - begin)
+                place = offset + _ITEM_BYTES[dtype] * begin
+                pending.append(
+                    threads.submit(
+                        _write_chunk,
+                        stream.fileno(), place, rng, length, _distribution(name, shape), dtype,
+                    )
+                )  # fmt: skip
+            offset += _ITEM_BYTES[dtype] * count
+        for chunk_written in pending:
+            chunk_written.result()
+
+
+def _write_chunk(
+    file: int,
+    offset: int,
+    rng: np.random.Generator,
+    length: int,
+    distribution: tuple[float, float],
+    dtype: str,
+) -> None:
+    mean, deviation = distribution
+    values = rng.standard_normal(length, dtype=np.float32)
+    values *= np.float32(deviation)
+    values += np.float32(mean)
+    data = _encode(values, dtype).tobytes()
+    written = os.pwrite(file, data, offset)
+    assert written == len(data), "the disk is full"
 
 
 def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:

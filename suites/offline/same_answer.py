@@ -13,10 +13,10 @@ from engine.outputs import CompletionOutput
 def near_tie(config: EngineConfig) -> float:
     """How near two tokens must be for either to be the right one: ln of their probabilities' ratio.
 
-    Blocks under a deterministic engine give the same bits in any company. The CSR form sums attention
-    in the order of slots, which depends on it. A library of matrix products may take another algorithm for
-    another number of rows, which moves every activation: logits of Qwen2 reach 30, where two
-    neighbours in bf16 are 0.125 apart, and a difference is of two of them.
+    Blocks under a deterministic engine give the same bits in any company. The CSR form sums
+    attention in the order of slots, which depends on it. A library of matrix products may take
+    another algorithm for another number of rows, which moves every activation: logits of Qwen2
+    reach 30, where two neighbours in bf16 are 0.125 apart, and a difference is of two of them.
     """
     if not config.deterministic:
         return 0.25

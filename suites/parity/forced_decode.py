@@ -1,0 +1,69 @@
+"""Logits of given texts from the engine's own steps: its scheduler, layouts and step builder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import EngineConfig, LLMEngine, SamplingParams
+from engine.models.qwen2 import Qwen2Config
+from engine.models.registry import load_model_config
+from engine.step import StepInput, StepOutput
+from engine.worker import Worker
+
+# Text and position of each row, and the logits [R, vocab] that follow.
+Receive = Callable[[list[tuple[int, int]], npt.NDArray[np.float32]], None]
+
+
+class ForcedWorker(Worker):
+    """Computes and samples as any worker does, but every text goes on as it is written."""
+
+    def __init__(self, config: EngineConfig, model: Qwen2Config, dtype: str) -> None:
+        super().__init__(config, model, dtype)
+        self._texts: Sequence[Sequence[int]] = ()
+        self._receive: Receive = lambda places, logits: None
+        self._text_of: dict[tuple[int, int], int] = {}
+
+    def force(self, texts: Sequence[Sequence[int]], receive: Receive) -> None:
+        """No two texts may have the same token at one position: that is how a row is known."""
+        self._texts, self._receive = texts, receive
+        self._text_of = {
+            (position, token): index
+            for index, text in enumerate(texts)
+            for position, token in enumerate(text)
+        }
+        assert len(self._text_of) == sum(map(len, texts))
+
+    def execute(self, step: StepInput) -> StepOutput:
+        positions = step.positions[step.logits_indices].tolist()
+        tokens = step.input_ids[step.logits_indices].tolist()
+        places = [
+            (self._text_of[position, token], position)
+            for position, token in zip(positions, tokens, strict=True)
+        ]
+        self._receive(places, self.logits(step))
+        following = [self._texts[text][position + 1] for text, position in places]
+        return StepOutput(token_ids=np.array(following, np.int32))
+
+
+class ForcedEngine:
+    def __init__(self, config: EngineConfig) -> None:
+        model = load_model_config(config.model)
+        dtype = model.dtype if config.dtype == "auto" else config.dtype
+        self._worker = ForcedWorker(config, model, dtype)
+        self._engine = LLMEngine(config, worker=self._worker)
+
+    def run(self, texts: Sequence[list[int]], new_tokens: int, receive: Receive) -> None:
+        """Prefill each text but its last `new_tokens` tokens, then decode these, all together.
+
+        `receive` gets the rows of the last token of each prompt and of all new ones but the last.
+        """
+        self._worker.force(texts, receive)
+        params = SamplingParams(temperature=0, max_tokens=new_tokens, ignore_eos=True)
+        for text in texts:
+            self._engine.add_request(text[:-new_tokens], params)
+        while self._engine.unfinished_requests:
+            for request in self._engine.step():
+                assert request.error is None, request.error
