@@ -90,6 +90,16 @@ def soak(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "soak", "-s", *session.posargs)
 
 
+@nox.session(default=False, tags=["gpu"])
+def sanitize(session: nox.Session) -> None:
+    """Build, then run the operators under compute-sanitizer: nox -s sanitize -- [--tool memcheck]"""
+    install_engine(session, cuda=True)
+    install(session, *project_list("server"), *project_list("test"))
+    if not shutil.which("compute-sanitizer"):
+        install(session, *dependency_group("sanitizer"))
+    session.run("python", "-m", "suites.ops.sanitize", *session.posargs)
+
+
 @nox.session(default=False, tags=["gate"])
 def gate(session: nox.Session) -> None:
     """Judge this tree: nox -s gate -- stage0 [--against accepted|REV] [--explain] | --self-test"""

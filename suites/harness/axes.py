@@ -7,7 +7,8 @@ What takes long waits to be asked for by its marker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -30,6 +31,18 @@ def is_selected(item: pytest.Item, settings: Settings) -> bool:
 def is_opted_out(item: pytest.Item, markexpr: str) -> bool:
     """Whether a case waits for -m to name a marker that it has. markexpr: the argument of -m."""
     return any(name not in markexpr and item.get_closest_marker(name) for name in OPT_IN)
+
+
+def spread(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:
+    """At most so many cases of each test, evenly spread over its parameters."""
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    chosen: set[pytest.Item] = set()
+    for group in cases.values():
+        count = min(most, len(group))
+        chosen.update(group[index * len(group) // count] for index in range(count))
+    return chosen
 
 
 def is_narrowed(item: pytest.Item, settings: Settings) -> bool:

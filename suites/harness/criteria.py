@@ -18,7 +18,7 @@ PROPERTY = "criterion"
 
 
 class State(StrEnum):
-    """unproved: nothing that proves the criterion ran, or an axis option left some of it out."""
+    """unproved: nothing that proves the criterion ran, or an option left some of it out."""
 
     PROVED = "proved"
     FAILED = "failed"
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Numbers of test cases behind one criterion; left_out: by an axis option."""
+    """Numbers of test cases behind one criterion; left_out: by an option."""
 
     passed: int = 0
     failed: int = 0
@@ -51,6 +51,11 @@ def criteria_of(item: pytest.Item, known: Collection[str]) -> list[str]:
     return ids
 
 
+def noted_criteria(case: pytest.Item | pytest.TestReport) -> list[str]:
+    """Ids that were written onto a selected test, and travel on its reports."""
+    return [str(criterion) for name, criterion in case.user_properties if name == PROPERTY]
+
+
 class EvidenceCollector:
     """Outcomes of the cases of a run, by criterion."""
 
@@ -61,23 +66,22 @@ class EvidenceCollector:
     def add_left_out(self, criteria: Iterable[str], nodeid: str) -> None:
         for criterion in criteria:
             self._outcomes[criterion][nodeid] = TestOutcome(
-                test=nodeid, outcome="left-out", seconds=0.0, reason="left out by an axis option"
+                test=nodeid, outcome="left-out", seconds=0.0, reason="left out by an option"
             )
 
     def add_report(self, report: pytest.TestReport) -> None:
         if report.passed and report.when != "call":
             return
-        for name, criterion in report.user_properties:
-            if name == PROPERTY:
-                cases = self._outcomes[str(criterion)]
-                known = cases.get(report.nodeid)
-                if known is None or known.outcome != "failed":
-                    cases[report.nodeid] = TestOutcome(
-                        test=report.nodeid,
-                        outcome=report.outcome,
-                        seconds=round(report.duration, 4),
-                        reason=_reason(report),
-                    )
+        for criterion in noted_criteria(report):
+            cases = self._outcomes[criterion]
+            known = cases.get(report.nodeid)
+            if known is None or known.outcome != "failed":
+                cases[report.nodeid] = TestOutcome(
+                    test=report.nodeid,
+                    outcome=report.outcome,
+                    seconds=round(report.duration, 4),
+                    reason=_reason(report),
+                )
 
     def outcomes(self, criterion: str) -> tuple[TestOutcome, ...]:
         return tuple(self._outcomes[criterion].values())

@@ -43,6 +43,7 @@ class Settings:
     load_rate: conversations a second that open loops begin. Apart from the workload, which is part
     of what every other benchmark is compared by.
     soak_seconds: how long a soak measures, its warm-up apart.
+    cases_per_test: most parameter sets of a test that run; None: all.
     """
 
     stage: str | None
@@ -59,6 +60,7 @@ class Settings:
     workload: Workload
     load_rate: float
     soak_seconds: int
+    cases_per_test: int | None
 
 
 SETTINGS = pytest.StashKey[Settings]()
@@ -111,6 +113,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="conversations a second that the open loops of the online benchmarks begin",
     )
     group.addoption(
+        "--cases-per-test",
+        type=_positive,
+        metavar="N",
+        help="run N parameter sets of each test, spread evenly; what is left out proves nothing",
+    )
+    group.addoption(
         "--soak-seconds",
         type=_positive,
         default=480,
@@ -157,6 +165,7 @@ def read_settings(config: pytest.Config) -> Settings:
         ),
         load_rate=config.getoption("--bench-rate"),
         soak_seconds=config.getoption("--soak-seconds"),
+        cases_per_test=config.getoption("--cases-per-test"),
     )
 
 

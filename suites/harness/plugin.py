@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from suites.harness import axes, options, requirements
-from suites.harness.criteria import PROPERTY, EvidenceCollector, criteria_of, write_table
+from suites.harness.criteria import (
+    PROPERTY,
+    EvidenceCollector,
+    criteria_of,
+    noted_criteria,
+    write_table,
+)
 from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by name in a plugin
     backend,
     ceilings,
@@ -100,6 +106,13 @@ class StageRun:
                 if axes.is_narrowed(item, self.settings):
                     self.collector.add_left_out(criteria, item.nodeid)
                 deselected.append(item)
+        if self.settings.cases_per_test is not None:
+            chosen = axes.spread(selected, self.settings.cases_per_test)
+            for item in selected:
+                if item not in chosen:
+                    self.collector.add_left_out(noted_criteria(item), item.nodeid)
+                    deselected.append(item)
+            selected = [item for item in selected if item in chosen]
         if deselected:
             config.hook.pytest_deselected(items=deselected)
             items[:] = selected

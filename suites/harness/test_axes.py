@@ -53,3 +53,15 @@ def test_what_takes_long_runs_when_its_marker_is_named(project: Project, marker:
     project.run().assert_outcomes(passed=1, deselected=1)
     project.run("-m", marker).assert_outcomes(passed=1, deselected=1)
     project.run("-m", f"{marker} or not {marker}").assert_outcomes(passed=2)
+
+
+def test_a_sample_has_cases_of_every_test(project: Project) -> None:
+    project.add_test(
+        "core/test_cases.py",
+        "@pytest.mark.parametrize('number', range(10))\n"
+        "def test_many(number): print('number', number)\n"
+        "def test_one(): pass",
+    )
+    result = project.run("--cases-per-test", "3", "-s")
+    result.assert_outcomes(passed=4, deselected=7)
+    result.stdout.fnmatch_lines(["*number 0", "*number 3", "*number 6"])

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, ops
 from engine.errors import ShapeError
+from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned, rounded
 
 
@@ -45,14 +46,14 @@ values = st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf])
 
 
 @given(row=st.lists(values, min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_ties_go_to_the_lowest_index(device: str, row: list[float]) -> None:
     x = np.array([row])
     np.testing.assert_array_equal(run(Context(device), x, "f32"), x.argmax(axis=1))
 
 
 @given(row=st.lists(values | st.just(np.nan), min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_not_a_number_never_wins(device: str, row: list[float]) -> None:
     numbers = [index for index, value in enumerate(row) if not np.isnan(value)]
     expected = max(numbers, key=lambda index: (row[index], -index), default=0)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError, ShapeError
 from suites.ops import references
 from suites.ops.bounds import F32, HALF_SMALLEST, UNIT_ROUNDOFF, assert_within, sum_error
+from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned, rounded, strided
 
 Place = Callable[[Context, np.ndarray, str], Tensor]
@@ -432,7 +433,7 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 @given(batch=batches())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_any_batch(device: str, batch: Batch) -> None:
     context = Context(device)
     dense, csr, paged = (form(context, batch, "f32") for form in FORMS)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops.bounds import assert_within, sum_error
+from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned, rounded, strided
 
 
@@ -75,7 +76,7 @@ def test_f32_result_of_16_bit_operands_keeps_the_f32_sum(
 
 
 @given(rows=st.integers(1, 20), depth=st.integers(1, 70), width=st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @pytest.mark.parametrize("kind", ["f32", "bf16"])
 def test_any_shape(device: str, kind: str, rows: int, depth: int, width: int) -> None:
     check(Context(device), *random_operands(rows, depth, width), kind)
