@@ -92,7 +92,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["gpu"])
 def sanitize(session: nox.Session) -> None:
-    """Build, then run the operators under compute-sanitizer: nox -s sanitize -- [--tool memcheck]"""
+    """Build, then check operators with compute-sanitizer: nox -s sanitize -- [--tool memcheck]"""
     install_engine(session, cuda=True)
     install(session, *project_list("server"), *project_list("test"))
     if not shutil.which("compute-sanitizer"):

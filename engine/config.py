@@ -76,9 +76,7 @@ class EngineConfig:
         for name in ("kv_capacity_tokens", "max_model_len", "num_threads"):
             if getattr(self, name) is not None:
                 self._positive(name)
-        if self.kv_memory is not None and not (
-            0 < self.kv_memory <= 1 if isinstance(self.kv_memory, float) else self.kv_memory > 0
-        ):
+        if self.kv_memory is not None and not _is_memory(self.kv_memory):
             msg = (
                 "kv_memory must be a share above 0.0 and at most 1.0, or a number of bytes, "
                 f"got {self.kv_memory!r}"
@@ -99,3 +97,9 @@ class EngineConfig:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             msg = f"{name} must be a positive integer, got {value!r}"
             raise ConfigError(msg)
+
+
+def _is_memory(value: object) -> bool:
+    if isinstance(value, float):
+        return 0 < value <= 1
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -36,7 +36,7 @@ def kv_memory_from_text(text: str | None) -> float | int | None:
         if unit in _UNITS:
             return int(float(text[:-3]) * _UNITS[unit])
         return float(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter from infGiB
         msg = f"KV memory must be a share such as 0.8 or a size such as 6GiB, got {text!r}"
         raise ConfigError(msg) from None
 

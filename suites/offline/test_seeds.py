@@ -58,7 +58,7 @@ def test_requests_without_a_seed_follow_the_engine_seed(model_path: Path, device
     assert texts(6) != first
 
 
-def test_bits_do_not_depend_on_the_company(model_path: Path, num_threads: int) -> None:
+def test_bits_do_not_depend_on_the_company(model_path: Path, device: str, num_threads: int) -> None:
     """Log-probabilities are equal bit for bit in any layout, chunking, batch and thread count.
 
     The memory is fresh, so slots ascend with positions; see EngineConfig.deterministic.
@@ -75,7 +75,9 @@ def test_bits_do_not_depend_on_the_company(model_path: Path, num_threads: int) -
     ]
     seen = []
     for changes in settings:
-        llm = LLM(model_path, **{"kv_capacity_tokens": 2048, **changes})
+        llm = LLM(
+            model_path, device=device, deterministic=True, **{"kv_capacity_tokens": 2048, **changes}
+        )
         alone = llm.generate(prompt, params)[0]
         crowded = llm.generate([*OTHERS, prompt], params)[-1]
         again = llm.generate(prompt, params)[0]  # behind a prefix hit

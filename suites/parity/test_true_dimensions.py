@@ -33,14 +33,15 @@ LENGTHS = (1, 17, 128, 1000, 2048, 64, 333, 512)
 SMALL_LENGTHS = (1, 17, 128, 600, 300, 64, 5, 33)
 
 # Two roundings of the same computation, in different order: their errors are alike in size, not
-# equal. Measured over both layouts and all lengths, the ratio stays inside 0.8 and 1.2; a tensor
-# that is rounded once more than it has to be in every layer shows above 1.5.
-RATIO = 1.5
+# equal. On a CPU with the dimensions of Qwen2-0.5B the engine's is 0.87 to 0.89 of theirs. The
+# largest of millions of errors varies more than their mean.
+RATIO = 1.25
+RATIO_OF_LARGEST = 1.5
 
 # Root mean square of the difference of two f32 computations over that of the logits. Mostly the
 # angles of the rotary embedding, which transformers computes in f32: at position 2048 half a unit
-# in the last place of a frequency is 1e-4 of an angle.
-F32_ERROR = 1e-3
+# in the last place of a frequency is 1e-4 of an angle. There, 1000 tokens are 2e-5 apart.
+F32_ERROR = 1e-4
 
 pytestmark = [
     pytest.mark.parity,
@@ -225,7 +226,7 @@ def test_bf16_error_is_that_of_rounding(
             end="",
         )
         assert ours.relative <= RATIO * theirs.relative, length
-        assert ours.largest <= RATIO * theirs.largest, length
+        assert ours.largest <= RATIO_OF_LARGEST * theirs.largest, length
 
 
 @pytest.mark.parametrize("reference", MODELS[:2], indirect=True)
