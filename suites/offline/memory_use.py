@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import psutil
 
@@ -24,9 +25,19 @@ def device_bytes() -> int:
     assert nvml is not None, "no NVML: pip install nvidia-ml-py"
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(0)
-        for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
-            if process.pid == os.getpid() and process.usedGpuMemory is not None:
-                return int(process.usedGpuMemory)
-        return int(nvml.nvmlDeviceGetMemoryInfo(handle).used)
+        own = [
+            process.usedGpuMemory
+            for process in _processes(nvml, handle)
+            if process.pid == os.getpid() and process.usedGpuMemory is not None
+        ]
+        return int(own[0] if own else nvml.nvmlDeviceGetMemoryInfo(handle).used)
     finally:
         nvml.nvmlShutdown()
+
+
+def _processes(nvml: Any, handle: Any) -> list[Any]:
+    """Empty where the driver does not tell."""
+    try:
+        return list(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+    except nvml.NVMLError:
+        return []
