@@ -23,8 +23,8 @@ CAPACITY = 1024
 IN_FLIGHT = 24
 REPEATED = 24
 
-# The pool takes memory in pieces of 2 MiB and keeps them. A leak of a result a step, some hundred
-# bytes, would pass this in a minute of the long run.
+# Kernels are loaded when they are first needed, some of them late. The least that a step could
+# leave in the pool, 512 bytes, comes to more than this in the long run.
 DEVICE_GROWTH = 32 << 20
 
 
