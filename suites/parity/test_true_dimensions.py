@@ -148,7 +148,7 @@ def last_logits(
 ) -> list[torch.Tensor]:
     """Of each text, the rows of Reference.exact, from one pass over the whole text.
 
-    Attention is causal, so that is what a cache would give, without another rounding of K and V.
+    Attention is causal, so that is what decoding token by token would give, up to rounding.
     """
     import torch
 
