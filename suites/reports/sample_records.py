@@ -13,6 +13,7 @@ from baselines.fingerprint import digest
 from baselines.gate.statistics import adjusted
 from baselines.gate.verdict import Comparison, Launch, judge
 from baselines.records import (
+    SCHEMA_VERSION,
     Case,
     Environment,
     Evidence,
@@ -137,7 +138,7 @@ def _record(
     day = 1 + (version or 0) % 28
     month = 11 if version is None else 1 + (version or 0) // 28
     return Record(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         created=f"2026-{month:02}-{20 if version is None else day:02}T0{number % 10}:1{launch}:00Z",
         stage=plan.name,
         machine_key=digest(MACHINE),
