@@ -7,11 +7,11 @@ from a file; inside the program they are plain immutable values.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Final = 2
 
 # Finite numbers only: JSON has no others.
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -88,7 +88,9 @@ class HotPath(Strict):
     @property
     def device_us(self) -> float:
         """Time of all kernels and copies, added up; what their shares are of."""
-        return sum(item.total_us for item in (*self.kernels, *self.copies))
+        return sum(item.total_us for item in self.kernels) + sum(
+            item.total_us for item in self.copies
+        )
 
 
 class Case(Strict):

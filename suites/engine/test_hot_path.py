@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.requires_cupti, pytest.mark.criterion("s5.hot-path")]
 
 STEPS = 8
 # Long enough that attention splits the keys, and does so from the first step to the last.
-PROMPT_LEN = 100
+PROMPT_LEN = 300
 SAMPLING = {
     "greedy": SamplingParams(temperature=0, max_tokens=64, ignore_eos=True),
     "sampled": SamplingParams(
@@ -63,7 +63,7 @@ def names_of(trace: Trace, pattern: re.Pattern[str], *, whole: bool = False) -> 
 
 
 def start(model_path: Path, layout: str) -> LLM:
-    return LLM(model_path, device="cuda", layout=layout, kv_capacity_tokens=1024)
+    return LLM(model_path, device="cuda", layout=layout, kv_capacity_tokens=2048)
 
 
 def queue(engine: LLMEngine, params: SamplingParams) -> None:

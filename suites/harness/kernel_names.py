@@ -12,7 +12,7 @@ _EMPTY = ("kernel", "device_kernel", "Kernel", "Kernel2")
 
 @cache
 def demangled(name: str) -> str:
-    """A C++ symbol as its source has it, where the runtime of C++ is there to say; else as it is."""
+    """A C++ symbol as its source has it; as it is where no runtime of C++ is there to say."""
     if not name.startswith("_Z"):
         return name
     try:

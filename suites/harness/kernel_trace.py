@@ -13,8 +13,8 @@ from typing import Any
 from suites.harness.kernel_names import demangled
 from suites.harness.trace_events import ApiCall, Copy, Event, Fill, Kernel, Trace
 
-# What the GPU does, and what the host asks of it. The runtime calls into the driver, and a call that
-# came this way has a record of each; a library that goes to the driver itself has one.
+# What the GPU does, and what the host asks of it. The runtime calls into the driver, so a call may
+# have a record of each.
 DEVICE_KINDS = ("CONCURRENT_KERNEL", "MEMCPY", "MEMSET")
 CALL_KINDS = ("RUNTIME", "DRIVER")
 

@@ -20,7 +20,7 @@ def by_name(requirements: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in parsed}
 
 
-# Left to pip under conda too: gigabytes for who asks, and packages conda-forge is not known to have.
+# Left to pip under conda too: gigabytes for who asks, and what conda-forge is not known to have.
 PIP_ONLY = {"parity", "gpu"}
 
 
