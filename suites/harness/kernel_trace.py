@@ -11,12 +11,16 @@ from types import ModuleType
 from typing import Any
 
 from suites.harness.kernel_names import demangled
-from suites.harness.trace_events import ApiCall, Copy, Event, Fill, Kernel, Trace
+from suites.harness.trace_events import ApiCall, Copy, Event, Fill, Kernel, Mark, Trace
 
 # What the GPU does, and what the host asks of it. The runtime calls into the driver, so a call may
 # have a record of each.
 DEVICE_KINDS = ("CONCURRENT_KERNEL", "MEMCPY", "MEMSET")
+RANGE_KINDS = ("MARKER",)
 CALL_KINDS = ("RUNTIME", "DRIVER")
+
+# Where the headers of NVTX look for the tool that takes ranges.
+RANGES_VARIABLE = "NVTX_INJECTION64_PATH"
 
 _BUFFER_BYTES = 8 * 2**20
 _AS_MANY_AS_FIT = 0
@@ -47,7 +51,8 @@ def kernel_trace(*, calls: bool = False) -> Iterator[Trace]:
     """Trace what the `with` block runs on GPUs; the Trace is filled when the block ends.
 
     calls: also those of the runtime and the driver, which slows the host down further. The block
-    has to wait for its own work. One trace at a time. Raises TraceError.
+    has to wait for its own work. One trace at a time. Ranges are in it where RANGES_VARIABLE named
+    CUPTI's library before the first range of the process. Raises TraceError.
     """
     collector = _collector()
     cupti = collector.cupti
@@ -56,7 +61,7 @@ def kernel_trace(*, calls: bool = False) -> Iterator[Trace]:
     try:
         with ExitStack() as tracing:
             tracing.callback(_call, cupti.activity_flush_all, _FORCED)
-            for name in DEVICE_KINDS + (CALL_KINDS if calls else ()):
+            for name in DEVICE_KINDS + RANGE_KINDS + (CALL_KINDS if calls else ()):
                 kind = getattr(cupti.ActivityKind, name)
                 _call(cupti.activity_enable, kind)
                 tracing.callback(_call, cupti.activity_disable, kind)
@@ -118,6 +123,11 @@ def as_event(cupti: ModuleType, activity: Any) -> Event:
         domain = domains.RUNTIME_API if kind == kinds.RUNTIME else domains.DRIVER_API
         name = cupti.get_callback_name(domain, activity.cbid)
         return ApiCall(plain_call(name), activity.start, activity.end, activity.thread_id)
+    if kind == kinds.MARKER:
+        opens = activity.flags_ & cupti.ActivityFlag.MARKER_START
+        name = activity.name if opens else None
+        thread = activity.object_id.pt.thread_id
+        return Mark(activity.id, activity.domain, name, activity.timestamp, thread)
     if kind.name not in DEVICE_KINDS:
         msg = f"a record of kind {kind.name}"
         raise ValueError(msg)

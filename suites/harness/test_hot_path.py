@@ -10,7 +10,7 @@ from baselines.records import HotPath
 from suites.harness.chrome_trace import chrome_trace
 from suites.harness.hot_path import as_text, busy_us, headline, hot_path_of, kernel_counts
 from suites.harness.kernel_names import demangled, short_name
-from suites.harness.trace_events import ApiCall, Copy, Fill, Kernel, Trace
+from suites.harness.trace_events import ApiCall, Copy, Fill, Kernel, Range, Trace
 
 
 def kernel(name: str, start_us: float, end_us: float, stream: int = 7, device: int = 0) -> Kernel:
@@ -33,6 +33,10 @@ TRACE = Trace(
     ],
     fills=[Fill(1_080_000, 1_080_500, 0, 7, 32)],
     calls=[ApiCall("cudaLaunchKernelExC", 1_001_000, 1_004_000, 42)],
+    ranges=[
+        Range("ours", "step", 1_000_500, 1_090_000, 42),
+        Range("ours", "add", 1_001_000, 1_004_500, 42),
+    ],
 )
 
 
@@ -118,17 +122,24 @@ def test_the_chrome_trace_has_a_row_a_stream_and_copies_apart() -> None:
         for event in events
         if event["name"] == "thread_name"
     }
-    assert sorted(rows.values()) == ["CUDA calls", "stream 7", "stream 7, copies", "stream 9"]
+    assert sorted(rows.values()) == [
+        "CUDA calls",
+        "ranges",
+        "stream 7",
+        "stream 7, copies",
+        "stream 9",
+    ]
     processes = [event["args"]["name"] for event in events if event["name"] == "process_name"]
     assert processes == ["host", "GPU 0"]
     slices = [event for event in events if event["ph"] == "X"]
-    assert len(slices) == 8
+    assert len(slices) == 10
     assert [event["ts"] for event in slices] == sorted(event["ts"] for event in slices)
     by_row: dict[str, list[str]] = {}
     for event in slices:
         by_row.setdefault(rows[event["pid"], event["tid"]], []).append(event["name"])
     assert by_row == {
         "CUDA calls": ["cudaLaunchKernelExC"],
+        "ranges": ["step", "add"],
         "stream 7": ["norm", "norm"],
         "stream 9": ["nvjet_hsh_64x8"],
         "stream 7, copies": ["host to device", "device to host", "host to device", "memset"],

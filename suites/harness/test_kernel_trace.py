@@ -14,7 +14,7 @@ from baselines.gate import launches
 from suites.harness import kernel_trace, traced_round
 from suites.harness.kernel_trace import TraceError, direction_of, plain_call
 from suites.harness.options import SETTINGS
-from suites.harness.trace_events import ApiCall, Copy, Fill, Kernel
+from suites.harness.trace_events import ApiCall, Copy, Fill, Kernel, Range
 
 
 class Kind(enum.IntEnum):
@@ -24,12 +24,14 @@ class Kind(enum.IntEnum):
     RUNTIME = 5
     CONCURRENT_KERNEL = 10
     MARKER = 12
+    OVERHEAD = 17
 
 
 class FakeCupti:
     """The part of cupti-python that is used; delivers its records at the flush."""
 
     ActivityKind = Kind
+    ActivityFlag = SimpleNamespace(MARKER_START=2)
     ActivityMemcpyKind = enum.IntEnum("ActivityMemcpyKind", {"HTOD": 1, "DTOH": 2})
     CallbackDomain = SimpleNamespace(DRIVER_API=1, RUNTIME_API=2)
 
@@ -99,7 +101,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *records: SimpleNamespace) -> FakeCupti
 def test_records_become_values(monkeypatch: pytest.MonkeyPatch) -> None:
     cupti = use(monkeypatch, KERNEL, COPY, FILL, *CALLS)
     with kernel_trace.kernel_trace(calls=True) as trace:
-        assert cupti.enabled == set(Kind) - {Kind.MARKER}
+        assert cupti.enabled == set(Kind) - {Kind.OVERHEAD}
     assert trace.kernels == [Kernel("ns::k(int)", 150, 180, 0, 13, (4, 2, 1), (64, 1, 1))]
     assert trace.copies == [Copy("host to device", 120, 180, 0, 13, 512)]
     assert trace.fills == [Fill(150, 180, 0, 13, 32)]
@@ -110,10 +112,37 @@ def test_records_become_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (trace.start_ns, trace.end_ns) == (100, 200)
 
 
+def mark(number: int, at: int, name: str | None) -> SimpleNamespace:
+    where = SimpleNamespace(pt=SimpleNamespace(thread_id=3))
+    flags = 4 if name is None else 2
+    return SimpleNamespace(
+        kind=12, id=number, domain="ours", timestamp=at, name=name, flags_=flags, object_id=where
+    )
+
+
+def test_ranges_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their numbers; what has only one end in the trace is left out."""
+    use(
+        monkeypatch,
+        mark(9, 100, None),
+        mark(1, 110, "step"),
+        mark(2, 110, "layer"),
+        mark(2, 130, None),
+        mark(1, 190, None),
+        mark(3, 195, "step"),
+    )
+    with kernel_trace.kernel_trace() as trace:
+        pass
+    assert trace.ranges == [
+        Range("ours", "step", 110, 190, 3),
+        Range("ours", "layer", 110, 130, 3),
+    ]
+
+
 def test_calls_are_traced_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     cupti = use(monkeypatch, KERNEL)
     with kernel_trace.kernel_trace():
-        assert cupti.enabled == {Kind.CONCURRENT_KERNEL, Kind.MEMCPY, Kind.MEMSET}
+        assert cupti.enabled == {Kind.CONCURRENT_KERNEL, Kind.MEMCPY, Kind.MEMSET, Kind.MARKER}
     with kernel_trace.kernel_trace() as second:
         pass
     assert len(second.kernels) == 1
@@ -143,7 +172,7 @@ def test_one_trace_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     ("record", "message"),
     [
         (SimpleNamespace(**(vars(KERNEL) | {"end": 0})), "1 kernels or copies had not ended"),
-        (SimpleNamespace(kind=12), "1 records of CUPTI were not understood.*kind MARKER"),
+        (SimpleNamespace(kind=17), "1 records of CUPTI were not understood.*kind OVERHEAD"),
         (SimpleNamespace(kind=1, start=1), "were not understood.*AttributeError"),
     ],
 )

@@ -51,8 +51,31 @@ class ApiCall:
     thread: int
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A named stretch of a thread's time (NVTX). domain: whose name it is, "stagegate" for ours."""
+
+    domain: str | None
+    name: str
+    start_ns: int
+    end_ns: int
+    thread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One end of a Range, which has a number. name: None at its end."""
+
+    number: int
+    domain: str | None
+    name: str | None
+    at_ns: int
+    thread: int
+
+
 DeviceEvent = Kernel | Copy | Fill
-Event = DeviceEvent | ApiCall
+HostEvent = ApiCall | Range
+Event = DeviceEvent | ApiCall | Mark
 
 
 @dataclass(slots=True)
@@ -65,6 +88,8 @@ class Trace:
     copies: list[Copy] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
     calls: list[ApiCall] = field(default_factory=list)
+    ranges: list[Range] = field(default_factory=list)
+    _open: dict[int, Mark] = field(default_factory=dict)
 
     @property
     def device_events(self) -> list[DeviceEvent]:
@@ -77,9 +102,15 @@ class Trace:
             self.copies.append(event)
         elif isinstance(event, Fill):
             self.fills.append(event)
-        else:
+        elif isinstance(event, ApiCall):
             self.calls.append(event)
+        elif event.name is not None:
+            self._open[event.number] = event
+        elif (mark := self._open.pop(event.number, None)) is not None and mark.name is not None:
+            self.ranges.append(Range(mark.domain, mark.name, mark.at_ns, event.at_ns, mark.thread))
 
     def sort(self) -> None:
         for events in (self.kernels, self.copies, self.fills, self.calls):
             events.sort(key=lambda event: event.start_ns)
+        # What begins together, the longest first: it is around the others.
+        self.ranges.sort(key=lambda event: (event.start_ns, -event.end_ns))
