@@ -152,7 +152,7 @@ def test_every_step_launches_the_same(steps: list[tuple[Trace, Ledger]]) -> None
 def test_a_trace_shows_what_a_step_must_not_do(model_path: Path, layout: str) -> None:
     """Starting an engine does all of it, so the patterns above are of names that occur."""
     with kernel_trace(calls=True) as trace:
-        start(model_path, layout)
+        start(model_path, layout).generate("Alice", SamplingParams(max_tokens=1))
     assert names_of(trace, ALLOCATION)
     assert names_of(trace, WAITING, whole=True)
     assert {copy.direction for copy in trace.copies} >= {"host to device"}
