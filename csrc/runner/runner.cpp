@@ -101,11 +101,11 @@ PendingStep Runner::step(StepInput input) {
   if constexpr (cuda::kEnabled) {
     const Range results_back("results");
     if (exchange_) {
-      return PendingStep([exchange = exchange_, download = exchange_->download("step results"),
-                          arranged] {
-                            const Range waiting("wait");
-                            return arranged(exchange->wait(*download));
-                          });
+      return PendingStep(
+          [exchange = exchange_, download = exchange_->download("step results"), arranged] {
+            const Range waiting("wait");
+            return arranged(exchange->wait(*download));
+          });
     }
   }
   return PendingStep([output] { return output; });
