@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from baselines.records import CopyTime, HotPath, KernelTime
@@ -78,12 +78,9 @@ def headline(path: HotPath) -> str:
     )
 
 
-def kernel_counts(kernels: Iterable[Kernel]) -> dict[str, int]:
+def kernel_counts(kernels: Iterable[Kernel]) -> Counter[str]:
     """How often a kernel of each short name ran."""
-    counts: dict[str, int] = defaultdict(int)
-    for kernel in kernels:
-        counts[short_name(kernel.name)] += 1
-    return dict(counts)
+    return Counter(short_name(kernel.name) for kernel in kernels)
 
 
 def _total_us(events: Iterable[DeviceEvent]) -> float:
