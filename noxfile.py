@@ -165,8 +165,11 @@ def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
     parser.add_argument("--run-parity")
     parser.add_argument("--run-hf")
     wanted, _ = parser.parse_known_args(pytest_arguments)
-    install_engine(session, cuda=wants_cuda(pytest_arguments))
+    cuda = wants_cuda(pytest_arguments)
+    install_engine(session, cuda=cuda)
     install(session, *project_list("server"), *project_list("test"))
+    if cuda:
+        install(session, *project_list("gpu"))
     if "always" in (wanted.run_parity, wanted.run_hf):
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from baselines.fingerprint import digest
 from baselines.records import (
+    SCHEMA_VERSION,
     Better,
     Case,
     Environment,
@@ -88,7 +89,7 @@ def _record(index: int, row: _Row) -> Record:
         git_dirty=None,
     )
     return Record(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         created="2026-02-19T00:00:00Z",
         stage="stage0",
         machine_key=digest(machine),

@@ -56,3 +56,8 @@ def _read(path: Path) -> dict[str, Any]:
 def pictures_of(record: Path) -> Path:
     """The folder beside a record's file with the screenshots its tests took."""
     return record.with_name(f"{record.stem}-pictures")
+
+
+def traces_of(record: Path) -> Path:
+    """The folder beside a record's file with the kernel traces of its cases."""
+    return record.with_name(f"{record.stem}-traces")

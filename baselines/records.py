@@ -7,11 +7,11 @@ from a file; inside the program they are plain immutable values.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
 
 # Finite numbers only: JSON has no others.
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -56,12 +56,50 @@ class Metric(Strict):
     samples: tuple[Number | None, ...]
 
 
+class KernelTime(Strict):
+    """All launches of the kernels of one name in a traced round."""
+
+    name: str
+    calls: int
+    total_us: Number
+
+
+class CopyTime(Strict):
+    """All copies of one direction in a traced round, "host to device" for example."""
+
+    direction: str
+    count: int
+    size_bytes: int
+    total_us: Number
+
+
+class HotPath(Strict):
+    """What the GPUs did in one round that was traced and not timed.
+
+    wall_us: of the round, as the host saw it. busy_us: of that, the time a GPU was at work; work of
+    several streams at once counts once. kernels: the most costly first.
+    """
+
+    wall_us: Number
+    busy_us: Number
+    kernels: tuple[KernelTime, ...]
+    copies: tuple[CopyTime, ...]
+
+    @property
+    def device_us(self) -> float:
+        """Time of all kernels and copies, added up; what their shares are of."""
+        return sum(item.total_us for item in self.kernels) + sum(
+            item.total_us for item in self.copies
+        )
+
+
 class Case(Strict):
     """One benchmark under one set of parameters.
 
     suite: folder below suites/. params: axes and workload, all that tells cases apart.
     workload_hash: of the code and parameters that define the work; cases compare when it is equal.
     model_digest: of the checkpoint's files. invalid: why the numbers must not be used.
+    hot_path: None where no GPU was traced. No gate looks at it.
     """
 
     name: str
@@ -71,6 +109,7 @@ class Case(Strict):
     model_digest: Digest | None
     metrics: tuple[Metric, ...]
     invalid: tuple[str, ...] = ()
+    hot_path: HotPath | None = None
 
 
 class Gpu(Strict):
@@ -149,7 +188,7 @@ class Record(Strict):
     processes this is, when a gate started it.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     stage: str | None
     machine_key: Digest

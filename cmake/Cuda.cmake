@@ -51,6 +51,18 @@ else()
   set_property(TARGET stagegate APPEND PROPERTY INSTALL_RPATH ${STAGEGATE_CUBLAS_LIBDIR})
 endif()
 
+# Ranges for profilers, from headers alone: those of the toolkit or of the wheel nvidia-nvtx.
+find_path(STAGEGATE_NVTX_INCLUDE nvtx3/nvToolsExt.h
+  HINTS ${CUDAToolkit_INCLUDE_DIRS} ${STAGEGATE_SITE_PACKAGES}/nvidia/cu13/include)
+if(STAGEGATE_NVTX_INCLUDE)
+  target_include_directories(stagegate SYSTEM PRIVATE ${STAGEGATE_NVTX_INCLUDE})
+  target_compile_definitions(stagegate PUBLIC STAGEGATE_NVTX)
+  target_link_libraries(stagegate PRIVATE ${CMAKE_DL_LIBS})
+else()
+  message(STATUS "No NVTX headers: profilers show kernels without the names of operators and layers "
+    "(pip install nvidia-nvtx, or conda install cuda-nvtx-dev)")
+endif()
+
 file(GLOB_RECURSE STAGEGATE_CUDA_SOURCES CONFIGURE_DEPENDS
   csrc/*.cu csrc/device/cuda/*.cpp)
 target_sources(stagegate PRIVATE ${STAGEGATE_CUDA_SOURCES})

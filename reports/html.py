@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import formatting, headline, plots
+from reports.hot_rows import hot_rows, hot_sentence
 from reports.model import Report
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -31,7 +32,9 @@ def render(report: Report) -> str:
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     environment.filters["data_uri"] = _data_uri
-    environment.globals.update(plots=plots, signs=formatting.SIGNS)
+    environment.globals.update(
+        plots=plots, signs=formatting.SIGNS, hot_rows=hot_rows, hot_sentence=hot_sentence
+    )
     style = (TEMPLATES / "report.css").read_text("utf-8")
     script = (TEMPLATES / "report.js").read_text("utf-8")
     problems, more = headline.problems(report)

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from reports import headline
 from reports.formatting import SIGNS, change, count, interval, number, share, times
+from reports.hot_rows import hot_rows, hot_sentence
 from reports.model import CaseView, Report, StageView
 
 # Verdicts that need no row of their own.
 _QUIET = ("unchanged", "not-judged")
+# Kernels shown of a hot path; the page has all.
+_HOTTEST = 8
 
 
 def render(report: Report) -> str:
@@ -23,7 +26,7 @@ def render(report: Report) -> str:
     for stage in report.stages:
         parts += _stage(stage)
     if report.unstaged:
-        parts += ["## Outside the stages", _cases(report.unstaged)]
+        parts += ["## Outside the stages", _cases(report.unstaged), *_hot_paths(report.unstaged)]
     if report.layouts:
         rows = [
             (row.block.name, row.slot.name, row.metric, number(row.block_value, row.unit),
@@ -88,7 +91,7 @@ def _stage(stage: StageView) -> list[str]:
         parts.append("\n".join(lines))
     if stage.cases:
         parts.append(_cases(stage.cases))
-    return parts
+    return parts + _hot_paths(stage.cases)
 
 
 def _cases(cases: Sequence[CaseView]) -> str:
@@ -100,6 +103,30 @@ def _cases(cases: Sequence[CaseView]) -> str:
         return ending
     table = _table(header, map(_case_row, loud))
     return table if len(loud) == len(cases) else f"{table}\n\n{ending}"
+
+
+def _hot_paths(cases: Sequence[CaseView]) -> list[str]:
+    """What took the most time on the GPU in each case that was traced."""
+    parts = []
+    for case in cases:
+        if case.hot_path is None:
+            continue
+        rows = hot_rows(case.hot_path)
+        shown = [
+            (row.name, share(row.share), str(row.calls), number(row.total_us, "us"),
+             number(row.mean_us, "us"))
+            for row in rows[:_HOTTEST]
+        ]  # fmt: skip
+        header = ("Kernel", "Share of device time", "Calls", "Total", "Mean")
+        parts += [
+            f"### Hot path of {escape(case.name)}",
+            escape(hot_sentence(case.hot_path)),
+            _table(header, shown),
+        ]
+        if len(rows) > _HOTTEST:
+            rest = sum(row.share for row in rows[_HOTTEST:])
+            parts.append(f"{count(len(rows) - _HOTTEST, 'more row')}: {share(rest)}.")
+    return parts
 
 
 def _case_row(case: CaseView) -> tuple[str, ...]:

@@ -117,6 +117,7 @@ def _case(
         versions=versions,
         baseline_label=None if baseline is None else versions[baseline].label,
         differences=changed,
+        hot_path=next((case.hot_path for _, case in launches if case.hot_path), None),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from baselines.records import Better, Record, TestOutcome
+from baselines.records import Better, HotPath, Record, TestOutcome
 from reports.differences import Difference
 from reports.provenance import FactsView, RecordView
 
@@ -139,7 +139,8 @@ class MetricView:
 class CaseView:
     """One benchmark with all its launches. anchor: unique in the report, safe as an id.
 
-    differences: of the environment, from the version the baseline is of.
+    differences: of the environment, from the version the baseline is of. hot_path: of the first
+    launch that was traced.
     """
 
     anchor: str
@@ -156,6 +157,7 @@ class CaseView:
     versions: tuple[Version, ...]
     baseline_label: str | None
     differences: tuple[Difference, ...]
+    hot_path: HotPath | None
 
     @property
     def rounds(self) -> tuple[tuple[str, tuple[float | None, ...]], ...]:

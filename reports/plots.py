@@ -139,6 +139,16 @@ def effect(verdict: CaseVerdict | None, limit: float) -> Markup:
     )
 
 
+def bar(part: float) -> Markup:
+    """A share of one, as a bar on a track."""
+    end = 100 * max(0.0, min(1.0, part))
+    return Markup(
+        f'<svg class="share" viewBox="0 0 100 8" preserveAspectRatio="none" role="img">'
+        f'<title>{share(part)}</title><path class="band" d="M0 0H100V8H0z"/>'
+        f'<path class="part" d="M0 0H{_n(end)}V8H0z"/></svg>'
+    )
+
+
 def telemetry(
     title: str, unit: str, times: Sequence[float], series: Sequence[float | None]
 ) -> Markup:

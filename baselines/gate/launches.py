@@ -18,6 +18,9 @@ from baselines.store import StoreError
 
 # Obeyed by suites/harness/plugin.py: the number that the order of the cases is drawn from.
 ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
+# Obeyed by suites/harness/traced_round.py: never, or anything else. A tracer stays attached to its
+# process, so what is timed after the first trace would be timed beside it.
+TRACE_VARIABLE = "STAGEGATE_KERNEL_TRACE"
 
 _PYTEST_FAILED_TESTS = 1
 
@@ -67,7 +70,7 @@ class PytestSource:
             "--benchmark-only", f"--benchmark-json={unfinished}", *self._arguments,
         ]  # fmt: skip
         # The same order on both sides of a pair.
-        variables = {ORDER_VARIABLE: str(number)}
+        variables = {ORDER_VARIABLE: str(number), TRACE_VARIABLE: "never"}
         if self._plants[side]:
             variables[PLANT_VARIABLE] = self._plants[side]
         done = _start(command, self._trees[side], variables)

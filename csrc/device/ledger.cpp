@@ -26,7 +26,7 @@ void Ledger::add_copy(std::string_view what, Device source, Device destination,
 
 Ledger* exchange_ledger(Ledger* ledger) { return std::exchange(current, ledger); }
 
-void record_dispatch(std::string_view op, Device device) {
+Dispatch::Dispatch(const char* op, Device device) : range_(op) {
   if (current != nullptr) [[unlikely]]
     current->add_dispatch(op, device);
 }

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/device.h"
+#include "device/range.h"
 
 namespace stagegate {
 
@@ -38,8 +39,17 @@ class Ledger {
 // caller keeps it alive until it is exchanged again.
 Ledger* exchange_ledger(Ledger* ledger);
 
-// Enter into the ledger of the calling thread, if it keeps one.
-void record_dispatch(std::string_view op, Device device);
+// Enters into the ledger of the calling thread, if it keeps one.
 void record_copy(std::string_view what, Device source, Device destination, std::size_t size_bytes);
+
+// Stands in an operator from the end of its checks to its own end: enters it into the ledger of the
+// calling thread, if it keeps one, and is its range in a profiler. op: a literal.
+class Dispatch {
+ public:
+  Dispatch(const char* op, Device device);
+
+ private:
+  Range range_;
+};
 
 }  // namespace stagegate

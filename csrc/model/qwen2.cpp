@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "device/range.h"
 #include "ops/add/add.h"
 #include "ops/embedding/embedding.h"
 #include "ops/kv_write/kv_write.h"
@@ -41,6 +42,7 @@ Tensor Qwen2Model::forward(const Context& context, const StepTensors& step, cons
 
   embedding(context, step.input_ids, weights_.embedding(), residual);
   for (std::int64_t index = 0; index < c.num_layers; ++index) {
+    const Range range("layer", index);
     const Qwen2LayerWeights& layer = weights_.layer(index);
     rms_norm(context, residual, layer.input_norm, c.rms_norm_eps, normed);
     linear(context, normed, layer.qkv, layer.qkv_bias, qkv.view({tokens, -1}));
@@ -59,6 +61,7 @@ Tensor Qwen2Model::forward(const Context& context, const StepTensors& step, cons
   const Tensor row_hidden = first(workspace.row_hidden, rows);  // [R, hidden]
   const Tensor logits = first(workspace.logits, rows);          // [R, vocab]
   if (rows == 0) return logits;
+  const Range range("logits");
   embedding(context, step.logits_indices, residual, row_hidden);
   rms_norm(context, row_hidden, weights_.final_norm(), c.rms_norm_eps, row_hidden);
   linear(context, row_hidden, weights_.lm_head(), Tensor(), logits);

@@ -4,6 +4,7 @@
 #include "device/cuda/exchange.h"
 #include "device/cuda/runtime.h"
 #include "device/memory.h"
+#include "device/range.h"
 
 namespace stagegate {
 
@@ -52,6 +53,7 @@ void Runner::allocate_kv(std::int64_t num_slots) {
 }
 
 PendingStep Runner::step(StepInput input) {
+  const Range range("step");
   const std::int64_t tokens = input.tensors.input_ids.numel();
   const std::int64_t rows = input.tensors.logits_indices.numel();
   SG_CHECK(ArgumentError, kv_, "step: the runner has no KV storage yet");
@@ -60,6 +62,7 @@ PendingStep Runner::step(StepInput input) {
   SG_CHECK(ArgumentError, rows <= workspace_.max_rows(), "step: ", rows,
            " rows of logits, the runner was planned for ", workspace_.max_rows());
   if constexpr (cuda::kEnabled) {
+    const Range operands("operands");
     if (exchange_) exchange_->upload("step operands", operands_of(input));
   }
   const Tensor logits = model_.forward(context_, input.tensors, *kv_, workspace_);
@@ -91,13 +94,18 @@ PendingStep Runner::step(StepInput input) {
   const StepOutput output = arranged(results);
   if (input.return_logits) copy(logits, output.logits);
   if (draws) {
+    const Range sampling("sampling");
     sample(context_, logits, *input.sampling,
            {output.token_ids, output.logprobs, output.top_ids, output.top_logprobs});
   }
   if constexpr (cuda::kEnabled) {
+    const Range results_back("results");
     if (exchange_) {
-      return PendingStep([exchange = exchange_, download = exchange_->download("step results"),
-                          arranged] { return arranged(exchange->wait(*download)); });
+      return PendingStep(
+          [exchange = exchange_, download = exchange_->download("step results"), arranged] {
+            const Range waiting("wait");
+            return arranged(exchange->wait(*download));
+          });
     }
   }
   return PendingStep([output] { return output; });

@@ -8,7 +8,7 @@ from baselines.records import Record
 def sample_record(stage: str = "stage0", rate: float = 100.0) -> Record:
     return Record.model_validate(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "created": "2026-01-02T03:04:05Z",
             "stage": stage,
             "machine_key": "0123456789abcdef",

@@ -11,7 +11,7 @@ import pytest
 
 from baselines import commands, fingerprint
 from baselines.__main__ import main
-from baselines.records import Machine, Record
+from baselines.records import SCHEMA_VERSION, Machine, Record
 from baselines.store import Store
 from suites.baselines.conftest import RECORDS, make_document, make_record
 
@@ -179,7 +179,7 @@ def test_the_schema_is_printed(run: Run) -> None:
     code, out, _ = run("schema")
     assert code == 0
     assert json.loads(out)["properties"]["schema_version"] == {
-        "const": 1,
+        "const": SCHEMA_VERSION,
         "title": "Schema Version",
         "type": "integer",
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from baselines.__main__ import main
+from baselines.records import SCHEMA_VERSION
 from baselines.store import Store, StoreError, UnknownRecordError
 from suites.baselines.sample_record import sample_record
 
@@ -63,7 +64,7 @@ def test_refusals(store: Store) -> None:
 def test_a_newer_schema_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = store.add(sample_record(), "run")
     monkeypatch.setattr("baselines.store.SCHEMA_VERSION", 0)
-    with pytest.raises(StoreError, match="schema 1, this program knows 0"):
+    with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION}, this program knows 0"):
         store.load(entry)
 
 

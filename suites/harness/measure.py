@@ -13,13 +13,15 @@ import pytest
 
 from baselines.anonymous import anonymous
 from baselines.fingerprint import digest
-from baselines.records import Case
+from baselines.records import Case, HotPath
 from baselines.telemetry import Telemetry, broken_conditions
 from suites.harness import planted
 from suites.harness.calls import CallTimer
 from suites.harness.ceilings import Ceilings
+from suites.harness.hot_path import headline
 from suites.harness.metrics import as_metric
 from suites.harness.options import SETTINGS
+from suites.harness.traced_round import trace_round
 
 Metrics = Mapping[str, float | int | None]
 Samples = dict[str, list[float | int | None]]
@@ -53,11 +55,14 @@ class Measure:
         *,
         prepare: Callable[[int], object] = lambda index: None,
         model_digest: str | None = None,
+        trace: bool | Callable[[], object] = True,
     ) -> Samples:
         """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
 
         prepare: called before each round, outside the measurement. model_digest: of the checkpoint
-        that runs. What a test asserts after this call makes the case invalid when it does not hold.
+        that runs. trace: on a GPU one more round is traced after the others; False where the GPU
+        works for another process, or what to trace instead of a round. What a test asserts after
+        this call makes the case invalid when it does not hold.
         """
         workload = self._item.config.stash[SETTINGS].workload
         telemetry = self._item.config.stash.get(TELEMETRY, None)
@@ -85,7 +90,15 @@ class Measure:
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
             self._invalid += broken_conditions(telemetry.samples(since=began))
-        self._case = self._describe(samples, model_digest)
+        path = None
+        if trace:
+            path = trace_round(
+                self._item.config,
+                f"{self._suite}-{anonymous(self._item.name)}",
+                trace if callable(trace) else lambda: run(workload.rounds),
+                prepare=lambda: prepare(workload.rounds),
+            )
+        self._case = self._describe(samples, model_digest, path)
         self._benchmark.extra_info[EXTRA_INFO] = self._case.name
         self._item.config.stash[CASES].append(self._case)
         return samples
@@ -106,6 +119,10 @@ class Measure:
         """
         timer = CallTimer(planted.slowed(call, self.planted) if self.planted else call, wait)
 
+        def once() -> None:
+            call()
+            wait()
+
         def run(_: int) -> Metrics:
             seconds = timer.seconds_per_call()
             return {
@@ -116,7 +133,7 @@ class Measure:
                 "share_of_matmul": flops / seconds / ceilings.flops_per_s,
             }
 
-        return self(run)
+        return self(run, trace=once)
 
     def invalid(self, reason: str) -> None:
         """Say inside a round that the numbers of this case must not be used, whatever they are."""
@@ -134,7 +151,13 @@ class Measure:
         )
         cases.append(self._case)
 
-    def _describe(self, samples: Samples, model_digest: str | None) -> Case:
+    @property
+    def _suite(self) -> str:
+        return self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0]
+
+    def _describe(
+        self, samples: Samples, model_digest: str | None, hot_path: HotPath | None = None
+    ) -> Case:
         settings = self._item.config.stash[SETTINGS]
         # How often it is repeated does not change the work of a round.
         work = asdict(replace(settings.workload, rounds=0)) | {"num_threads": settings.num_threads}
@@ -147,13 +170,14 @@ class Measure:
         del work["rounds"]
         return Case(
             name=anonymous(self._item.name),
-            suite=self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0],
+            suite=self._suite,
             params=stated | work,
             workload_hash=digest({"code": _source(self._item.path), "params": stated | work}),
             model_digest=model_digest,
             metrics=tuple(as_metric(name, values) for name, values in samples.items()),
             # A reason given in several rounds is one reason.
             invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
+            hot_path=hot_path,
         )
 
 
@@ -194,6 +218,8 @@ def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:
                 unit = "" if metric.unit == "1" else metric.unit
                 median = float(np.median(values))
                 terminal.write_line(f"  {metric.name:22} {median:14.4f} {unit:6} {spread}")
+        if case.hot_path is not None:
+            terminal.write_line(f"  {headline(case.hot_path)}")
         for reason in case.invalid:
             terminal.write_line(f"  invalid: {reason}", red=True)
 

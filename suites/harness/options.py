@@ -17,7 +17,7 @@ from suites.harness.stages import find_stage, load_stages
 ENGINE_DEVICES = {"cpu": "cpu", "nvidia": "cuda"}
 DTYPES = ("f32", "f16", "bf16")
 RUN_CHOICES = ("auto", "always", "never")
-REQUIREMENTS = ("gpu", "hf", "model")
+REQUIREMENTS = ("gpu", "cupti", "hf", "model")
 DEFAULT_MODEL = Path("suites/models/tiny-qwen2")
 
 

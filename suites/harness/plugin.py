@@ -35,6 +35,7 @@ from suites.harness.measure import (
 )
 from suites.harness.recorder import Recorder
 from suites.harness.stages import find_stage, load_stages
+from suites.harness.traced_round import UNTRACED
 
 # A number; the tests then run in an order drawn from it. A gate gives each pair of launches
 # another, so that no case always follows the same one.
@@ -43,6 +44,7 @@ ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
 MARKERS = (
     "criterion(*ids): this test is evidence for criteria of stages.toml",
     "requires_gpu: needs a CUDA build and a GPU",
+    "requires_cupti: traces the kernels of a GPU",
     "requires_hf: runs Hugging Face transformers",
     "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",
@@ -141,6 +143,8 @@ class StageRun:
         if config.stash[CASES]:
             terminalreporter.section("metrics: median over the rounds, [least, most]")
             write_metrics(terminalreporter, config.stash[CASES])
+        if (reason := config.stash.get(UNTRACED, None)) is not None:
+            terminalreporter.write_line(f"no hot path of the benchmarks: {reason}", yellow=True)
         if config.getoption("benchmark_json", None):
             terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:

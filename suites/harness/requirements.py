@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from suites.harness import kernel_trace
 from suites.harness.options import Settings
 
 
@@ -24,6 +25,8 @@ def missing(name: str, settings: Settings) -> str | None:
     """Why a requirement is not met and how to meet it; None when it is."""
     if name == "gpu":
         return missing_gpu()
+    if name == "cupti":
+        return missing_cupti()
     if name == "hf":
         return missing_hf()
     if name == "recording":
@@ -43,6 +46,10 @@ def missing_gpu() -> str | None:
     except DeviceError as error:
         return str(error)
     return None
+
+
+def missing_cupti() -> str | None:
+    return kernel_trace.missing()
 
 
 def missing_hf() -> str | None:
@@ -71,6 +78,8 @@ def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
         "device" in fixtures and settings.device == "cuda"
     ):
         needs["gpu"] = False
+    if item.get_closest_marker("requires_cupti"):
+        needs |= {"gpu": False, "cupti": False}
     if item.get_closest_marker("requires_hf"):
         needs["hf"] = settings.run_hf == "always"
     if item.get_closest_marker("requires_recording"):

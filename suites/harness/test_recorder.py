@@ -200,7 +200,7 @@ def fake_item(root: Path, rounds: int) -> SimpleNamespace:
         rounds=rounds, prompts=8, input_len=64, output_len=64, seed=0, repeat_prompts=False
     )
     stash = pytest.Stash()
-    stash[SETTINGS] = SimpleNamespace(workload=workload, num_threads=1)
+    stash[SETTINGS] = SimpleNamespace(workload=workload, num_threads=1, device="cpu")
     stash[CASES] = []
     config = SimpleNamespace(stash=stash, rootpath=root)
     return SimpleNamespace(config=config, name="test_fake", path=file)

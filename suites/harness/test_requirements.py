@@ -11,8 +11,9 @@ PLAIN_TEST = "def test_plain(): pass\n"
 
 @pytest.fixture(autouse=True)
 def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever this machine has, the runs below see neither a GPU nor Hugging Face."""
+    """Whatever this machine has, the runs below see no GPU, no CUPTI and no Hugging Face."""
     monkeypatch.setattr(requirements, "missing_gpu", lambda: "no GPU in this test")
+    monkeypatch.setattr(requirements, "missing_cupti", lambda: "no CUPTI in this test")
     monkeypatch.setattr(requirements, "missing_hf", lambda: "no torch in this test")
 
 
@@ -30,6 +31,21 @@ def test_require_turns_the_skip_into_a_failure(project: Project) -> None:
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*required gpu is missing: no GPU in this test"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_trace_wants_a_gpu_before_cupti(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add_test(
+        "core/test_cases.py", "@pytest.mark.requires_cupti\ndef test_trace(): pass\n" + PLAIN_TEST
+    )
+    result = project.run()
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*no GPU in this test"])
+    monkeypatch.setattr(requirements, "missing_gpu", lambda: None)
+    result = project.run("--require", "cupti")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*required cupti is missing: no CUPTI in this test"])
 
 
 def test_a_run_that_only_skips_is_red(project: Project) -> None:
@@ -81,4 +97,4 @@ def test_a_folder_without_weights_skips_what_needs_a_model(project: Project) -> 
 def test_an_unknown_requirement_is_a_usage_error(project: Project) -> None:
     result = project.run("--require", "gpu,tpu")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*unknown requirement 'tpu'; known: gpu, hf, model*"])
+    result.stderr.fnmatch_lines(["*unknown requirement 'tpu'; known: gpu, cupti, hf, model*"])

@@ -90,7 +90,7 @@ class ServerLoad:
                 self._check(report)
                 return report.metrics()
 
-            return self.measure(run, model_digest=model_digest(self.model_path))
+            return self.measure(run, model_digest=model_digest(self.model_path), trace=False)
 
     def _check(self, report: LoadReport) -> None:
         for kind, message in report.messages.items():
@@ -158,4 +158,4 @@ def test_client_tokens_per_core(measure: Measure, model_path: Path) -> None:
                 "tokens_per_cpu_sec": report.completion_tokens / load.client_cpu_s,
             }
 
-        measure(run)
+        measure(run, trace=False)

@@ -97,7 +97,7 @@ def test_streamed_tokens_per_core(measure: Measure, model_path: Path) -> None:
             assert sum(map(len, answers)) > 0.9 * tokens
             return {"completion_tokens": tokens, "tokens_per_cpu_sec": tokens / cpu_seconds}
 
-        samples = measure(run)
+        samples = measure(run, trace=False)
     assert all(rate is not None and rate >= 5000 for rate in samples["tokens_per_cpu_sec"])
 
 
@@ -114,5 +114,5 @@ def test_added_ttft(measure: Measure, model_path: Path) -> None:
             served = asyncio.run(served_ttft(server.port))
             return {"ttft_p50_ms": served, "added_ttft_p50_ms": served - direct}
 
-        samples = measure(run)
+        samples = measure(run, trace=False)
     assert min(value for value in samples["added_ttft_p50_ms"] if value is not None) <= 1.0

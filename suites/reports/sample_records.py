@@ -13,10 +13,14 @@ from baselines.fingerprint import digest
 from baselines.gate.statistics import adjusted
 from baselines.gate.verdict import Comparison, Launch, judge
 from baselines.records import (
+    SCHEMA_VERSION,
     Case,
+    CopyTime,
     Environment,
     Evidence,
     Gpu,
+    HotPath,
+    KernelTime,
     Machine,
     MetricClass,
     Record,
@@ -137,7 +141,7 @@ def _record(
     day = 1 + (version or 0) % 28
     month = 11 if version is None else 1 + (version or 0) // 28
     return Record(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         created=f"2026-{month:02}-{20 if version is None else day:02}T0{number % 10}:1{launch}:00Z",
         stage=plan.name,
         machine_key=digest(MACHINE),
@@ -208,7 +212,44 @@ def _case(rng: random.Random, index: int, version: int | None) -> Case:
             as_metric("prefix_saved_tokens", [None if layout else 1536] * ROUNDS),
         ),
         invalid=("round 3: wrong tokens",) if version is None and index == 3 else (),
+        hot_path=_hot_path(tokens) if version is None and index % 4 == 0 else None,
     )  # fmt: skip
+
+
+def _hot_path(steps: int) -> HotPath:
+    """Of a model of 28 layers; 12 kernels, so that a short table leaves some out."""
+    layers = 28
+    kernels = [
+        ("nvjet_hsh_64x8_64x16_4x1_v_bz_TNT", 4 * layers, 6.25),
+        ("attention_kernel", layers, 3.5),
+        ("nvjet_hss_128x8_64x12_2x1_v_bz_TNT", 1, 41.0),
+        ("rms_norm_kernel", 2 * layers + 1, 1.75),
+        ("add_kernel", 2 * layers, 1.5),
+        ("fold_kernel", layers, 2.0),
+        ("swiglu_kernel", layers, 1.625),
+        ("rope_kernel", layers, 1.5),
+        ("kv_write_kernel", layers, 1.25),
+        ("find_buckets", 1, 9.5),
+        ("reduce_parts", 1, 7.0),
+        ("embedding_kernel", 2, 1.5),
+    ]
+    times = [
+        KernelTime(name=name, calls=steps * calls, total_us=steps * calls * mean)
+        for name, calls, mean in kernels
+    ]
+    copies = [
+        CopyTime(direction="device to host", count=2 * steps, size_bytes=384 * steps,
+                 total_us=2.75 * steps),
+        CopyTime(direction="host to device", count=steps, size_bytes=8192 * steps,
+                 total_us=1.5 * steps),
+    ]  # fmt: skip
+    busy_us = sum(item.total_us for item in times) + 4.25 * steps
+    return HotPath(
+        wall_us=1.25 * busy_us,
+        busy_us=busy_us,
+        kernels=tuple(sorted(times, key=lambda item: -item.total_us)),
+        copies=tuple(copies),
+    )
 
 
 def _peer_case(rng: random.Random, index: int) -> Case:

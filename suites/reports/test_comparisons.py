@@ -21,6 +21,7 @@ def case(name: str, params: dict[str, str], *metrics: MetricView) -> CaseView:
         anchor=name, stage="stage0", suite="offline", name=name, params=tuple(params.items()),
         workload_hash="0" * 16, model_digest=None, machine_key="0" * 16, invalid=(),
         launches=("launch 1",), metrics=metrics, versions=(), baseline_label=None, differences=(),
+        hot_path=None,
     )  # fmt: skip
 
 

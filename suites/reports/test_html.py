@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.records import Record
+from baselines.records import CopyTime, HotPath, KernelTime, Record
 from reports import html
 from reports.assemble import assemble
 from reports.model import Report, StageState
@@ -96,6 +96,28 @@ def test_every_plot_has_its_numbers_in_a_table(page: Page, report: Report) -> No
                     assert dots == sum(cell != "\N{EN DASH}" for cell in cells)
 
 
+def test_the_hot_path_is_a_table(page: Page, report: Report) -> None:
+    traced = [case for case in report.cases if case.hot_path is not None]
+    assert traced
+    for case in report.cases:
+        article = page.root.one("article", id=case.anchor)
+        tables = list(article.all("table", class_="hot"))
+        assert len(tables) == (case in traced)
+    case = traced[0]
+    assert case.hot_path is not None
+    article = page.root.one("article", id=case.anchor)
+    assert "The GPU was busy for 80.0 % of" in article.text
+    rows = list(article.one("table", class_="hot").one("tbody").all("tr"))
+    assert len(rows) == len(case.hot_path.kernels) + len(case.hot_path.copies)
+    first = case.hot_path.kernels[0]
+    assert rows[0].one("th").text == first.name
+    share = f"{100 * first.total_us / case.hot_path.device_us:.1f} %"
+    # The number stands beside the bar, which says it as well.
+    assert next(iter(rows[0].all("td"))).text == share
+    assert rows[0].one("svg").one("title").text == share
+    assert "copies host to device, 4,096 KiB" in rows[-1].one("th").text
+
+
 def test_states_are_words(page: Page, report: Report) -> None:
     rows = page.root.one("table", class_="stages").one("tbody").all("tr")
     for stage, row in zip(report.stages, rows, strict=True):
@@ -145,6 +167,7 @@ def hostile(record: Record) -> Record:
                         "suite": HOSTILE,
                         "params": {HOSTILE: HOSTILE},
                         "invalid": (HOSTILE,),
+                        "hot_path": hostile_path(),
                         "metrics": (metric.model_copy(update={"name": HOSTILE, "unit": HOSTILE}),),
                     }
                 ),
@@ -159,6 +182,16 @@ def hostile(record: Record) -> Record:
                 update={"packages": {HOSTILE: HOSTILE}, "git_revision": HOSTILE}
             ),
         }
+    )
+
+
+def hostile_path() -> HotPath:
+    """Names of a kernel and a direction that are markup, and nothing that took any time."""
+    return HotPath(
+        wall_us=0.0,
+        busy_us=0.0,
+        kernels=(KernelTime(name=HOSTILE, calls=1, total_us=0.0),),
+        copies=(CopyTime(direction=HOSTILE, count=1, size_bytes=0, total_us=0.0),),
     )
 
 

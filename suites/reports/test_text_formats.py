@@ -55,6 +55,17 @@ def test_markdown_names_what_is_not_proved(report: Report) -> None:
     assert "\N{MULTIPLICATION SIGN} |" in text
 
 
+def test_markdown_shows_the_hottest_kernels(report: Report) -> None:
+    text = markdown.render(report)
+    traced = [case for case in report.cases if case.hot_path is not None]
+    assert text.count("### Hot path of ") == len(traced)
+    part = text.split("### Hot path of ")[1]
+    rows = [line for line in part.splitlines() if line.startswith("| ") and " us |" in line]
+    assert len(rows) == 8
+    assert rows[0].startswith("| nvjet\\_hsh\\_64x8\\_64x16\\_4x1\\_v\\_bz\\_TNT | 57.1 % |")
+    assert "6 more rows: " in part
+
+
 def test_markdown_tables_keep_their_shape(records: Sample, report: Report) -> None:
     bad = assemble(records.plans, [hostile(records.records[0])])
     for text in (markdown.render(report), markdown.render(bad)):

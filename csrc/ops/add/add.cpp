@@ -20,7 +20,7 @@ void add(const Context& context, const Tensor& a, const Tensor& b, const Tensor&
   checks::dtype("add", "b", b, a.dtype());
   checks::dtype("add", "out", out, a.dtype());
   checks::dense("add", context, {{"a", &a}, {"b", &b}, {"out", &out}});
-  record_dispatch("add", context.device);
+  const Dispatch dispatch("add", context.device);
   if (context.device.is_cpu()) return cpu::add(context, a, b, out);
   if constexpr (cuda::kEnabled) return cuda::add(context, a, b, out);
   checks::no_kernel("add", context);

@@ -20,7 +20,7 @@ void argmax(const Context& context, const Tensor& x, const Tensor& out) {
   checks::floating("argmax", "x", x);
   checks::dtype("argmax", "out", out, DType::kI32);
   checks::dense("argmax", context, {{"x", &x}, {"out", &out}});
-  record_dispatch("argmax", context.device);
+  const Dispatch dispatch("argmax", context.device);
   if (context.device.is_cpu()) return cpu::argmax(context, x, out);
   if constexpr (cuda::kEnabled) return cuda::argmax(context, x, out);
   checks::no_kernel("argmax", context);

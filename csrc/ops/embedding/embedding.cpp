@@ -21,7 +21,7 @@ void embedding(const Context& context, const Tensor& ids, const Tensor& table, c
   checks::floating("embedding", "table", table);
   checks::dtype("embedding", "out", out, table.dtype());
   checks::dense("embedding", context, {{"ids", &ids}, {"table", &table}, {"out", &out}});
-  record_dispatch("embedding", context.device);
+  const Dispatch dispatch("embedding", context.device);
   if (context.device.is_cpu()) return cpu::embedding(context, ids, table, out);
   if constexpr (cuda::kEnabled) return cuda::embedding(context, ids, table, out);
   checks::no_kernel("embedding", context);

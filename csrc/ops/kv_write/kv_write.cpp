@@ -33,7 +33,7 @@ void kv_write(const Context& context, const Tensor& k, const Tensor& v, const Te
     checks::device("kv_write", name, *tensor, context);
     checks::rows_contiguous("kv_write", name, *tensor);
   }
-  record_dispatch("kv_write", context.device);
+  const Dispatch dispatch("kv_write", context.device);
   if (context.device.is_cpu()) return cpu::kv_write(context, k, v, slot_mapping, k_cache, v_cache);
   if constexpr (cuda::kEnabled)
     return cuda::kv_write(context, k, v, slot_mapping, k_cache, v_cache);

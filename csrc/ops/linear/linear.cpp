@@ -31,7 +31,7 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
     checks::dtype("linear", "bias", bias, x.dtype());
     checks::dense("linear", context, {{"bias", &bias}});
   }
-  record_dispatch("linear", context.device);
+  const Dispatch dispatch("linear", context.device);
   if (context.device.is_cpu()) return cpu::linear(context, x, weight, bias, out);
   if constexpr (cuda::kEnabled) return cuda::linear(context, x, weight, bias, out);
   checks::no_kernel("linear", context);

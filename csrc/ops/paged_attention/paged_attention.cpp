@@ -24,7 +24,7 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
                      const Tensor& v_cache, const Tensor& block_tables, const Tensor& context_lens,
                      const Tensor& cu_seqlens_q, std::int64_t block_size, float scale,
                      const Tensor& out) {
-  constexpr std::string_view kOp = "paged_attention";
+  constexpr const char* kOp = "paged_attention";
   checks::attention(kOp, context, q, {"k_cache", &k_cache}, {"v_cache", &v_cache}, out);
   checks::shape(kOp, "context_lens", context_lens, {-1});
   checks::shape(kOp, "block_tables", block_tables, {context_lens.dim(0), -1});
@@ -38,7 +38,7 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
                  {"cu_seqlens_q", &cu_seqlens_q}});
   SG_CHECK(ArgumentError, block_size > 0, "paged_attention: block_size must be positive, got ",
            block_size);
-  record_dispatch(kOp, context.device);
+  const Dispatch dispatch(kOp, context.device);
   if (context.device.is_cpu())
     return cpu::paged_attention(context, q, k_cache, v_cache, block_tables, context_lens,
                                 cu_seqlens_q, block_size, scale, out);

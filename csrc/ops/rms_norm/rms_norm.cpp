@@ -24,7 +24,7 @@ void rms_norm(const Context& context, const Tensor& x, const Tensor& weight, flo
   checks::dtype("rms_norm", "weight", weight, x.dtype());
   checks::dtype("rms_norm", "out", out, x.dtype());
   checks::dense("rms_norm", context, {{"x", &x}, {"weight", &weight}, {"out", &out}});
-  record_dispatch("rms_norm", context.device);
+  const Dispatch dispatch("rms_norm", context.device);
   if (context.device.is_cpu()) return cpu::rms_norm(context, x, weight, eps, out);
   if constexpr (cuda::kEnabled) return cuda::rms_norm(context, x, weight, eps, out);
   checks::no_kernel("rms_norm", context);

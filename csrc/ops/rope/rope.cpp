@@ -29,7 +29,7 @@ void rope(const Context& context, const Tensor& x, const Tensor& positions, cons
   checks::device("rope", "x", x, context);
   checks::rows_contiguous("rope", "x", x);
   checks::dense("rope", context, {{"positions", &positions}, {"cos", &cos}, {"sin", &sin}});
-  record_dispatch("rope", context.device);
+  const Dispatch dispatch("rope", context.device);
   if (context.device.is_cpu()) return cpu::rope(context, x, positions, cos, sin);
   if constexpr (cuda::kEnabled) return cuda::rope(context, x, positions, cos, sin);
   checks::no_kernel("rope", context);

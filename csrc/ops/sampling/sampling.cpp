@@ -17,7 +17,7 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
 
 namespace {
 
-constexpr std::string_view kOp = "sample";
+constexpr const char* kOp = "sample";
 
 void check(const Context& context, std::string_view name, const Tensor& tensor, const Shape& shape,
            DType dtype) {
@@ -66,7 +66,7 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
     SG_CHECK(ShapeError, outputs.top_ids.dim(1) <= logits.dim(1), "sample: top_ids wants ",
              outputs.top_ids.dim(1), " of ", logits.dim(1), " tokens");
   }
-  record_dispatch(kOp, context.device);
+  const Dispatch dispatch(kOp, context.device);
   if (context.device.is_cpu()) return cpu::sample(context, logits, inputs, outputs);
   if constexpr (cuda::kEnabled) return cuda::sample(context, logits, inputs, outputs);
   checks::no_kernel(kOp, context);

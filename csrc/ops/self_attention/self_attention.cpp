@@ -21,7 +21,7 @@ void self_attention(const Context& context, const Tensor& q, const Tensor& k, co
   checks::attention("self_attention", context, q, {"k", &k}, {"v", &v}, out);
   SG_CHECK(ShapeError, k.dim(0) >= q.dim(0), "self_attention: ", q.dim(0),
            " queries need as many keys or more, got ", k.dim(0));
-  record_dispatch("self_attention", context.device);
+  const Dispatch dispatch("self_attention", context.device);
   if (context.device.is_cpu()) return cpu::self_attention(context, q, k, v, scale, out);
   if constexpr (cuda::kEnabled) return cuda::self_attention(context, q, k, v, scale, out);
   checks::no_kernel("self_attention", context);

@@ -21,7 +21,7 @@ void self_attention_paged(const Context& context, const Tensor& q, const Tensor&
 void self_attention_paged(const Context& context, const Tensor& q, const Tensor& k_cache,
                           const Tensor& v_cache, const Tensor& used_slots, const Tensor& row_ptr,
                           const Tensor& col_idx, float scale, const Tensor& out) {
-  constexpr std::string_view kOp = "self_attention_paged";
+  constexpr const char* kOp = "self_attention_paged";
   checks::attention(kOp, context, q, {"k_cache", &k_cache}, {"v_cache", &v_cache}, out);
   checks::shape(kOp, "used_slots", used_slots, {-1});
   checks::shape(kOp, "row_ptr", row_ptr, {q.dim(0) + 1});
@@ -31,7 +31,7 @@ void self_attention_paged(const Context& context, const Tensor& q, const Tensor&
   checks::dtype(kOp, "col_idx", col_idx, DType::kI32);
   checks::dense(kOp, context,
                 {{"used_slots", &used_slots}, {"row_ptr", &row_ptr}, {"col_idx", &col_idx}});
-  record_dispatch(kOp, context.device);
+  const Dispatch dispatch(kOp, context.device);
   if (context.device.is_cpu())
     return cpu::self_attention_paged(context, q, k_cache, v_cache, used_slots, row_ptr, col_idx,
                                      scale, out);

@@ -21,7 +21,7 @@ void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out) {
   checks::floating("swiglu", "gate_up", gate_up);
   checks::dtype("swiglu", "out", out, gate_up.dtype());
   checks::dense("swiglu", context, {{"gate_up", &gate_up}, {"out", &out}});
-  record_dispatch("swiglu", context.device);
+  const Dispatch dispatch("swiglu", context.device);
   if (context.device.is_cpu()) return cpu::swiglu(context, gate_up, out);
   if constexpr (cuda::kEnabled) return cuda::swiglu(context, gate_up, out);
   checks::no_kernel("swiglu", context);

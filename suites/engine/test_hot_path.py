@@ -1,0 +1,158 @@
+"""What a decode step has a GPU do, as a trace of its kernels, copies and CUDA calls shows it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engine import LLM, SamplingParams
+from engine._C import Ledger
+from engine.llm_engine import LLMEngine
+from suites.harness.hot_path import as_text, hot_path_of, kernel_counts
+from suites.harness.kernel_trace import kernel_trace
+from suites.harness.trace_events import Trace
+
+pytestmark = [pytest.mark.requires_cupti, pytest.mark.criterion("s5.hot-path")]
+
+STEPS = 8
+# Long enough that attention splits the keys, and does so from the first step to the last.
+PROMPT_LEN = 300
+SAMPLING = {
+    "greedy": SamplingParams(temperature=0, max_tokens=64, ignore_eos=True),
+    "sampled": SamplingParams(
+        temperature=1.0, top_k=40, top_p=0.95, repetition_penalty=1.1, seed=1, logprobs=3,
+        max_tokens=64, ignore_eos=True,
+    ),
+}  # fmt: skip
+
+# The kernel that each call of an operator launches once. Not here: linear, whose kernels are those
+# of cuBLAS or our own.
+KERNELS = {
+    "embedding": "embedding_kernel",
+    "rms_norm": "rms_norm_kernel",
+    "rope": "rope_kernel",
+    "kv_write": "kv_write_kernel",
+    "paged_attention": "attention_kernel",
+    "self_attention_paged": "attention_kernel",
+    "swiglu": "swiglu_kernel",
+    "add": "add_kernel",
+    "sample": "reduce_parts",
+}
+# Launched by some of them besides. What bears none of these names is a matrix product.
+BESIDES = {"fold_kernel", "find_buckets", "run_race", "finish"}
+
+ALLOCATION = re.compile(
+    r"cuda(Malloc|Free|Host(Alloc|Register|Unregister))"
+    r"|cuMem(Alloc|Free|Host(Alloc|Register|Unregister)|Create|Release|Map|Unmap)"
+)
+# Waiting for an event is how the results of a step are waited for, and all there is.
+WAITING = re.compile(
+    r"cuda(Device|Stream|Thread)Synchronize|cu(Ctx|Stream)Synchronize"
+    r"|cuda(Memcpy|Memset)(2D|3D|Peer|ToSymbol|FromSymbol)?|cuMemcpy(HtoD|DtoH|DtoD|Peer)?|"
+    r"cuMemsetD(8|16|32)"
+)
+LAUNCH = re.compile(r"cudaLaunchKernel|cuLaunchKernel")
+
+
+def names_of(trace: Trace, pattern: re.Pattern[str], *, whole: bool = False) -> list[str]:
+    match = pattern.fullmatch if whole else pattern.match
+    return [call.name for call in trace.calls if match(call.name)]
+
+
+def start(model_path: Path, layout: str) -> LLM:
+    return LLM(model_path, device="cuda", layout=layout, kv_capacity_tokens=2048)
+
+
+def queue(engine: LLMEngine, params: SamplingParams) -> None:
+    rng = np.random.default_rng(0)
+    for prompt in rng.integers(0, engine.model.vocab_size, (3, PROMPT_LEN)).tolist():
+        engine.add_request(prompt, params)
+
+
+@pytest.fixture(params=SAMPLING)
+def steps(
+    request: pytest.FixtureRequest, model_path: Path, layout: str
+) -> list[tuple[Trace, Ledger]]:
+    """Each of some decode steps of three sequences, when all memory has been taken."""
+    params = SAMPLING[request.param]
+    engine = start(model_path, layout).engine
+    queue(engine, params)  # the longest step there will be, and the products of its shapes
+    while engine.unfinished_requests:
+        engine.step()
+    queue(engine, params)
+    for _ in range(4):  # the prompts, and steps that nobody looks at
+        engine.step()
+    traced = []
+    for _ in range(STEPS):
+        with Ledger() as ledger, kernel_trace(calls=True) as trace:
+            engine.step()
+        traced.append((trace, ledger))
+    assert engine.num_running == 3
+    return traced
+
+
+def test_every_operator_is_kernels(steps: list[tuple[Trace, Ledger]]) -> None:
+    for trace, ledger in steps:
+        counts = kernel_counts(trace.kernels)
+        dispatched = {op: count for (op, _), count in ledger.dispatches.items()}
+        assert dispatched.keys() <= KERNELS.keys() | {"linear"}
+        assert {"rms_norm", "rope", "kv_write", "swiglu", "linear", "sample"} <= dispatched.keys()
+        for op in dispatched.keys() - {"linear"}:
+            assert counts[KERNELS[op]] == dispatched[op], op
+        for name in BESIDES - {"fold_kernel"}:
+            assert counts[name] == dispatched["sample"], name
+        assert counts.get("fold_kernel", 0) in (0, counts["attention_kernel"])
+        # Of a product: itself, and at most one kernel that adds parts of its sum or a bias.
+        products = {
+            name: count
+            for name, count in counts.items()
+            if name not in BESIDES and name not in KERNELS.values()
+        }
+        assert dispatched["linear"] <= sum(products.values()) <= 2 * dispatched["linear"], products
+        assert "copy_kernel" not in products
+        path = hot_path_of(trace)
+        assert path is not None
+        copies_us = sum(copy.total_us for copy in path.copies)
+        assert copies_us < path.device_us / 2, as_text(path)
+
+
+def test_a_step_crosses_for_operands_results_and_faults_alone(
+    steps: list[tuple[Trace, Ledger]],
+) -> None:
+    for trace, ledger in steps:
+        assert {key: count for key, (count, _) in ledger.copies.items()} == {
+            ("step operands", "host to device"): 1,
+            ("step results", "device to host"): 1,
+            ("fault", "device to host"): 1,
+        }
+        stated = sorted((key[1], size) for key, (_, size) in ledger.copies.items())
+        assert sorted((copy.direction, copy.size_bytes) for copy in trace.copies) == stated
+        assert trace.fills == []
+
+
+def test_a_step_takes_no_memory_and_stops_no_device(steps: list[tuple[Trace, Ledger]]) -> None:
+    for trace, _ in steps:
+        # Calls were seen at all: each kernel has been launched by one.
+        assert len(names_of(trace, LAUNCH)) >= len(trace.kernels)
+        assert names_of(trace, ALLOCATION) == []
+        assert names_of(trace, WAITING, whole=True) == []
+
+
+def test_every_step_launches_the_same(steps: list[tuple[Trace, Ledger]]) -> None:
+    first, *others = [kernel_counts(trace.kernels) for trace, _ in steps]
+    assert all(counts == first for counts in others)
+    assert {kernel.stream for trace, _ in steps for kernel in trace.kernels} == {
+        steps[0][0].kernels[0].stream
+    }
+
+
+def test_a_trace_shows_what_a_step_must_not_do(model_path: Path, layout: str) -> None:
+    """Starting an engine does all of it, so the patterns above are of names that occur."""
+    with kernel_trace(calls=True) as trace:
+        start(model_path, layout).generate("Alice", SamplingParams(max_tokens=1))
+    assert names_of(trace, ALLOCATION)
+    assert names_of(trace, WAITING, whole=True)
+    assert {copy.direction for copy in trace.copies} >= {"host to device"}

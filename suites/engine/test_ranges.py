@@ -1,0 +1,64 @@
+"""The ranges that a profiler shows: steps, their phases, layers and operators."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from importlib.metadata import files
+from pathlib import Path
+
+import pytest
+
+from engine.models.registry import load_model_config
+from suites.harness.kernel_trace import RANGES_VARIABLE
+
+STEPS = 3
+# The headers of NVTX look for a tool once in a process, so the traced one is another.
+PROGRAM = """
+import dataclasses, json, sys
+from engine import LLM, SamplingParams
+from suites.harness.kernel_trace import kernel_trace
+
+model, layout, steps = sys.argv[1:]
+llm = LLM(model, device="cuda", layout=layout, kv_capacity_tokens=512)
+params = SamplingParams(temperature=0, max_tokens=int(steps), ignore_eos=True)
+llm.generate("Alice was", params)
+with kernel_trace() as trace:
+    llm.generate("Down the rabbit hole", params)
+print(json.dumps([dataclasses.astuple(item) for item in trace.ranges
+                  if item.domain == "stagegate"]))
+"""
+
+
+def cupti_library() -> Path:
+    """The library of the wheel that cupti-python stands on."""
+    [library] = [file for file in files("nvidia-cuda-cupti") or () if file.match("libcupti.so.*")]
+    return Path(str(library.locate()))
+
+
+@pytest.mark.requires_cupti
+def test_a_profiler_sees_steps_layers_and_operators(model_path: Path, layout: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(model_path), layout, str(STEPS)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {RANGES_VARIABLE: str(cupti_library())},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ranges = json.loads(done.stdout.splitlines()[-1])
+    layers = load_model_config(model_path).num_layers
+    attention = "paged_attention" if layout == "block" else "self_attention_paged"
+    a_step = {
+        "step": 1, "operands": 1, "logits": 1, "sampling": 1, "results": 1, "wait": 1,
+        "layer": layers, "rope": layers, "kv_write": layers, attention: layers, "swiglu": layers,
+        "add": 2 * layers, "rms_norm": 2 * layers + 1, "linear": 4 * layers + 1,
+        "embedding": 2, "sample": 1,
+    }  # fmt: skip
+    found = Counter(name for _, name, *_ in ranges)
+    assert found == {name: STEPS * count for name, count in a_step.items()}
+    steps = [(start, end) for _, name, start, end, _ in ranges if name == "step"]
+    for _, name, start, end, _ in ranges:
+        if name != "wait":  # which is after its step
+            assert any(first <= start <= end <= last for first, last in steps), name
