@@ -7,9 +7,12 @@ from typing import Any
 from suites.harness.kernel_names import short_name
 from suites.harness.trace_events import ApiCall, Copy, DeviceEvent, HostEvent, Kernel, Range, Trace
 
-_HOST = 0  # process id of the host; a device's is one more than its index
-_COPIES = 1_000_000  # added to a stream's number for the row of its copies and fills
-_RANGES = -1  # times a thread's number: the row of its ranges
+# Perfetto takes 0 for the idle process of Linux, and anything below for 0.
+_HOST = 1  # process id of the host; those of the devices follow
+_FIRST_ROW = 1000  # above them: a thread with the number of its process is its main thread
+
+# Process; thread of the host or stream; whether it is the lower of the two rows of either.
+_Row = tuple[int, int, bool]
 
 
 def chrome_trace(trace: Trace) -> dict[str, Any]:
@@ -18,29 +21,31 @@ def chrome_trace(trace: Trace) -> dict[str, Any]:
     Times are microseconds since the trace began.
     """
     events = [*trace.device_events, *trace.calls, *trace.ranges]
-    rows: dict[tuple[int, int], str] = {}
+    titles: dict[_Row, str] = {}
     for event in events:
-        rows.setdefault(_row(event), _title(event))
-    processes = {process for process, _ in rows}
+        titles.setdefault(_row(event), _title(event))
+    # The two viewers order rows by number, or by what is said of them: both are this order.
+    numbers = {row: number for number, row in enumerate(sorted(titles), _FIRST_ROW)}
     return {
         "displayTimeUnit": "ns",
         "traceEvents": [
-            *(_named("process_name", process, 0, _process(process))
-              for process in sorted(processes)),
-            *(_named("thread_name", *row, title) for row, title in sorted(rows.items())),
-            *(_slice(event, trace.start_ns)
+            # Every fact is told of a row; that of a process by each of its rows.
+            *(_fact("process_name", row[0], number, name=_process(row[0]))
+              for row, number in numbers.items()),
+            *(_fact("thread_name", row[0], number, name=titles[row])
+              for row, number in numbers.items()),
+            *(_fact("thread_sort_index", row[0], number, sort_index=number)
+              for row, number in numbers.items()),
+            *(_slice(event, numbers[_row(event)], trace.start_ns)
               for event in sorted(events, key=lambda event: event.start_ns)),
         ],
     }  # fmt: skip
 
 
-def _row(event: DeviceEvent | HostEvent) -> tuple[int, int]:
-    if isinstance(event, Range):
-        return _HOST, _RANGES * event.thread
-    if isinstance(event, ApiCall):
-        return _HOST, event.thread
-    apart = 0 if isinstance(event, Kernel) else _COPIES
-    return event.device + 1, event.stream + apart
+def _row(event: DeviceEvent | HostEvent) -> _Row:
+    if isinstance(event, Range | ApiCall):
+        return _HOST, event.thread, isinstance(event, ApiCall)
+    return _HOST + 1 + event.device, event.stream, not isinstance(event, Kernel)
 
 
 def _title(event: DeviceEvent | HostEvent) -> str:
@@ -52,16 +57,15 @@ def _title(event: DeviceEvent | HostEvent) -> str:
 
 
 def _process(number: int) -> str:
-    return "host" if number == _HOST else f"GPU {number - 1}"
+    return "host" if number == _HOST else f"GPU {number - _HOST - 1}"
 
 
-def _slice(event: DeviceEvent | HostEvent, began_ns: int) -> dict[str, Any]:
-    process, thread = _row(event)
+def _slice(event: DeviceEvent | HostEvent, number: int, began_ns: int) -> dict[str, Any]:
     return {
         "ph": "X",
         "name": _name(event),
-        "pid": process,
-        "tid": thread,
+        "pid": _row(event)[0],
+        "tid": number,
         "ts": (event.start_ns - began_ns) / 1000,
         "dur": (event.end_ns - event.start_ns) / 1000,
         "args": _details(event),
@@ -82,5 +86,5 @@ def _details(event: DeviceEvent | HostEvent) -> dict[str, Any]:
     return {} if isinstance(event, HostEvent) else {"bytes": event.size_bytes}
 
 
-def _named(what: str, process: int, thread: int, name: str) -> dict[str, Any]:
-    return {"ph": "M", "name": what, "pid": process, "tid": thread, "args": {"name": name}}
+def _fact(what: str, process: int, row: int, **value: object) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": process, "tid": row, "args": value}

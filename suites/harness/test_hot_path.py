@@ -114,6 +114,26 @@ def test_symbols_are_demangled() -> None:
     assert demangled("nvjet_hsh") == "nvjet_hsh"
 
 
+def test_the_chrome_trace_numbers_rows_as_perfetto_takes_them() -> None:
+    """From 1 to 2**32 - 1 it keeps them; 0 is an idle thread, and every other number is 0.
+
+    A thread with the number of a process is a main thread.
+    """
+    busy = Trace(
+        start_ns=0,
+        end_ns=9000,
+        kernels=[kernel("k", 1, 2, stream=0), kernel("k", 1, 2, stream=2**32 - 1, device=1)],
+        copies=[Copy("host to device", 1000, 2000, 0, 0, 8)],
+        calls=[ApiCall("cudaFree", 1000, 2000, thread) for thread in (0, 7, 2**32 - 1)],
+        ranges=[Range("ours", "step", 500, 2500, thread) for thread in (0, 7, 2**32 - 1)],
+    )
+    events = chrome_trace(busy)["traceEvents"]
+    slices = [(event["pid"], event["tid"]) for event in events if event["ph"] == "X"]
+    assert len(set(slices)) == len({row for _, row in slices}) == 9
+    assert all(0 < number < 2**32 for row in slices for number in row)
+    assert {pid for pid, _ in slices}.isdisjoint(tid for _, tid in slices)
+
+
 def test_the_chrome_trace_has_a_row_a_stream_and_copies_apart() -> None:
     document = json.loads(json.dumps(chrome_trace(TRACE)))
     events = document["traceEvents"]
@@ -122,15 +142,24 @@ def test_the_chrome_trace_has_a_row_a_stream_and_copies_apart() -> None:
         for event in events
         if event["name"] == "thread_name"
     }
-    assert sorted(rows.values()) == [
-        "CUDA calls",
+    # In this order: ranges above the calls they are around, copies below their stream.
+    assert [rows[row] for row in sorted(rows)] == [
         "ranges",
+        "CUDA calls",
         "stream 7",
         "stream 7, copies",
         "stream 9",
     ]
-    processes = [event["args"]["name"] for event in events if event["name"] == "process_name"]
-    assert processes == ["host", "GPU 0"]
+    order = {
+        (event["pid"], event["tid"]): event["args"]["sort_index"]
+        for event in events
+        if event["name"] == "thread_sort_index"
+    }
+    assert sorted(order, key=lambda row: order[row]) == sorted(rows)
+    processes = {
+        event["pid"]: event["args"]["name"] for event in events if event["name"] == "process_name"
+    }
+    assert [processes[pid] for pid, _ in sorted(rows)] == ["host", "host", *3 * ["GPU 0"]]
     slices = [event for event in events if event["ph"] == "X"]
     assert len(slices) == 10
     assert [event["ts"] for event in slices] == sorted(event["ts"] for event in slices)
