@@ -127,7 +127,8 @@ def as_event(cupti: ModuleType, activity: Any) -> Event:
         opens = activity.flags_ & cupti.ActivityFlag.MARKER_START
         name = activity.name if opens else None
         thread = activity.object_id.pt.thread_id
-        return Mark(activity.id, activity.domain, name, activity.timestamp, thread)
+        # The binding has an empty text for the NULL of the domain without a name.
+        return Mark(activity.id, activity.domain or None, name, activity.timestamp, thread)
     if kind.name not in DEVICE_KINDS:
         msg = f"a record of kind {kind.name}"
         raise ValueError(msg)

@@ -112,11 +112,17 @@ def test_records_become_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (trace.start_ns, trace.end_ns) == (100, 200)
 
 
-def mark(number: int, at: int, name: str | None) -> SimpleNamespace:
+def mark(number: int, at: int, name: str | None, domain: str = "ours") -> SimpleNamespace:
     where = SimpleNamespace(pt=SimpleNamespace(thread_id=3))
     flags = 4 if name is None else 2
     return SimpleNamespace(
-        kind=12, id=number, domain="ours", timestamp=at, name=name, flags_=flags, object_id=where
+        kind=12,
+        id=number,
+        domain=domain,
+        timestamp=at,
+        name=name or "",
+        flags_=flags,
+        object_id=where,
     )
 
 
@@ -129,6 +135,8 @@ def test_ranges_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
         mark(2, 110, "layer"),
         mark(2, 130, None),
         mark(1, 190, None),
+        mark(4, 191, "theirs", domain=""),
+        mark(4, 192, None, domain=""),
         mark(3, 195, "step"),
     )
     with kernel_trace.kernel_trace() as trace:
@@ -136,6 +144,7 @@ def test_ranges_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trace.ranges == [
         Range("ours", "step", 110, 190, 3),
         Range("ours", "layer", 110, 130, 3),
+        Range(None, "theirs", 191, 192, 3),
     ]
 
 

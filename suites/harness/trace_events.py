@@ -53,7 +53,10 @@ class ApiCall:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A named stretch of a thread's time (NVTX). domain: whose name it is, "stagegate" for ours."""
+    """A named stretch of a thread's time (NVTX).
+
+    domain: whose name it is, "stagegate" for ours; None for that of a program without one.
+    """
 
     domain: str | None
     name: str
