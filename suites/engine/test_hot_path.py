@@ -97,6 +97,7 @@ def steps(
 def test_every_operator_is_kernels(steps: list[tuple[Trace, Ledger]]) -> None:
     for trace, ledger in steps:
         counts = kernel_counts(trace.kernels)
+        assert {where.partition(":")[0] for _, where in ledger.dispatches} == {"cuda"}
         dispatched = {op: count for (op, _), count in ledger.dispatches.items()}
         assert dispatched.keys() <= KERNELS.keys() | {"linear"}
         assert {"rms_norm", "rope", "kv_write", "swiglu", "linear", "sample"} <= dispatched.keys()
