@@ -187,6 +187,17 @@ class CaseView:
 
 
 @dataclass(frozen=True, slots=True)
+class TestRow:
+    """Cases of one test that ended alike. name: of the test, or of the case where it is alone."""
+
+    name: str
+    outcome: str
+    cases: int
+    seconds: float
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CriterionView:
     """state: proved, failed or unproved, over all records of the stage."""
 
@@ -197,6 +208,24 @@ class CriterionView:
 
     def count(self, outcome: str) -> int:
         return sum(test.outcome == outcome for test in self.tests)
+
+    @property
+    def rows(self) -> tuple[TestRow, ...]:
+        """The tests as a page has room for them: every failed case, of the others one row a test."""
+        groups: dict[tuple[str, str, str | None], list[TestOutcome]] = {}
+        for case in self.tests:
+            name = case.test if case.outcome == "failed" else case.test.partition("[")[0]
+            groups.setdefault((name, case.outcome, case.reason), []).append(case)
+        return tuple(
+            TestRow(
+                name=name if len(cases) > 1 else cases[0].test,
+                outcome=outcome,
+                cases=len(cases),
+                seconds=sum(case.seconds for case in cases),
+                reason=reason,
+            )
+            for (name, outcome, reason), cases in groups.items()
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from baselines.records import Case, Evidence, Record
 from baselines.records import TestOutcome as Result  # a name pytest does not take for a test
 from reports.assemble import assemble
 from reports.headline import answer, problems, speed
-from reports.model import AcceptedVersion, CaseVerdict, Report, StagePlan, StageState
+from reports.model import AcceptedVersion, CaseVerdict, CriterionView, Report, StagePlan, StageState
 from suites.reports.sample_records import Sample
 
 PLAN = StagePlan("stage0", "First", (("s0.a", "a holds"), ("s0.b", "b holds")))
@@ -254,3 +254,30 @@ def test_a_metric_a_round_could_not_give(records: Sample) -> None:
 def test_no_records_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one record"):
         assemble([PLAN], [])
+
+
+def test_cases_of_a_test_are_one_row_but_for_failed_ones() -> None:
+    def case(test: str, outcome: Outcome, reason: str | None = None) -> Result:
+        return Result(test=test, outcome=outcome, seconds=1.0, reason=reason)
+
+    criterion = CriterionView(
+        "s0.one",
+        "one",
+        "failed",
+        (
+            case("a.py::test_many[1]", "failed", "wrong"),
+            case("a.py::test_many[2]", "failed", "wrong"),
+            case("a.py::test_many[3]", "skipped", "no GPU"),
+            case("a.py::test_many[4]", "skipped", "no GPU"),
+            case("a.py::test_many[5]", "passed"),
+            case("a.py::test_once", "passed"),
+        ),
+    )
+    rows = [(row.name, row.outcome, row.cases, row.seconds, row.reason) for row in criterion.rows]
+    assert rows == [
+        ("a.py::test_many[1]", "failed", 1, 1.0, "wrong"),
+        ("a.py::test_many[2]", "failed", 1, 1.0, "wrong"),
+        ("a.py::test_many", "skipped", 2, 2.0, "no GPU"),
+        ("a.py::test_many[5]", "passed", 1, 1.0, None),
+        ("a.py::test_once", "passed", 1, 1.0, None),
+    ]
