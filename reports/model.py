@@ -211,7 +211,7 @@ class CriterionView:
 
     @property
     def rows(self) -> tuple[TestRow, ...]:
-        """The tests as a page has room for them: every failed case, of the others one row a test."""
+        """As a page has room for: every failed case, of the others one row a test."""
         groups: dict[tuple[str, str, str | None], list[TestOutcome]] = {}
         for case in self.tests:
             name = case.test if case.outcome == "failed" else case.test.partition("[")[0]
