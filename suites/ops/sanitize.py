@@ -50,7 +50,7 @@ TOOLS = {
     # The slowest: it follows every access to shared memory.
     "racecheck": Tool(
         ["--kernel-name", f"kernel_substring={OWN_KERNELS}"],
-        cases=3,
+        cases=2,
         without=("test_linear.py", "test_layer.py", "test_ledger.py"),
     ),
     "initcheck": Tool([], cases=4, without=("test_layer.py",)),
