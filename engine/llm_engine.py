@@ -26,7 +26,7 @@ from engine.tokenizer import Tokenizer
 from engine.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import KeysView
+    from collections.abc import Callable, KeysView
 
     from engine.config import EngineConfig
     from engine.kv.manager import KVManager, KVStats
@@ -74,6 +74,8 @@ class LLMEngine:
         self._guides = GuideMaker(self.tokenizer, self.model.vocab_size, self._eos_token_ids)
         self._requests: dict[str, Request] = {}
         self._owners: dict[int, tuple[Request, Choice]] = {}
+        # The step that runs, and what waits for its result.
+        self._running: tuple[ScheduledStep, Callable[[], StepOutput]] | None = None
         self._ids = count()
         self._seeds = random.Random(config.seed)
         self._chat_template: ChatTemplate | None = None
@@ -212,30 +214,62 @@ class LLMEngine:
     def step(self) -> list[Request]:
         """Advance the batch by one step; returns the requests that got a token or ended.
 
+        Where steps overlap with the host, the next one is started before the tokens of this one
+        become text, so that the device does not wait for that; the first call starts a step and
+        returns nothing. A stop string is found one token late then, and that token dropped.
+
         When the core fails, the requests of the step end with finish reason "error" and carry the
         error; all others go on.
         """
-        if not self._scheduler.has_work:
-            return []
-        step = self._scheduler.schedule()
+        if self._running is None:
+            failure = self._start()
+            if failure is not None:
+                return self._fail(*failure)
+            if self._running is None or self.worker.overlaps:
+                return []
+        step, finish = self._running
+        self._running = None
         try:
-            output = self.worker.execute(build_step_input(step, self._kv))
+            output = finish()
         except StagegateError as error:
             return self._fail(step, error)
+        except BaseException:
+            self._scheduler.rollback(step)
+            raise
+        advanced = self._scheduler.update(step, output.token_ids[: step.num_samples])
+        failure = self._start() if self.worker.overlaps else None
+        touched = self._advance(step, output, advanced)
+        if failure is not None:
+            known = {request.request_id for request in touched}
+            failed = self._fail(*failure)
+            touched += [request for request in failed if request.request_id not in known]
+        return touched
+
+    def _start(self) -> tuple[ScheduledStep, StagegateError] | None:
+        """Start the next step, if there is work; the step and its error when that failed."""
+        if not self._scheduler.has_work:
+            return None
+        step = self._scheduler.schedule()
+        try:
+            self._running = step, self.worker.submit(build_step_input(step, self._kv))
+        except StagegateError as error:
+            return step, error
         except BaseException:
             # A bug or an interrupt: leave a state that can be aborted or stepped again.
             self._scheduler.rollback(step)
             raise
-        return self._advance(step, output)
+        return None
 
-    def _advance(self, step: ScheduledStep, output: StepOutput) -> list[Request]:
+    def _advance(
+        self, step: ScheduledStep, output: StepOutput, advanced: list[Sequence]
+    ) -> list[Request]:
         rows = {
             item.sequence.seq_id: row
             for row, item in enumerate(item for item in step.sequences if item.samples)
         }
         self._push_prompt_logprobs(step, output, first_row=len(rows))
         touched: dict[str, Request] = {}
-        for sequence in self._scheduler.update(step, output.token_ids[: len(rows)]):
+        for sequence in advanced:
             request, choice = self._owners[sequence.seq_id]
             choice.push_logprobs(output, rows[sequence.seq_id])
             stop = choice.push(sequence.token_ids[-1])
@@ -259,8 +293,9 @@ class LLMEngine:
     ) -> None:
         for item in step.sequences:
             if item.scored:
-                request, _ = self._owners[item.sequence.seq_id]
-                request.push_prompt_logprobs(output, first_row, len(item.scored))
+                owner = self._owners.get(item.sequence.seq_id)
+                if owner is not None:  # else it was cancelled while the step ran
+                    owner[0].push_prompt_logprobs(output, first_row, len(item.scored))
                 first_row += len(item.scored)
 
     def _stop(self, sequence: Sequence, stop: str) -> None:

@@ -13,6 +13,8 @@ from engine.models.checkpoint import Checkpoint
 from engine.step import CsrMetadata, PagedMetadata, SamplingBatch, StepInput, StepOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.config import EngineConfig
     from engine.models.qwen2 import Qwen2Config
 
@@ -87,8 +89,16 @@ class StepExecutor(Protocol):
     def memory_bytes(self) -> dict[str, int]:
         """What the bytes taken on the device are for."""
 
-    def execute(self, step: StepInput) -> StepOutput:
-        """Run one step and wait for its result. StagegateError fails the requests of the step."""
+    @property
+    def overlaps(self) -> bool:
+        """Whether a step runs while its caller goes on; else `submit` takes as long as the step."""
+
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
+        """Start a step; what is returned waits for its result and is called once, before the next
+        step is submitted.
+
+        StagegateError from either fails the requests of the step.
+        """
 
 
 class Worker:
@@ -130,13 +140,17 @@ class Worker:
             "workspace": runner.workspace_bytes,
         }
 
-    def execute(self, step: StepInput) -> StepOutput:
-        output, _ = self._run(step, return_logits=False)
-        return output
+    @property
+    def overlaps(self) -> bool:
+        return self._context.device != "cpu"
+
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
+        pending = self._start(step, return_logits=False)
+        return lambda: _output(pending.wait())
 
     def logits(self, step: StepInput) -> npt.NDArray[np.float32]:
         """Run one step and return the f32 logits [R, vocab] of the rows it asks for."""
-        _, logits = self._run(step, return_logits=True)
+        logits = _array(self._start(step, return_logits=True).wait().logits)
         assert logits is not None
         return logits
 
@@ -146,43 +160,37 @@ class Worker:
             raise RuntimeError(msg)
         return self._runner
 
-    def _run(
-        self, step: StepInput, *, return_logits: bool
-    ) -> tuple[StepOutput, npt.NDArray[np.float32] | None]:
+    def _start(self, step: StepInput, *, return_logits: bool) -> _C.PendingStep:
         sampling = step.sampling
-        output = (
-            self._prepared()
-            .step(
-                _C.StepInput(
-                    input_ids=_tensor(step.input_ids),
-                    positions=_tensor(step.positions),
-                    slot_mapping=_tensor(step.slot_mapping),
-                    cu_seqlens_q=_tensor(step.cu_seqlens_q),
-                    context_lens=_tensor(step.context_lens),
-                    logits_indices=_tensor(step.logits_indices),
-                    attention=_attention(step.attention),
-                    sampling=None if sampling is None else _sampling(sampling),
-                    num_logprobs=-1 if sampling is None else sampling.num_logprobs,
-                    return_logits=return_logits,
-                )
+        return self._prepared().step(
+            _C.StepInput(
+                input_ids=_tensor(step.input_ids),
+                positions=_tensor(step.positions),
+                slot_mapping=_tensor(step.slot_mapping),
+                cu_seqlens_q=_tensor(step.cu_seqlens_q),
+                context_lens=_tensor(step.context_lens),
+                logits_indices=_tensor(step.logits_indices),
+                attention=_attention(step.attention),
+                sampling=None if sampling is None else _sampling(sampling),
+                num_logprobs=-1 if sampling is None else sampling.num_logprobs,
+                return_logits=return_logits,
             )
-            .wait()
-        )
-        token_ids = _array(output.token_ids)
-        return (
-            StepOutput(
-                token_ids=np.zeros(0, np.int32) if token_ids is None else token_ids,
-                logprobs=_array(output.logprobs),
-                top_ids=_array(output.top_ids),
-                top_logprobs=_array(output.top_logprobs),
-            ),
-            _array(output.logits),
         )
 
 
 def default_num_threads() -> int:
     """Processors this process may run on."""
     return len(os.sched_getaffinity(0))
+
+
+def _output(output: _C.StepOutput) -> StepOutput:
+    token_ids = _array(output.token_ids)
+    return StepOutput(
+        token_ids=np.zeros(0, np.int32) if token_ids is None else token_ids,
+        logprobs=_array(output.logprobs),
+        top_ids=_array(output.top_ids),
+        top_logprobs=_array(output.top_logprobs),
+    )
 
 
 def _tensor(array: npt.NDArray[np.generic]) -> _C.Tensor:

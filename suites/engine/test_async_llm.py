@@ -48,10 +48,10 @@ class ScriptedWorker(NullWorker):
         self._act = act
         self._steps = 0
 
-    def execute(self, step: StepInput) -> StepOutput:
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
         self._steps += 1
         self._act(self._steps)
-        return super().execute(step)
+        return super().submit(step)
 
 
 def scripted(model: Path, act: Callable[[int], None], *, max_waiting: int = 1024) -> AsyncLLM:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
+from engine import EngineConfig, SamplingParams
 from engine._C import Ledger
 from engine.llm_engine import LLMEngine
+from engine.models.registry import load_model_config
+from engine.worker import Worker
 from suites.harness.hot_path import as_text, hot_path_of, kernel_counts
 from suites.harness.kernel_trace import kernel_trace
 from suites.harness.trace_events import Trace
@@ -62,8 +64,16 @@ def names_of(trace: Trace, pattern: re.Pattern[str], *, whole: bool = False) -> 
     return [call.name for call in trace.calls if match(call.name)]
 
 
-def start(model_path: Path, layout: str) -> LLM:
-    return LLM(model_path, device="cuda", layout=layout, kv_capacity_tokens=2048)
+class WaitedWorker(Worker):
+    """Steps one at a time, each within its trace."""
+
+    overlaps = False
+
+
+def start(model_path: Path, layout: str) -> LLMEngine:
+    config = EngineConfig(model_path, device="cuda", layout=layout, kv_capacity_tokens=2048)
+    model = load_model_config(model_path)
+    return LLMEngine(config, worker=WaitedWorker(config, model, model.dtype))
 
 
 def queue(engine: LLMEngine, params: SamplingParams) -> None:
@@ -78,7 +88,7 @@ def steps(
 ) -> list[tuple[Trace, Ledger]]:
     """Each of some decode steps of three sequences, when all memory has been taken."""
     params = SAMPLING[request.param]
-    engine = start(model_path, layout).engine
+    engine = start(model_path, layout)
     queue(engine, params)  # the longest step there will be, and the products of its shapes
     while engine.unfinished_requests:
         engine.step()
@@ -153,7 +163,9 @@ def test_every_step_launches_the_same(steps: list[tuple[Trace, Ledger]]) -> None
 def test_a_trace_shows_what_a_step_must_not_do(model_path: Path, layout: str) -> None:
     """Starting an engine does all of it, so the patterns above are of names that occur."""
     with kernel_trace(calls=True) as trace:
-        start(model_path, layout).generate("Alice", SamplingParams(max_tokens=1))
+        engine = start(model_path, layout)
+        engine.add_request("Alice", SamplingParams(max_tokens=1))
+        engine.step()
     assert names_of(trace, ALLOCATION)
     assert names_of(trace, WAITING, whole=True)
     assert {copy.direction for copy in trace.copies} >= {"host to device"}

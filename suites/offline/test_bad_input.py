@@ -125,16 +125,16 @@ def test_bad_messages(llm: LLM, messages: Any) -> None:
 
 def test_a_step_that_fails_in_the_core(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    execute = llm.engine.worker.execute
+    submit = llm.engine.worker.submit
 
     def fail_third(step: Any) -> Any:
         calls.append(step)
         if len(calls) == 3:
             msg = "planted"
             raise ArgumentError(msg)
-        return execute(step)
+        return submit(step)
 
-    monkeypatch.setattr(llm.engine.worker, "execute", fail_third)
+    monkeypatch.setattr(llm.engine.worker, "submit", fail_third)
     with pytest.raises(ArgumentError, match="planted"):
         llm.generate(["Alice was", "Down the"], GREEDY)
     assert serves(llm)
@@ -145,7 +145,7 @@ def test_an_interrupt_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(llm.engine.worker, "execute", interrupt)
+        patch.setattr(llm.engine.worker, "submit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             llm.generate("Alice was", GREEDY)
     assert serves(llm)

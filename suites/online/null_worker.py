@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,15 @@ class NullWorker:
     def memory_bytes(self) -> dict[str, int]:
         return {}
 
-    def execute(self, step: StepInput) -> StepOutput:
+    @property
+    def overlaps(self) -> bool:
+        return False
+
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
+        output = self._execute(step)
+        return lambda: output
+
+    def _execute(self, step: StepInput) -> StepOutput:
         if self._step_seconds > 0:
             time.sleep(self._step_seconds)
         sampling = step.sampling

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -26,7 +26,15 @@ class ScriptedWorker:
     def memory_bytes(self) -> dict[str, int]:
         return {}
 
-    def execute(self, step: StepInput) -> StepOutput:
+    @property
+    def overlaps(self) -> bool:
+        return False
+
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
+        output = self._execute(step)
+        return lambda: output
+
+    def _execute(self, step: StepInput) -> StepOutput:
         draws = np.zeros(0, np.int64) if step.sampling is None else step.sampling.draw_index
         script = np.asarray(self.script, np.int32)
         return StepOutput(script[np.minimum(draws, len(script) - 1)])

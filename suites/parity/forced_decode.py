@@ -36,7 +36,11 @@ class ForcedWorker(Worker):
         }
         assert len(self._text_of) == sum(map(len, texts))
 
-    def execute(self, step: StepInput) -> StepOutput:
+    @property
+    def overlaps(self) -> bool:
+        return False
+
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
         positions = step.positions[step.logits_indices].tolist()
         tokens = step.input_ids[step.logits_indices].tolist()
         places = [
@@ -45,7 +49,8 @@ class ForcedWorker(Worker):
         ]
         self._receive(places, self.logits(step))
         following = [self._texts[text][position + 1] for text, position in places]
-        return StepOutput(token_ids=np.array(following, np.int32))
+        output = StepOutput(token_ids=np.array(following, np.int32))
+        return lambda: output
 
 
 class ForcedEngine:

@@ -1,0 +1,198 @@
+"""A step that runs while the host goes on gives the answers of one that is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from engine import EngineConfig, SamplingParams
+from engine.errors import ArgumentError
+from engine.llm_engine import LLMEngine
+from engine.models.registry import load_model_config
+from engine.outputs import RequestOutput
+from engine.request import Request
+from engine.step import StepInput, StepOutput
+from engine.worker import Worker
+from suites.offline.soak_traffic import draw_jobs
+
+GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+
+
+class BesideWorker(Worker):
+    """Computes a step when its result is asked for, as a device that is slower than the host.
+
+    before_submit, before_wait: called with how many steps were submitted.
+    """
+
+    beside = True
+
+    def __init__(self, config: EngineConfig) -> None:
+        model = load_model_config(config.model)
+        super().__init__(config, model, model.dtype)
+        self.submitted = 0
+        self.before_submit: Callable[[int], None] = lambda number: None
+        self.before_wait: Callable[[int], None] = lambda number: None
+
+    @property
+    def overlaps(self) -> bool:
+        return self.beside
+
+    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
+        self.submitted += 1
+        number = self.submitted
+        self.before_submit(number)
+
+        def wait() -> StepOutput:
+            self.before_wait(number)
+            return super(BesideWorker, self).submit(step)()
+
+        return wait
+
+
+@dataclass(frozen=True)
+class Bench:
+    engine: LLMEngine
+    worker: BesideWorker
+
+    def finish(self) -> dict[str, Request]:
+        """Step until no request is left; those that ended, by id."""
+        ended: dict[str, Request] = {}
+        while self.engine.unfinished_requests:
+            for request in self.engine.step():
+                if request.finished:
+                    ended[request.request_id] = request
+        return ended
+
+
+def start(model_path: Path, layout: str, num_threads: int, *, capacity: int = 1024) -> Bench:
+    config = EngineConfig(
+        model_path, layout=layout, kv_capacity_tokens=capacity, max_num_batched_tokens=96,
+        max_num_seqs=32, num_threads=num_threads,
+    )  # fmt: skip
+    worker = BesideWorker(config)
+    return Bench(LLMEngine(config, worker=worker), worker)
+
+
+@pytest.fixture
+def bench(model_path: Path, layout: str, num_threads: int) -> Bench:
+    return start(model_path, layout, num_threads)
+
+
+def answers(bench: Bench, count: int) -> list[RequestOutput]:
+    """Of mixed requests, a new one every other step."""
+    jobs = list(islice(draw_jobs(bench.engine.model.vocab_size, seed=3), count))
+    order: list[str] = []
+    ended: dict[str, Request] = {}
+    while jobs or bench.engine.unfinished_requests:
+        if jobs:
+            job = jobs.pop(0)
+            order.append(bench.engine.add_request(job.prompt, job.params))
+        for _ in range(2):
+            for request in bench.engine.step():
+                if request.finished:
+                    ended[request.request_id] = request
+    return [ended[request_id].output() for request_id in order]
+
+
+def test_the_answers_are_the_same(model_path: Path, num_threads: int) -> None:
+    """Stop strings, forms, several answers, log-probabilities, and room for a few at a time."""
+    found = []
+    for beside in (False, True):
+        bench = start(model_path, "block", num_threads)
+        bench.worker.beside = beside
+        found.append(answers(bench, count=80))
+        assert bench.engine.num_preemptions > 0
+        assert bench.engine.kv_stats().used == 0
+    for waited, overlapped in zip(*found, strict=True):
+        assert overlapped.outputs == waited.outputs
+        assert overlapped.prompt_logprobs == waited.prompt_logprobs
+        assert overlapped.usage == waited.usage
+
+
+def test_a_stop_string_ends_the_text_though_a_token_more_was_computed(bench: Bench) -> None:
+    engine = bench.engine
+    whole = bench.engine.add_request("Alice was", GREEDY)
+    text = bench.finish()[whole].output().outputs[0].text
+    stop = text[len(text) // 2 :][:3]
+    stopped = engine.add_request(
+        "Alice was", SamplingParams(temperature=0, max_tokens=12, ignore_eos=True, stop=[stop])
+    )
+    [output] = bench.finish()[stopped].output().outputs
+    assert output.text == text[: text.index(stop)]
+    assert output.finish_reason == "stop"
+    assert len(output.token_ids) < 12
+    engine.step()  # the token that nobody wants
+    assert engine.kv_stats().used == 0
+
+
+def test_the_next_step_runs_before_tokens_are_text(bench: Bench) -> None:
+    request_id = bench.engine.add_request("Alice was", GREEDY)
+    assert bench.engine.step() == []
+    assert bench.worker.submitted == 1
+    [request] = bench.engine.step()
+    assert (request.request_id, bench.worker.submitted) == (request_id, 2)
+    assert len(request.output().outputs[0].token_ids) == 1
+
+
+def test_a_cancel_while_a_step_runs(bench: Bench) -> None:
+    scored = SamplingParams(temperature=0, max_tokens=12, prompt_logprobs=0, ignore_eos=True)
+    cancelled = bench.engine.add_request("The Queen of", scored)
+    kept = bench.engine.add_request("Alice was", GREEDY)
+    bench.engine.step()
+    assert bench.engine.abort_request(cancelled) is not None
+    ended = bench.finish()
+    assert ended.keys() == {kept}
+    assert len(ended[kept].output().outputs[0].token_ids) == 12
+    assert bench.engine.abort_request(kept) is None
+    assert bench.engine.kv_stats().used == 0
+    # A step that nobody waits for may be left; the next request is served after it.
+    again = bench.engine.add_request("Alice was", GREEDY)
+    assert bench.finish()[again].output().outputs == ended[kept].output().outputs
+
+
+@pytest.mark.parametrize("moment", ["before_submit", "before_wait"])
+def test_a_step_that_fails_ends_its_requests_alone(bench: Bench, moment: str) -> None:
+    def fail(number: int) -> None:
+        if number == 4:
+            msg = "planted"
+            raise ArgumentError(msg)
+
+    setattr(bench.worker, moment, fail)
+    failing = bench.engine.add_request("Alice was", GREEDY)
+    for _ in range(3):
+        bench.engine.step()
+    queued = bench.engine.add_request("The Queen", GREEDY)
+    ended = bench.finish()
+    assert isinstance(ended[failing].error, ArgumentError)
+    assert ended[failing].output().outputs[0].finish_reason == "error"
+    # What had come before it is whole.
+    output = ended[failing].output().outputs[0]
+    assert len(output.token_ids) == 3
+    assert output.text
+    if ended[queued].error is None:
+        assert len(ended[queued].output().outputs[0].token_ids) == 12
+    served = bench.engine.add_request("Alice was", GREEDY)
+    assert bench.finish()[served].error is None
+    assert bench.engine.kv_stats().used == 0
+
+
+def test_an_interrupt_leaves_an_engine_that_serves(bench: Bench) -> None:
+    def interrupt(number: int) -> None:
+        if number == 3:
+            raise KeyboardInterrupt
+
+    for moment in ("before_submit", "before_wait"):
+        setattr(bench.worker, moment, interrupt)
+        request_id = bench.engine.add_request("Alice was", GREEDY)
+        with pytest.raises(KeyboardInterrupt):
+            bench.finish()
+        bench.engine.abort_request(request_id)
+        setattr(bench.worker, moment, lambda number: None)
+        bench.worker.submitted = 0
+        served = bench.engine.add_request("Alice was", GREEDY)
+        assert len(bench.finish()[served].output().outputs[0].token_ids) == 12
+        bench.worker.submitted = 0
