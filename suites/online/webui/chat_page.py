@@ -52,9 +52,10 @@ class ChatPage:
         return [str(text) for text in self.tab.run(found)]
 
     def press_button(self, label: str, within: str = "body") -> None:
-        """Clicks the last button of that label or text."""
-        self.tab.run(
+        """Clicks the last button of that label or text, as soon as there is one."""
+        self.tab.wait(
+            f"(found => found && (found.click(), true))("
             f"[...document.querySelectorAll({json.dumps(within + ' button')})].findLast("
             f"e => e.textContent.trim() === {json.dumps(label)}"
-            f" || e.getAttribute('aria-label') === {json.dumps(label)}).click()"
+            f" || e.getAttribute('aria-label') === {json.dumps(label)}))"
         )
