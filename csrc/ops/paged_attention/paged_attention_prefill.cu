@@ -1,8 +1,7 @@
-#include <type_traits>
-
 #include "device/cuda/launch.h"
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/paged_attention/paged_attention_prefill.h"
+#include "ops/ptx.cuh"
 
 // FlashAttention-2 (Dao, arXiv 2307.08691) over block tables. The rows of a tile are pairs (query,
 // head of a group), query by query, so keys and values are read once for the heads that share
@@ -28,53 +27,6 @@ struct Operands {
 template <int kDim>
 __device__ inline int swizzled(int row, int piece) {
   return row * kDim + ((piece ^ (row & 7)) << 3);
-}
-
-__device__ inline std::uint32_t shared_address(const void* pointer) {
-  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-// 16 bytes, or zeros when there is nothing to copy.
-__device__ inline void copy_async(void* to, const void* from, bool present) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
-               "l"(from), "r"(present ? 16 : 0)
-               : "memory");
-}
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
-template <int kPending>
-__device__ inline void wait_copies() {
-  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
-}
-
-__device__ inline void load_matrices(std::uint32_t (&to)[4], const void* from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(from))
-               : "memory");
-}
-__device__ inline void load_transposed(std::uint32_t (&to)[4], const void* from) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(from))
-               : "memory");
-}
-
-template <typename T>
-__device__ inline void multiply(float (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
-                                std::uint32_t b1) {
-  if constexpr (std::is_same_v<T, __half>) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};\n"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
-        "{%8,%9}, {%0,%1,%2,%3};\n"
-        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-  }
 }
 
 template <typename T>
@@ -172,9 +124,9 @@ __global__ __launch_bounds__(kThreads,
     const int at = min(first_row + row, last_row);
     const std::int64_t query = first_query + at / group;
     const int head = kv_head * group + at % group;
-    copy_async(shared_q + swizzled<kDim>(row, copy_piece),
-               q + query * operands.q_stride + head * kDim + copy_piece * 8,
-               first_row + row <= last_row);
+    ptx::copy_async(shared_q + swizzled<kDim>(row, copy_piece),
+                    q + query * operands.q_stride + head * kDim + copy_piece * 8,
+                    first_row + row <= last_row);
   }
 
   const auto slot_at = [&](int position) {
@@ -191,15 +143,15 @@ __global__ __launch_bounds__(kThreads,
       const bool present = slot >= 0;
       const std::int64_t from = present ? slot : 0;
       const int to = stage * kKeys * kDim + swizzled<kDim>(row, copy_piece);
-      copy_async(shared_k + to, k + from * operands.k_stride, present);
-      copy_async(shared_v + to, v + from * operands.v_stride, present);
+      ptx::copy_async(shared_k + to, k + from * operands.k_stride, present);
+      ptx::copy_async(shared_v + to, v + from * operands.v_stride, present);
     }
   };
   slots[thread] = slot_at(thread);  // of the first two tiles
   static_assert(kThreads == 2 * kKeys);
   __syncthreads();
   copy_tile(0);
-  commit_copies();
+  ptx::commit_copies();
 
   // In the fragments of a warp a thread holds rows lane / 4 and that plus 8.
   int seen[2];
@@ -216,14 +168,14 @@ __global__ __launch_bounds__(kThreads,
 
   for (int index = 0; index < key_tiles; ++index) {
     const int stage = index & 1;
-    wait_copies<0>();
+    ptx::wait_copies<0>();
     __syncthreads();  // tile `index` is there, and nobody reads the one before it any more
     std::int32_t next_slot = -1;
     if (index + 1 < key_tiles) {
       copy_tile(index + 1);
       if (thread < kKeys) next_slot = slot_at((index + 2) * kKeys + thread);
     }
-    commit_copies();
+    ptx::commit_copies();
 
     const T* const tile_k = shared_k + stage * kKeys * kDim;
     const T* const tile_v = shared_v + stage * kKeys * kDim;
@@ -231,14 +183,15 @@ __global__ __launch_bounds__(kThreads,
 #pragma unroll
     for (int step = 0; step < kDim / 16; ++step) {
       std::uint32_t a[4];
-      load_matrices(a, shared_q + swizzled<kDim>(warp * 16 + (lane & 15), step * 2 + (lane >> 4)));
+      ptx::load_matrices(
+          a, shared_q + swizzled<kDim>(warp * 16 + (lane & 15), step * 2 + (lane >> 4)));
 #pragma unroll
       for (int n = 0; n < kKeys / 16; ++n) {
         std::uint32_t b[4];
-        load_matrices(b, tile_k + swizzled<kDim>(n * 16 + (lane & 7) + ((lane >> 4) << 3),
-                                                 step * 2 + ((lane >> 3) & 1)));
-        multiply<T>(score[2 * n], a, b[0], b[1]);
-        multiply<T>(score[2 * n + 1], a, b[2], b[3]);
+        ptx::load_matrices(b, tile_k + swizzled<kDim>(n * 16 + (lane & 7) + ((lane >> 4) << 3),
+                                                      step * 2 + ((lane >> 3) & 1)));
+        ptx::multiply<T>(score[2 * n], a, b[0], b[1]);
+        ptx::multiply<T>(score[2 * n + 1], a, b[2], b[3]);
       }
     }
     if ((index + 1) * kKeys > seen_by_first) {
@@ -292,9 +245,10 @@ __global__ __launch_bounds__(kThreads,
 #pragma unroll
       for (int d = 0; d < kDim / 16; ++d) {
         std::uint32_t b[4];
-        load_transposed(b, tile_v + swizzled<kDim>(step * 16 + (lane & 15), d * 2 + (lane >> 4)));
-        multiply<T>(sum[2 * d], a, b[0], b[1]);
-        multiply<T>(sum[2 * d + 1], a, b[2], b[3]);
+        ptx::load_transposed(b,
+                             tile_v + swizzled<kDim>(step * 16 + (lane & 15), d * 2 + (lane >> 4)));
+        ptx::multiply<T>(sum[2 * d], a, b[0], b[1]);
+        ptx::multiply<T>(sum[2 * d + 1], a, b[2], b[3]);
       }
     }
     // Read last by copy_tile(index), a barrier ago.

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "device/cuda/kernel.cuh"
+
+// The machine instructions that CUDA C++ has no word for, and all inline assembly there is. Each
+// wrapper names its section of the PTX ISA, docs.nvidia.com/cuda/parallel-thread-execution.
+namespace stagegate::cuda::ptx {
+
+__device__ inline std::uint32_t shared_address(const void* pointer) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// cp.async: copies 16 bytes from global to shared memory past the registers and the first cache,
+// or writes zeros where there is nothing to copy.
+__device__ inline void copy_async(void* to, const void* from, bool present) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
+               "l"(from), "r"(present ? 16 : 0)
+               : "memory");
+}
+// cp.async.commit_group: the copies since the last call become one group.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+// cp.async.wait_group: all but the kPending newest groups of this thread are there.
+template <int kPending>
+__device__ inline void wait_copies() {
+  asm volatile("cp.async.wait_group %0;\n" ::"n"(kPending) : "memory");
+}
+
+// ldmatrix: four 8 x 8 matrices of 16-bit elements; lane l gives the address of row l % 8 of
+// matrix l / 8 and gets elements 2 · (l % 4) and the next one of row l / 4 of each.
+__device__ inline void load_matrices(std::uint32_t (&to)[4], const void* from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(from))
+               : "memory");
+}
+// The same, each matrix transposed on the way.
+__device__ inline void load_transposed(std::uint32_t (&to)[4], const void* from) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(from))
+               : "memory");
+}
+
+// mma m16n8k16: sum += a · b with a [16, 16] row-major, b [16, 8] column-major of T, sum [16, 8]
+// in f32; which lane holds what is in "Matrix Fragments for mma.m16n8k16".
+template <typename T>
+__device__ inline void multiply(float (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                std::uint32_t b1) {
+  if constexpr (std::is_same_v<T, __half>) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};\n"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    static_assert(std::is_same_v<T, __nv_bfloat16>);
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};\n"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+}
+
+}  // namespace stagegate::cuda::ptx
