@@ -16,6 +16,10 @@ void Ledger::add_dispatch(std::string_view op, Device device) {
   ++dispatches_[{std::string(op), device.name()}];
 }
 
+void Ledger::add_dispatches(const Ledger& other) {
+  for (const auto& [where, count] : other.dispatches_) dispatches_[where] += count;
+}
+
 void Ledger::add_copy(std::string_view what, Device source, Device destination,
                       std::size_t size_bytes) {
   const auto side = [](Device device) { return device.is_cpu() ? "host" : "device"; };
@@ -29,6 +33,11 @@ Ledger* exchange_ledger(Ledger* ledger) { return std::exchange(current, ledger);
 Dispatch::Dispatch(const char* op, Device device) : range_(op) {
   if (current != nullptr) [[unlikely]]
     current->add_dispatch(op, device);
+}
+
+void record_dispatches(const Ledger& ledger) {
+  if (current != nullptr) [[unlikely]]
+    current->add_dispatches(ledger);
 }
 
 void record_copy(std::string_view what, Device source, Device destination, std::size_t size_bytes) {

@@ -28,6 +28,7 @@ class Ledger {
   const std::map<std::pair<std::string, std::string>, Copies>& copies() const { return copies_; }
 
   void add_dispatch(std::string_view op, Device device);
+  void add_dispatches(const Ledger& other);
   void add_copy(std::string_view what, Device source, Device destination, std::size_t size_bytes);
 
  private:
@@ -39,7 +40,8 @@ class Ledger {
 // caller keeps it alive until it is exchanged again.
 Ledger* exchange_ledger(Ledger* ledger);
 
-// Enters into the ledger of the calling thread, if it keeps one.
+// Enter into the ledger of the calling thread, if it keeps one.
+void record_dispatches(const Ledger& ledger);
 void record_copy(std::string_view what, Device source, Device destination, std::size_t size_bytes);
 
 // Stands in an operator from the end of its checks to its own end: enters it into the ledger of the

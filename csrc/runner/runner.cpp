@@ -2,6 +2,7 @@
 
 #include "device/copy.h"
 #include "device/cuda/exchange.h"
+#include "device/cuda/graph_cache.h"
 #include "device/cuda/runtime.h"
 #include "device/memory.h"
 #include "device/range.h"
@@ -40,7 +41,10 @@ Runner::Runner(Qwen2Weights weights, const Context& context, std::int64_t max_to
       model_(std::move(weights), max_positions),
       workspace_(model_.config(), max_tokens, max_rows, model_.weights().dtype(), context.device) {
   if constexpr (cuda::kEnabled) {
-    if (context.device.is_cuda()) exchange_ = std::make_shared<cuda::Exchange>(context.stream);
+    if (context.device.is_cuda()) {
+      exchange_ = std::make_shared<cuda::Exchange>(context.stream);
+      graphs_ = std::make_shared<cuda::GraphCache>(context.stream);
+    }
   }
 }
 
@@ -65,7 +69,7 @@ PendingStep Runner::step(StepInput input) {
     const Range operands("operands");
     if (exchange_) exchange_->upload("step operands", operands_of(input));
   }
-  const Tensor logits = model_.forward(context_, input.tensors, *kv_, workspace_);
+  const Tensor logits = forward(input.tensors);
 
   // In the order of the fields of StepOutput; those nobody asked for are left out.
   std::vector<std::pair<DType, Shape>> wanted;
@@ -109,6 +113,27 @@ PendingStep Runner::step(StepInput input) {
     }
   }
   return PendingStep([output] { return output; });
+}
+
+Tensor Runner::forward(const StepTensors& step) {
+  if constexpr (cuda::kEnabled) {
+    // A decode has the same shapes as the one before it until a sequence comes or goes.
+    const auto* paged = std::get_if<PagedMetadata>(&step.attention);
+    const std::int64_t tokens = step.input_ids.numel();
+    const std::int64_t rows = step.logits_indices.numel();
+    if (graphs_ && paged != nullptr && step.context_lens.numel() == tokens && rows == tokens) {
+      const auto address = [](const Tensor& tensor) {
+        return static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(tensor.raw_data()));
+      };
+      graphs_->run(
+          {tokens, paged->block_tables.dim(1), paged->block_size, address(step.input_ids),
+           address(step.positions), address(step.slot_mapping), address(step.cu_seqlens_q),
+           address(step.context_lens), address(step.logits_indices), address(paged->block_tables)},
+          [&] { model_.forward(context_, step, *kv_, workspace_); });
+      return workspace_.logits.slice(0, 0, rows);
+    }
+  }
+  return model_.forward(context_, step, *kv_, workspace_);
 }
 
 std::vector<Tensor> Runner::allocate_results(const std::vector<std::pair<DType, Shape>>& wanted) {

@@ -16,7 +16,8 @@ namespace stagegate {
 
 namespace cuda {
 class Exchange;
-}
+class GraphCache;
+}  // namespace cuda
 
 struct StepInput {
   StepTensors tensors;
@@ -73,6 +74,8 @@ class Runner {
   std::int64_t num_slots() const { return kv_ ? kv_->num_slots() : 0; }
 
  private:
+  // Logits of the rows the step asks for, f32 [R, vocab].
+  Tensor forward(const StepTensors& step);
   std::vector<Tensor> allocate_results(const std::vector<std::pair<DType, Shape>>& wanted);
 
   Context context_;
@@ -81,6 +84,8 @@ class Runner {
   std::optional<KvStorage> kv_;
   // Brings operands to the device and results back; null on the CPU, where they are already.
   std::shared_ptr<cuda::Exchange> exchange_;
+  // Of decode steps; null on the CPU.
+  std::shared_ptr<cuda::GraphCache> graphs_;
 };
 
 }  // namespace stagegate

@@ -178,7 +178,9 @@ class BlockManager:
             ]
             return csr_metadata(slots, starts)
         widths = [self._num_blocks(length) for length in context_lens]
-        block_tables = np.empty((len(widths), max(widths)), dtype=np.int32)
+        # A power of two: a device may keep what it prepared for a shape.
+        columns = 1 << (max(widths) - 1).bit_length()
+        block_tables = np.empty((len(widths), columns), dtype=np.int32)
         for row, seq_id, width in zip(block_tables, seq_ids, widths, strict=True):
             blocks = self._tables[seq_id].blocks.values
             row[:width] = blocks[:width]

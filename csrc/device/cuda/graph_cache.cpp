@@ -1,0 +1,90 @@
+#include "device/cuda/graph_cache.h"
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "device/cuda/check.h"
+#include "device/cuda/current_device.h"
+#include "device/cuda/stream.h"
+
+namespace stagegate::cuda {
+
+namespace {
+
+// A graph of a step takes some hundred kilobytes of host and device memory.
+constexpr std::size_t kMostGraphs = 256;
+
+// Records into a ledger of its own for the time of a block.
+class LedgerScope {
+ public:
+  explicit LedgerScope(Ledger* ledger) : outer_(exchange_ledger(ledger)) {}
+  ~LedgerScope() { exchange_ledger(outer_); }
+  LedgerScope(const LedgerScope&) = delete;
+  LedgerScope& operator=(const LedgerScope&) = delete;
+
+ private:
+  Ledger* outer_;
+};
+
+}  // namespace
+
+GraphCache::GraphCache(std::shared_ptr<Stream> stream) : stream_(std::move(stream)) {}
+
+GraphCache::~GraphCache() {
+  static_cast<void>(cudaStreamSynchronize(stream_->handle()));
+  for (auto& [key, entry] : entries_) {
+    if (entry.graph != nullptr) static_cast<void>(cudaGraphExecDestroy(entry.graph));
+  }
+}
+
+void GraphCache::run(Key key, const std::function<void()>& queue) {
+  const CurrentDevice current(stream_->device_index());
+  // A graph keeps the address of the scratch memory it was captured with.
+  key.push_back(reinterpret_cast<std::intptr_t>(stream_->scratch(0)));
+  const auto [found, is_new] = entries_.try_emplace(std::move(key));
+  Entry& entry = found->second;
+  entry.last_used = ++runs_;
+  if (is_new) {
+    queue();
+    make_room();
+    return;
+  }
+  if (entry.graph == nullptr) capture(entry, queue);
+  record_dispatches(entry.dispatched);
+  SG_CUDA(cudaGraphLaunch(entry.graph, stream_->handle()));
+}
+
+void GraphCache::capture(Entry& entry, const std::function<void()>& queue) {
+  Ledger dispatched;
+  cudaGraph_t graph = nullptr;
+  SG_CUDA(cudaStreamBeginCapture(stream_->handle(), cudaStreamCaptureModeThreadLocal));
+  try {
+    const LedgerScope scope(&dispatched);
+    queue();
+  } catch (...) {
+    static_cast<void>(cudaStreamEndCapture(stream_->handle(), &graph));
+    if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
+    throw;
+  }
+  SG_CUDA(cudaStreamEndCapture(stream_->handle(), &graph));
+  const cudaError_t status = cudaGraphInstantiate(&entry.graph, graph, 0);
+  static_cast<void>(cudaGraphDestroy(graph));
+  SG_CUDA(status);
+  entry.dispatched = std::move(dispatched);
+}
+
+void GraphCache::make_room() {
+  if (entries_.size() <= kMostGraphs) return;
+  const auto oldest = std::min_element(
+      entries_.begin(), entries_.end(),
+      [](const auto& a, const auto& b) { return a.second.last_used < b.second.last_used; });
+  if (oldest->second.graph != nullptr) {
+    SG_CUDA(cudaStreamSynchronize(stream_->handle()));  // it may be running
+    SG_CUDA(cudaGraphExecDestroy(oldest->second.graph));
+  }
+  entries_.erase(oldest);
+}
+
+}  // namespace stagegate::cuda
