@@ -44,6 +44,13 @@ __device__ inline void load_transposed(std::uint32_t (&to)[4], const void* from)
                : "memory");
 }
 
+// Two neighbours of a fragment in one register.
+template <typename T>
+__device__ inline std::uint32_t pair(float low, float high) {
+  const Pack<T, 2> both{{from_float<T>(low), from_float<T>(high)}};
+  return *reinterpret_cast<const std::uint32_t*>(&both);
+}
+
 // mma m16n8k16: sum += a · b with a [16, 16] row-major, b [16, 8] column-major of T, sum [16, 8]
 // in f32; which lane holds what is in "Matrix Fragments for mma.m16n8k16".
 template <typename T>

@@ -8,6 +8,7 @@
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
 #include "device/cuda/stream.h"
+#include "device/range.h"
 
 namespace stagegate::cuda {
 
@@ -53,6 +54,7 @@ void GraphCache::run(Key key, const std::function<void()>& queue) {
   }
   if (entry.graph == nullptr) capture(entry, queue);
   record_dispatches(entry.dispatched);
+  const Range range("graph");
   SG_CUDA(cudaGraphLaunch(entry.graph, stream_->handle()));
 }
 

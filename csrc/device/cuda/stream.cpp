@@ -14,6 +14,8 @@ namespace stagegate::cuda {
 Stream::Stream(int device_index) : device_index_(device_index) {
   fault_ = static_cast<Fault*>(allocate(sizeof(Fault), device_index));
   fill(fault_, device_index, 0, sizeof(Fault));
+  counters_ = static_cast<unsigned*>(allocate(kMaxCounters * sizeof(unsigned), device_index));
+  fill(counters_, device_index, 0, kMaxCounters * sizeof(unsigned));
   fetched_fault_ = static_cast<Fault*>(allocate_pinned(sizeof(Fault)));
   new (fetched_fault_) Fault{};
   const CurrentDevice current(device_index);
@@ -29,6 +31,7 @@ Stream::~Stream() {
   blas_.reset();
   static_cast<void>(cudaStreamDestroy(handle_));
   release(scratch_, device_index_);
+  release(counters_, device_index_);
   release(fault_, device_index_);
   release_pinned(fetched_fault_);
 }
@@ -46,6 +49,12 @@ void* Stream::scratch(std::size_t size_bytes) {
   scratch_ = larger;
   scratch_bytes_ = wanted;
   return scratch_;
+}
+
+unsigned* Stream::counters(std::size_t count) {
+  SG_CHECK(DeviceError, count <= kMaxCounters, "counters: ", count, " are wanted, ", kMaxCounters,
+           " are there");
+  return counters_;
 }
 
 void Stream::synchronize() {

@@ -32,6 +32,11 @@ class Stream {
   // than ever before; while a graph is captured that throws DeviceError instead.
   void* scratch(std::size_t size_bytes);
 
+  // `count` counters in device memory, at most kMaxCounters. They are zero, and whoever counts with
+  // them leaves them so.
+  static constexpr std::size_t kMaxCounters = 4096;
+  unsigned* counters(std::size_t count);
+
   // Where kernels report faults, in memory of the device.
   Fault* fault() const { return fault_; }
 
@@ -47,6 +52,7 @@ class Stream {
   int device_index_;
   int num_multiprocessors_ = 0;
   cudaStream_t handle_ = nullptr;
+  unsigned* counters_ = nullptr;
   Fault* fault_ = nullptr;
   Fault* fetched_fault_ = nullptr;  // pinned memory of the host
   void* scratch_ = nullptr;

@@ -332,7 +332,6 @@ void attend_typed(const Context& context, const Tensor& q, const Tensor& k, cons
   const std::int64_t head_dim = q.dim(2);
   SG_CHECK(ShapeError, head_dim <= kMaxHeadDim, "attention on CUDA: head_dim ", head_dim,
            " is above ", kMaxHeadDim);
-  if (q.numel() == 0) return;
   Call call{};
   call.q = q.raw_data();
   call.k = k.raw_data();

@@ -29,12 +29,6 @@ __device__ inline int swizzled(int row, int piece) {
   return row * kDim + ((piece ^ (row & 7)) << 3);
 }
 
-template <typename T>
-__device__ inline std::uint32_t pair(float low, float high) {
-  const Pack<T, 2> both{{from_float<T>(low), from_float<T>(high)}};
-  return *reinterpret_cast<const std::uint32_t*>(&both);
-}
-
 // The sequence and the tile in it that a thread block serves; sequence -1 for blocks past the last
 // tile. All lanes of a warp take part and get the same answer.
 struct Tile {
@@ -238,10 +232,10 @@ __global__ __launch_bounds__(kThreads,
 
 #pragma unroll
     for (int step = 0; step < kKeys / 16; ++step) {
-      const std::uint32_t a[4] = {pair<T>(score[2 * step][0], score[2 * step][1]),
-                                  pair<T>(score[2 * step][2], score[2 * step][3]),
-                                  pair<T>(score[2 * step + 1][0], score[2 * step + 1][1]),
-                                  pair<T>(score[2 * step + 1][2], score[2 * step + 1][3])};
+      const std::uint32_t a[4] = {ptx::pair<T>(score[2 * step][0], score[2 * step][1]),
+                                  ptx::pair<T>(score[2 * step][2], score[2 * step][3]),
+                                  ptx::pair<T>(score[2 * step + 1][0], score[2 * step + 1][1]),
+                                  ptx::pair<T>(score[2 * step + 1][2], score[2 * step + 1][3])};
 #pragma unroll
       for (int d = 0; d < kDim / 16; ++d) {
         std::uint32_t b[4];
@@ -268,7 +262,7 @@ __global__ __launch_bounds__(kThreads,
 #pragma unroll
     for (int d = 0; d < kDim / 8; ++d) {
       *reinterpret_cast<std::uint32_t*>(out + d * 8) =
-          pair<T>(sum[d][2 * half] * inverse, sum[d][2 * half + 1] * inverse);
+          ptx::pair<T>(sum[d][2 * half] * inverse, sum[d][2 * half + 1] * inverse);
     }
   }
 }
