@@ -3,6 +3,7 @@
 #include "device/cuda/launch.h"
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/attention/attention_decode.h"
+#include "ops/attention/tiles.cuh"
 #include "ops/ptx.cuh"
 
 // Split-KV decoding ("Flash-Decoding", Dao et al. 2023) with grouped heads packed into the rows of
@@ -36,12 +37,6 @@ struct Operands {
   float2* weights;    // [query, head, split]: maximum in the exponent of 2, and total
   unsigned* arrived;  // [query, head tile]: splits that are done; zero before and after
 };
-
-// 16-byte piece `piece` of a row, spread so that 8 neighbouring rows hit 32 different banks.
-template <int kDim>
-__device__ inline int swizzled(int row, int piece) {
-  return row * kDim + ((piece ^ (row & 7)) << 3);
-}
 
 template <typename T, int kDim>
 struct Shared {

@@ -1,5 +1,6 @@
 #include "device/cuda/launch.h"
 #include "ops/attention/attention_cuda.cuh"
+#include "ops/attention/tiles.cuh"
 #include "ops/paged_attention/paged_attention_prefill.h"
 #include "ops/ptx.cuh"
 
@@ -22,12 +23,6 @@ struct Operands {
   int heads, group;
   float scale_log2;  // scale · log2(e)
 };
-
-// 16-byte piece `piece` of a row, spread so that 8 neighbouring rows hit 32 different banks.
-template <int kDim>
-__device__ inline int swizzled(int row, int piece) {
-  return row * kDim + ((piece ^ (row & 7)) << 3);
-}
 
 // The sequence and the tile in it that a thread block serves; sequence -1 for blocks past the last
 // tile. All lanes of a warp take part and get the same answer.
