@@ -59,6 +59,12 @@ __device__ inline float rescale(float from, float to) {
   return from == -INFINITY ? 0.0f : exp2f(from - to);
 }
 
+// The weighted sum over the total of the weights; zero where no key was seen. A NaN among the
+// scores is in the total, whatever the maximum says.
+__device__ inline float weighted_mean(float sum, float total) {
+  return total == 0.0f ? 0.0f : __fdiv_rn(sum, total);
+}
+
 // Joins the splits of the heads of a tile: a warp a head, a lane some neighbouring elements.
 template <typename T, int kDim>
 __device__ void join_splits(const Operands& operands, std::int64_t first_row, int num_heads,
@@ -93,7 +99,7 @@ __device__ void join_splits(const Operands& operands, std::int64_t first_row, in
     Pack<T, kOwned> result;
 #pragma unroll
     for (int e = 0; e < kOwned; ++e) {
-      result.values[e] = from_float<T>(normalized(joined[e], total, maximum));
+      result.values[e] = from_float<T>(weighted_mean(joined[e], total));
     }
     *reinterpret_cast<Pack<T, kOwned>*>(static_cast<T*>(operands.out) + row * kDim +
                                         lane * kOwned) = result;
@@ -304,8 +310,7 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
     }
     const std::int64_t row = first_row + head;
     if (splits == 1) {
-      static_cast<T*>(operands.out)[row * kDim + d] =
-          from_float<T>(normalized(joined, all, maximum));
+      static_cast<T*>(operands.out)[row * kDim + d] = from_float<T>(weighted_mean(joined, all));
     } else {
       const std::int64_t at = row * operands.splits + split;
       operands.sums[at * kDim + d] = joined;
