@@ -67,10 +67,10 @@ def _is_duplicate(item: pytest.Item) -> bool:
 
 def _waits_to_be_asked_for(item: pytest.Item, settings: Settings) -> bool:
     """What needs FlashInfer: native once more by somebody else's kernels, which few builds have."""
-    needs_it = _params(item).get("backend") == "flashinfer" or item.get_closest_marker(
-        "requires_flashinfer"
-    )
-    return bool(needs_it) and settings.backend != "flashinfer"
+    if settings.backend == "flashinfer":
+        return False
+    marked = item.get_closest_marker("requires_flashinfer") is not None
+    return marked or _params(item).get("backend") == "flashinfer"
 
 
 def _is_switched_off(item: pytest.Item, settings: Settings) -> bool:

@@ -173,9 +173,8 @@ def attention_of(settings: Settings) -> str:
     """Whose kernels attention over block tables takes where a test does not say: native, or on a
     GPU flashinfer when --backend asks for it.
     """
-    return (
-        "flashinfer" if (settings.backend, settings.device) == ("flashinfer", "cuda") else "native"
-    )
+    asked_for = settings.backend == "flashinfer" and settings.device == "cuda"
+    return "flashinfer" if asked_for else "native"
 
 
 def _rate(text: str) -> float:

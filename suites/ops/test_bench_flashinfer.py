@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.benchmark(group="operators"), pytest.mark.requires_fla
 @pytest.mark.parametrize("kernels", ["native", "flashinfer"])
 @pytest.mark.parametrize("name", CASES)
 def test_paged_attention(measure: Measure, ceilings: Ceilings, name: str, kernels: str) -> None:
-    """With what a call costs besides: FlashInfer's has a plan, which an engine makes anew a layer."""
+    """A call of FlashInfer makes its plan, as it does in each layer of an engine."""
     context = Context("cuda", attention=kernels)
     batch = make_batch(*CASES[name], HEADS)
     operands = [load(context, values, "bf16") for values in (batch.q, batch.k, batch.v)]
