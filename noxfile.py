@@ -34,8 +34,10 @@ def build(session: nox.Session) -> None:
 
 @nox.session(name="build-cuda", default=False, tags=["gpu"])
 def build_cuda(session: nox.Session) -> None:
-    """Build the engine with CUDA; compiles without a GPU too: nox -s build-cuda"""
-    install_engine(session, cuda=True)
+    """Build with CUDA; compiles without a GPU too: nox -s build-cuda [-- --flashinfer]"""
+    parser = argparse.ArgumentParser(prog="nox -s build-cuda --")
+    parser.add_argument("--flashinfer", action="store_true", help="with --backend flashinfer")
+    install_engine(session, cuda=True, flashinfer=parser.parse_args(session.posargs).flashinfer)
 
 
 @nox.session(default=False)
@@ -44,7 +46,9 @@ def serve(session: nox.Session) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--device")
     wanted, _ = parser.parse_known_args(session.posargs)
-    install_engine(session, cuda=wanted.device == "cuda")
+    install_engine(
+        session, cuda=wanted.device == "cuda", flashinfer=wants_flashinfer(session.posargs)
+    )
     install(session, *project_list("server"))
     stated = any(argument.partition("=")[0] == "--model" for argument in session.posargs)
     model = [] if stated else ["--model", "suites/models/tiny-qwen2"]
@@ -166,7 +170,7 @@ def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
     parser.add_argument("--run-hf")
     wanted, _ = parser.parse_known_args(pytest_arguments)
     cuda = wants_cuda(pytest_arguments)
-    install_engine(session, cuda=cuda)
+    install_engine(session, cuda=cuda, flashinfer=wants_flashinfer(pytest_arguments))
     install(session, *project_list("server"), *project_list("test"))
     if cuda:
         install(session, *project_list("gpu"))
@@ -184,23 +188,35 @@ def wants_cuda(arguments: list[str]) -> bool:
     return "nvidia" in (device, *(stage.get("device") for stage in stages))
 
 
-def install_engine(session: nox.Session, *, cuda: bool) -> None:
+def wants_flashinfer(arguments: list[str]) -> bool:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--backend")
+    return parser.parse_known_args(arguments)[0].backend == "flashinfer"
+
+
+def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False) -> None:
+    with_flashinfer = f"STAGEGATE_FLASHINFER={'ON' if cuda and flashinfer else 'OFF'}"
     env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(len(os.sched_getaffinity(0)))} | build_settings()
     if session.venv_backend == "none":
         preset = "cuda" if cuda else "cpu"
         # The interpreter is shared with whatever else lives there, so the core goes into the tree.
         session.run(
             "cmake", "--preset", preset, f"-DPython3_EXECUTABLE={sys.executable}",
+            f"-D{with_flashinfer}",
             env=env, external=True,
         )  # fmt: skip
         session.run("cmake", "--build", "--preset", preset, env=env, external=True)
         session.run("cmake", "--install", f"build/{preset}", "--prefix", ".", external=True)
         return
     install_toolchain(session, cuda=cuda)
+    if cuda and flashinfer:
+        # What it needs itself, PyTorch among that, is for its Python.
+        session.install("--no-deps", *dependency_group("flashinfer"))
     session.install(
         "--no-build-isolation",
         f"-Cbuild-dir=build/{session.name}-{'cuda' if cuda else 'cpu'}",
         f"-Ccmake.define.STAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
+        f"-Ccmake.define.{with_flashinfer}",
         "-c", "constraints.txt", "-ve", ".",
         env=env,
     )  # fmt: skip

@@ -65,6 +65,10 @@ endif()
 
 file(GLOB_RECURSE STAGEGATE_CUDA_SOURCES CONFIGURE_DEPENDS
   csrc/*.cu csrc/device/cuda/*.cpp)
+list(FILTER STAGEGATE_CUDA_SOURCES EXCLUDE REGEX "/flashinfer/kernel_")
+if(NOT STAGEGATE_FLASHINFER)
+  list(FILTER STAGEGATE_CUDA_SOURCES EXCLUDE REGEX "/flashinfer/")
+endif()
 target_sources(stagegate PRIVATE ${STAGEGATE_CUDA_SOURCES})
 set_target_properties(stagegate PROPERTIES
   CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}"
@@ -78,3 +82,7 @@ target_compile_options(stagegate PRIVATE
 # The runtime is linked in: a wheel of it has no libcudart.so to link to, and nothing has to be found
 # when the engine is loaded.
 target_link_libraries(stagegate PRIVATE CUDA::cudart_static)
+
+if(STAGEGATE_FLASHINFER)
+  include(cmake/FlashInfer.cmake)
+endif()

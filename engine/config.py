@@ -10,7 +10,7 @@ from engine.errors import ConfigError
 DEVICES = ("cpu", "cuda")
 DTYPES = ("auto", "f32", "f16", "bf16")
 LAYOUTS = ("block", "slot")
-BACKENDS = ("native", "csr")
+BACKENDS = ("native", "csr", "flashinfer")
 
 # Log-probabilities of a prompt take a row of logits a token. Fewer rows would cost more steps, more
 # would take memory whether anybody asks for them or not: a row is as wide as the vocabulary.
@@ -25,7 +25,8 @@ class EngineConfig:
     dtype: of weights, activations and KV cache; auto takes the checkpoint's.
     layout: where keys and values live: paged blocks with a prefix cache, or single-token cells.
     backend: the attention form: native takes block tables under the block layout, csr lists every
-        visible slot; the slot layout always runs on csr.
+        visible slot; the slot layout always runs on csr. flashinfer takes block tables to the
+        kernels of FlashInfer: on a GPU, in a build with them, in f16 or bf16.
     block_size: tokens per block of the block layout.
     kv_capacity_tokens: room in the KV storage; None sizes it by kv_memory.
     kv_memory: memory for the KV storage, a float from 0 to 1 as a share of what is free once
@@ -71,6 +72,8 @@ class EngineConfig:
         self._one_of("dtype", DTYPES)
         self._one_of("layout", LAYOUTS)
         self._one_of("backend", BACKENDS)
+        if self.backend == "flashinfer":
+            self._flashinfer_can()
         for name in ("block_size", "max_num_batched_tokens", "max_num_seqs"):
             self._positive(name)
         for name in ("kv_capacity_tokens", "max_model_len", "num_threads"):
@@ -90,6 +93,30 @@ class EngineConfig:
         value = getattr(self, name)
         if value not in choices:
             msg = f"{name} must be one of {', '.join(choices)}, got {value!r}"
+            raise ConfigError(msg)
+
+    def _flashinfer_can(self) -> None:
+        """How it cuts the keys of a sequence depends on the others: it is never deterministic."""
+        wanted = {
+            "device": ("cuda",),
+            "layout": ("block",),
+            "dtype": ("auto", "f16", "bf16"),
+            "deterministic": (False,),
+        }
+        for name, choices in wanted.items():
+            if getattr(self, name) not in choices:
+                msg = (
+                    f"backend='flashinfer' needs {name} {' or '.join(map(repr, choices))}, got "
+                    f"{getattr(self, name)!r}; change that, or use backend='native'"
+                )
+                raise ConfigError(msg)
+        from engine import _C
+
+        if _C.build_info()["flashinfer"] is None:
+            msg = (
+                "backend='flashinfer': this build has no FlashInfer; build with it "
+                "(nox -s build-cuda -- --flashinfer), or use backend='native'"
+            )
             raise ConfigError(msg)
 
     def _positive(self, name: str) -> None:

@@ -119,6 +119,9 @@ def _core() -> Iterator[Finding]:
         "oneDNN in it", info["onednn"], "pip install onednn-devel-cpu-gomp, then nox -s build"
     )
     yield Finding("CUDA in it", info["cuda"], "nox -s build-cuda")
+    yield Finding(
+        "FlashInfer in it", info["flashinfer"], "optional; nox -s build-cuda -- --flashinfer"
+    )
 
 
 def _packages() -> Iterator[Finding]:

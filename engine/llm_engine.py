@@ -56,6 +56,7 @@ class LLMEngine:
         self.tokenizer = Tokenizer.load(config.model)
         self.dtype = self.model.dtype if config.dtype == "auto" else config.dtype
         self.max_model_len = _max_model_len(config, self.model)
+        _check_flashinfer(config, self.model, self.dtype)
         self.worker = worker or Worker(config, self.model, self.dtype)
         free_bytes = self.worker.prepare(
             max_tokens=config.max_num_batched_tokens,
@@ -405,6 +406,24 @@ def _max_model_len(config: EngineConfig, model: Qwen2Config) -> int:
         )
         raise ConfigError(msg)
     return config.max_model_len
+
+
+def _check_flashinfer(config: EngineConfig, model: Qwen2Config, dtype: str) -> None:
+    """What is known only with the checkpoint."""
+    if config.backend != "flashinfer":
+        return
+    if dtype == "f32":
+        msg = (
+            "backend='flashinfer' needs dtype 'f16' or 'bf16', the checkpoint is in 'f32'; state "
+            "one, or use backend='native'"
+        )
+        raise ConfigError(msg)
+    if model.head_dim not in (64, 128):
+        msg = (
+            "backend='flashinfer' needs a model with heads of 64 or 128, this one has "
+            f"{model.head_dim}; use backend='native'"
+        )
+        raise ConfigError(msg)
 
 
 def _as_int64(value: int) -> int:

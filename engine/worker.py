@@ -113,6 +113,7 @@ class Worker:
             device=config.device,
             num_threads=config.num_threads or default_num_threads(),
             deterministic=bool(config.deterministic),
+            attention="flashinfer" if config.backend == "flashinfer" else "native",
         )
         self._weights = load_weights(config, model, dtype, self._context)
         self._runner: _C.Runner | None = None

@@ -17,6 +17,11 @@ py::dict build_info() {
 #else
   info["cuda"] = py::none();
 #endif
+#ifdef STAGEGATE_FLASHINFER_VERSION
+  info["flashinfer"] = STAGEGATE_FLASHINFER_VERSION;
+#else
+  info["flashinfer"] = py::none();
+#endif
   return info;
 }
 

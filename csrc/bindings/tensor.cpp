@@ -108,19 +108,38 @@ py::array to_numpy(const Tensor& source) {
   }
 }
 
+constexpr const char* kNative = "native";
+constexpr const char* kFlashInfer = "flashinfer";
+
+AttentionBackend attention_from_name(const std::string& name) {
+  if (name == kNative) return AttentionBackend::kNative;
+  if (name == kFlashInfer) return AttentionBackend::kFlashInfer;
+  throw ArgumentError(
+      message("context: attention must be ", kNative, " or ", kFlashInfer, ", got \"", name, "\""));
+}
+
+const char* attention_name(AttentionBackend attention) {
+  return attention == AttentionBackend::kNative ? kNative : kFlashInfer;
+}
+
 }  // namespace
 
 void bind_tensor(py::module_& module) {
   py::class_<Context>(module, "Context")
-      .def(py::init([](const std::string& device, int num_threads, bool deterministic) {
+      .def(py::init([](const std::string& device, int num_threads, bool deterministic,
+                       const std::string& attention) {
              SG_CHECK(ArgumentError, num_threads > 0, "context: num_threads must be positive, got ",
                       num_threads);
-             return make_context(device_from_name(device), num_threads, deterministic);
+             return make_context(device_from_name(device), num_threads, deterministic,
+                                 attention_from_name(attention));
            }),
-           py::arg("device") = "cpu", py::arg("num_threads") = 1, py::arg("deterministic") = false)
+           py::arg("device") = "cpu", py::arg("num_threads") = 1, py::arg("deterministic") = false,
+           py::arg("attention") = "native")
       .def_property_readonly("device", [](const Context& self) { return self.device.name(); })
       .def_readonly("num_threads", &Context::num_threads)
       .def_readonly("deterministic", &Context::deterministic)
+      .def_property_readonly("attention",
+                             [](const Context& self) { return attention_name(self.attention); })
       .def("synchronize", &synchronize, py::call_guard<py::gil_scoped_release>());
 
   py::class_<Tensor>(module, "Tensor")

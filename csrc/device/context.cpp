@@ -5,8 +5,22 @@
 
 namespace stagegate {
 
-Context make_context(Device device, int num_threads, bool deterministic) {
-  Context context{device, num_threads, deterministic, nullptr};
+Context make_context(Device device, int num_threads, bool deterministic,
+                     AttentionBackend attention) {
+  if (attention == AttentionBackend::kFlashInfer) {
+    constexpr const char* kFix = "; use attention=\"native\"";
+    SG_CHECK(DeviceError, device.is_cuda(),
+             "context: attention=\"flashinfer\" is for a GPU, not for ", device.name(), kFix);
+    SG_CHECK(DeviceError, cuda::kFlashInferEnabled,
+             "context: this build has no FlashInfer; build with it "
+             "(nox -s build-cuda -- --flashinfer)",
+             kFix);
+    SG_CHECK(ArgumentError, !deterministic,
+             "context: deterministic=True with attention=\"flashinfer\", whose sums depend on the "
+             "other sequences of a batch",
+             kFix);
+  }
+  Context context{device, num_threads, deterministic, attention, nullptr};
   if (device.is_cpu()) return context;
   if constexpr (cuda::kEnabled) {
     context.stream = cuda::make_stream(device.index);

@@ -10,6 +10,9 @@ namespace cuda {
 class Stream;
 }
 
+// Whose kernels compute attention over block tables on a GPU.
+enum class AttentionBackend { kNative, kFlashInfer };
+
 // Where and how a call executes. Passed to every operator, so nothing depends on process-wide
 // state.
 struct Context {
@@ -19,13 +22,17 @@ struct Context {
   // The result of a row does not depend on how many rows share the call: one summation order for
   // every batch size. Costs prefill speed.
   bool deterministic = false;
+  AttentionBackend attention = AttentionBackend::kNative;
   // On a CUDA device: where the kernels are queued, with the memory and handles they share. Null on
   // the CPU.
   std::shared_ptr<cuda::Stream> stream;
 };
 
-// A context for a device. Throws DeviceError when this build or machine does not have it.
-Context make_context(Device device, int num_threads, bool deterministic);
+// A context for a device. Throws DeviceError when this build or machine does not have it, or has no
+// FlashInfer where that is asked for; ArgumentError when it is to be deterministic as well: how
+// FlashInfer cuts the keys of a sequence depends on the other sequences.
+Context make_context(Device device, int num_threads, bool deterministic,
+                     AttentionBackend attention);
 
 // Waits for what was queued. Throws ArgumentError for an operand that a kernel found wrong (the CPU
 // reports it at the call), DeviceError when the device failed.

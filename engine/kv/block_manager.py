@@ -41,7 +41,8 @@ class BlockManager:
     Args:
         capacity_tokens: room; rounded down to whole blocks, at least one.
         block_size: tokens per block.
-        backend: native gives block tables to attention, csr lists the visible slots of each token.
+        backend: native and flashinfer give block tables to attention, csr lists the visible slots
+            of each token.
         prefix_cache: where full blocks are found again; None shares nothing.
     """
 

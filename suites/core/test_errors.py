@@ -53,6 +53,19 @@ def test_threads_are_counted_from_one(num_threads: int) -> None:
         Context(num_threads=num_threads)
 
 
+def test_attention_is_native_or_flashinfer() -> None:
+    assert Context().attention == "native"
+    message = 'context: attention must be native or flashinfer, got "flash"'
+    with pytest.raises(errors.ArgumentError, match=message):
+        Context(attention="flash")
+
+
+def test_flashinfer_is_for_a_gpu() -> None:
+    message = 'attention="flashinfer" is for a GPU, not for cpu; use attention="native"'
+    with pytest.raises(errors.DeviceError, match=message):
+        Context("cpu", attention="flashinfer")
+
+
 @pytest.mark.parametrize("make", [_C.empty, _C.zeros])
 def test_negative_dimension(device: str, make: type(_C.empty)) -> None:
     with pytest.raises(errors.ShapeError, match=r"negative dimension in \[3, -1\]"):

@@ -21,10 +21,11 @@ SAMPLED = SamplingParams(
 
 
 @pytest.fixture
-def llm(model_path: Path, device: str, layout: str, num_threads: int) -> LLM:
+def llm(model_path: Path, device: str, layout: str, attention: str, num_threads: int) -> LLM:
     return LLM(
-        model_path, device=device, layout=layout, kv_capacity_tokens=1024, num_threads=num_threads
-    )
+        model_path, device=device, layout=layout, kv_capacity_tokens=1024, num_threads=num_threads,
+        backend=attention if layout == "block" else "csr",
+    )  # fmt: skip
 
 
 @pytest.mark.criterion("s2.no-fallback", "s5.no-fallback")

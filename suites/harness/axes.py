@@ -24,7 +24,10 @@ OPT_IN = {
 def is_selected(item: pytest.Item, settings: Settings) -> bool:
     """Whether a case runs under these options."""
     return not (
-        _is_duplicate(item) or is_narrowed(item, settings) or _is_switched_off(item, settings)
+        _is_duplicate(item)
+        or _waits_to_be_asked_for(item, settings)
+        or is_narrowed(item, settings)
+        or _is_switched_off(item, settings)
     )
 
 
@@ -47,7 +50,7 @@ def spread(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:
 
 def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
     """Whether --layout, --backend or --dtype leaves a case out that the full run has."""
-    if _is_duplicate(item):
+    if _is_duplicate(item) or _waits_to_be_asked_for(item, settings):
         return False
     wanted = {"layout": settings.layout, "backend": settings.backend, "dtype": settings.dtype}
     return any(
@@ -59,7 +62,15 @@ def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
 def _is_duplicate(item: pytest.Item) -> bool:
     """Slots have no block tables: slot on native would be the csr case under another name."""
     params = _params(item)
-    return params.get("layout") == "slot" and params.get("backend") == "native"
+    return params.get("layout") == "slot" and params.get("backend") in ("native", "flashinfer")
+
+
+def _waits_to_be_asked_for(item: pytest.Item, settings: Settings) -> bool:
+    """What needs FlashInfer: native once more by somebody else's kernels, which few builds have."""
+    if settings.backend == "flashinfer":
+        return False
+    marked = item.get_closest_marker("requires_flashinfer") is not None
+    return marked or _params(item).get("backend") == "flashinfer"
 
 
 def _is_switched_off(item: pytest.Item, settings: Settings) -> bool:

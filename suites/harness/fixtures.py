@@ -9,7 +9,7 @@ import pytest
 from baselines.record_file import pictures_of
 from engine.config import BACKENDS, LAYOUTS
 from suites.harness.ceilings import Ceilings, measure_ceilings, measure_gpu_ceilings
-from suites.harness.options import SETTINGS, Workload
+from suites.harness.options import SETTINGS, Workload, attention_of
 
 
 @pytest.fixture(scope="session", params=LAYOUTS)
@@ -22,6 +22,12 @@ def layout(request: pytest.FixtureRequest) -> str:
 def backend(request: pytest.FixtureRequest) -> str:
     """Attention form; with layout, only combinations the engine distinguishes are run."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def attention(pytestconfig: pytest.Config) -> str:
+    """Whose kernels attention over block tables takes in tests without `backend`."""
+    return attention_of(pytestconfig.stash[SETTINGS])
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from suites.harness.stages import find_stage, load_stages
 ENGINE_DEVICES = {"cpu": "cpu", "nvidia": "cuda"}
 DTYPES = ("f32", "f16", "bf16")
 RUN_CHOICES = ("auto", "always", "never")
-REQUIREMENTS = ("gpu", "cupti", "hf", "model")
+REQUIREMENTS = ("gpu", "cupti", "flashinfer", "hf", "model")
 DEFAULT_MODEL = Path("suites/models/tiny-qwen2")
 
 
@@ -71,7 +71,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--stage", metavar="stageN", help="run the suites of one stage")
     group.addoption("--device", choices=ENGINE_DEVICES, help="default: the stage's, else cpu")
     group.addoption("--layout", choices=LAYOUTS, help="KV cache layout; default: both")
-    group.addoption("--backend", choices=BACKENDS, help="attention form; default: both")
+    group.addoption("--backend", choices=BACKENDS, help="attention form; default: native and csr")
     group.addoption("--dtype", choices=DTYPES, help="default: all")
     group.addoption(
         "--model-path",
@@ -167,6 +167,14 @@ def read_settings(config: pytest.Config) -> Settings:
         soak_seconds=config.getoption("--soak-seconds"),
         cases_per_test=config.getoption("--cases-per-test"),
     )
+
+
+def attention_of(settings: Settings) -> str:
+    """Whose kernels attention over block tables takes where a test does not say: native, or on a
+    GPU flashinfer when --backend asks for it.
+    """
+    asked_for = settings.backend == "flashinfer" and settings.device == "cuda"
+    return "flashinfer" if asked_for else "native"
 
 
 def _rate(text: str) -> float:

@@ -17,6 +17,7 @@ from suites.harness.criteria import (
     write_table,
 )
 from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by name in a plugin
+    attention,
     backend,
     ceilings,
     device,
@@ -45,6 +46,7 @@ MARKERS = (
     "criterion(*ids): this test is evidence for criteria of stages.toml",
     "requires_gpu: needs a CUDA build and a GPU",
     "requires_cupti: traces the kernels of a GPU",
+    "requires_flashinfer: needs a GPU and a build with FlashInfer",
     "requires_hf: runs Hugging Face transformers",
     "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from suites.harness import kernel_trace
-from suites.harness.options import Settings
+from suites.harness.options import Settings, attention_of
 
 
 def check(item: pytest.Item, settings: Settings) -> None:
@@ -27,6 +27,8 @@ def missing(name: str, settings: Settings) -> str | None:
         return missing_gpu()
     if name == "cupti":
         return missing_cupti()
+    if name == "flashinfer":
+        return missing_flashinfer()
     if name == "hf":
         return missing_hf()
     if name == "recording":
@@ -50,6 +52,14 @@ def missing_gpu() -> str | None:
 
 def missing_cupti() -> str | None:
     return kernel_trace.missing()
+
+
+def missing_flashinfer() -> str | None:
+    from engine import _C
+
+    if _C.build_info()["flashinfer"] is not None:
+        return None
+    return "the engine is built without FlashInfer (nox -s build-cuda -- --flashinfer)"
 
 
 def missing_hf() -> str | None:
@@ -80,6 +90,10 @@ def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
         needs["gpu"] = False
     if item.get_closest_marker("requires_cupti"):
         needs |= {"gpu": False, "cupti": False}
+    if item.get_closest_marker("requires_flashinfer") or (
+        "attention" in fixtures and attention_of(settings) == "flashinfer"
+    ):
+        needs |= {"gpu": False, "flashinfer": False}
     if item.get_closest_marker("requires_hf"):
         needs["hf"] = settings.run_hf == "always"
     if item.get_closest_marker("requires_recording"):

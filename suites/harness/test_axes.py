@@ -18,11 +18,12 @@ def test_plain(): pass
 @pytest.mark.parametrize(
     ("arguments", "passed", "deselected"),
     [
-        # block x {native, csr} and slot x csr; the cuda case is off by default.
-        ([], 2 + 3 + 2 + 1 + 1, 1 + 1),
-        (["--layout", "slot"], 1 + 1 + 2 + 1 + 1, 1 + 3 + 1),
-        (["--layout", "block", "--backend", "native"], 1 + 1 + 2 + 1 + 1, 1 + 3 + 1),
-        (["--dtype", "f32"], 2 + 3 + 1 + 1 + 1, 1 + 1 + 1),
+        # block x {native, csr} and slot x csr; the cuda case and flashinfer are off by default.
+        ([], 2 + 3 + 2 + 1 + 1, 3 + 1),
+        (["--layout", "slot"], 1 + 1 + 2 + 1 + 1, 1 + 5 + 1),
+        (["--layout", "block", "--backend", "native"], 1 + 1 + 2 + 1 + 1, 1 + 5 + 1),
+        (["--backend", "flashinfer"], 2 + 1 + 2 + 1 + 1, 5 + 1),
+        (["--dtype", "f32"], 2 + 3 + 1 + 1 + 1, 3 + 1 + 1),
     ],
 )
 def test_other_values_are_deselected(

@@ -14,6 +14,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever this machine has, the runs below see no GPU, no CUPTI and no Hugging Face."""
     monkeypatch.setattr(requirements, "missing_gpu", lambda: "no GPU in this test")
     monkeypatch.setattr(requirements, "missing_cupti", lambda: "no CUPTI in this test")
+    monkeypatch.setattr(requirements, "missing_flashinfer", lambda: "no FlashInfer in this test")
     monkeypatch.setattr(requirements, "missing_hf", lambda: "no torch in this test")
 
 
@@ -46,6 +47,28 @@ def test_a_trace_wants_a_gpu_before_cupti(
     result = project.run("--require", "cupti")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*required cupti is missing: no CUPTI in this test"])
+
+
+def test_flashinfer_runs_when_asked_for_and_where_it_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add_test(
+        "core/test_cases.py",
+        "@pytest.mark.requires_flashinfer\ndef test_it(): pass\n"
+        "def test_native(backend): pass\n"
+        "def test_attention(attention): print('attention', attention)\n" + PLAIN_TEST,
+    )
+    project.run("--backend", "native").assert_outcomes(passed=3, deselected=3)
+    monkeypatch.setattr(requirements, "missing_gpu", lambda: None)
+    asked = ("--backend", "flashinfer", "-s")
+    result = project.run(*asked)
+    result.assert_outcomes(passed=3, skipped=1, deselected=2)
+    result.stdout.fnmatch_lines(["*attention native*", "SKIPPED*no FlashInfer in this test"])
+    project.run(*asked, "--device", "nvidia").assert_outcomes(passed=2, skipped=2, deselected=2)
+    monkeypatch.setattr(requirements, "missing_flashinfer", lambda: None)
+    result = project.run(*asked, "--device", "nvidia")
+    result.assert_outcomes(passed=4, deselected=2)
+    result.stdout.fnmatch_lines(["*attention flashinfer*"])
 
 
 def test_a_run_that_only_skips_is_red(project: Project) -> None:
@@ -97,4 +120,6 @@ def test_a_folder_without_weights_skips_what_needs_a_model(project: Project) -> 
 def test_an_unknown_requirement_is_a_usage_error(project: Project) -> None:
     result = project.run("--require", "gpu,tpu")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*unknown requirement 'tpu'; known: gpu, cupti, hf, model*"])
+    result.stderr.fnmatch_lines(
+        ["*unknown requirement 'tpu'; known: gpu, cupti, flashinfer, hf, model*"]
+    )

@@ -1,4 +1,4 @@
-"""Where the operators run: --device chooses, the bodies of the tests do not change."""
+"""Where the operators run: --device and --backend choose, the bodies of the tests do not change."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ settings.register_profile("few", max_examples=4, deadline=None)
 
 
 @pytest.fixture
-def context(device: str) -> Context:
-    return Context(device)
+def context(device: str, attention: str) -> Context:
+    return Context(device, attention=attention)
 
 
 @pytest.fixture
-def two_threads(device: str) -> Context:
+def two_threads(device: str, attention: str) -> Context:
     """What is computed must not depend on how many threads share the work."""
-    return Context(device, num_threads=2)
+    return Context(device, num_threads=2, attention=attention)
 
 
 @pytest.fixture(params=DTYPES)

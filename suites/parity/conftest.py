@@ -44,6 +44,8 @@ def generate(num_threads: int, device: str) -> Generate:
 
     @cache
     def run(path: Path, layout: str, backend: str, schedule: str) -> list[list[int]]:
+        if backend == "flashinfer":
+            pytest.skip("FlashInfer has no f32, and in 16 bits tokens need not be equal")
         prompts = text_prompts(path) if path.name not in PRESETS else random_prompts(path)
         settings = {
             "device": device,

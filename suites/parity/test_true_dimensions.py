@@ -163,21 +163,25 @@ def last_logits(
     return logits  # type: ignore[return-value]
 
 
-def start(path: Path, device: str, layout: str, dtype: str, num_threads: int) -> ForcedEngine:
+def start(
+    path: Path, device: str, layout: str, dtype: str, num_threads: int, backend: str = "native"
+) -> ForcedEngine:
     room = NUM_TEXTS * (sum(LENGTHS) // len(LENGTHS) + DECODE_STEPS + 32)
     return ForcedEngine(
         EngineConfig(
             model=path, device=device, dtype=dtype, layout=layout, num_threads=num_threads,
             kv_capacity_tokens=room, max_num_seqs=NUM_TEXTS, enable_prefix_cache=False,
+            backend=backend,
         )
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def bf16_engine(
-    reference: Reference, device: str, layout: str, num_threads: int
+    reference: Reference, device: str, layout: str, num_threads: int, attention: str
 ) -> Iterator[ForcedEngine]:
-    return start(reference.path, device, layout, "bf16", num_threads)
+    backend = attention if layout == "block" else "csr"
+    return start(reference.path, device, layout, "bf16", num_threads, backend)
 
 
 def batches(batch: int) -> list[range]:

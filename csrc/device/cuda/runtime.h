@@ -20,6 +20,13 @@ inline constexpr bool kEnabled = true;
 inline constexpr bool kEnabled = false;
 #endif
 
+// Likewise for what takes FlashInfer's headers to build.
+#ifdef STAGEGATE_FLASHINFER_VERSION
+inline constexpr bool kFlashInferEnabled = true;
+#else
+inline constexpr bool kFlashInferEnabled = false;
+#endif
+
 // Devices the driver offers; 0 where there is no driver or no device.
 int device_count();
 // The product name. Throws DeviceError when there is no device of that index.

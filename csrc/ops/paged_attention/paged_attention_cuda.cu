@@ -1,5 +1,7 @@
+#include "device/cuda/runtime.h"
 #include "ops/attention/attention_cuda.cuh"
 #include "ops/attention/attention_launch.h"
+#include "ops/paged_attention/flashinfer/flashinfer.h"
 #include "ops/paged_attention/paged_attention_prefill.h"
 
 namespace stagegate::cuda {
@@ -21,6 +23,11 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
       .block_size = static_cast<int>(block_size),
   };
   if (q.numel() == 0) return;
+  if constexpr (kFlashInferEnabled) {
+    if (context.attention == AttentionBackend::kFlashInfer) {
+      return flashinfer_attention(context, q, k_cache, v_cache, keys.paged, scale, out);
+    }
+  }
   // Which kernel depends on shapes alone, as a captured graph must. On tensor cores a query is
   // summed up in another order than alone, so a deterministic context stays with one kernel. A
   // negative scale would turn the maximum of the unscaled scores around.
