@@ -224,7 +224,7 @@ def assert_exact_enough(
         # at least 1, is not. Each rounding costs the unit roundoff of the weight, so all of them
         # that share of the magnitude, and the half spacing of subnormals times the value. Further
         # roundings, of the total or of parts of the sum, cost as much again.
-        largest = np.nanmax(np.abs(v))
+        largest = np.nanmax(np.abs(v), initial=0)
         share = (1 + UNIT_ROUNDOFF[dtype]) ** roundings - 1
         allowed = allowed + share * magnitude * (1 + relative[..., None])
         allowed = allowed + roundings * HALF_SMALLEST[dtype] * longest * largest
