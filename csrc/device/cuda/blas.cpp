@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -208,8 +209,13 @@ std::optional<cublasLtMatmulAlgo_t> Blas::algorithm_for(Stream& stream, const Pr
   // One algorithm for every number of rows: each block of it sums the whole depth of its rows, in
   // an order that the number of blocks does not change.
   rounded.rows = problem.deterministic ? kDeterministicRows : rounded_rows(problem.rows);
-  const auto known = algorithms_.find(rounded);
-  if (known != algorithms_.end()) {
+  // What every stream of a device found. Held while candidates are timed, so that no other stream
+  // times its own beside them.
+  static std::mutex mutex;
+  static std::map<std::pair<int, Problem>, std::optional<cublasLtMatmulAlgo_t>> found;
+  const std::lock_guard lock(mutex);
+  const auto known = found.find({device_index_, rounded});
+  if (known != found.end()) {
     if (!known->second || plan.takes(handle_, *known->second)) return known->second;
     SG_CHECK(DeviceError, !problem.deterministic, "linear: cuBLASLt has no one algorithm for ",
              problem.rows, " and ", kDeterministicRows, " rows of ", problem.depth, " times ",
@@ -226,9 +232,11 @@ std::optional<cublasLtMatmulAlgo_t> Blas::algorithm_for(Stream& stream, const Pr
       }
     }
   } else {
-    chosen = fastest(stream, plan, operands, plan.proposals(handle_, operands));
+    const std::vector<cublasLtMatmulAlgo_t> proposals = plan.proposals(handle_, operands);
+    if (!proposals.empty() && stream.is_capturing()) return proposals.front();
+    chosen = fastest(stream, plan, operands, proposals);
   }
-  algorithms_.insert_or_assign(rounded, chosen);
+  found.insert_or_assign({device_index_, rounded}, chosen);
   return chosen;
 }
 
@@ -236,10 +244,6 @@ std::optional<cublasLtMatmulAlgo_t> Blas::fastest(
     Stream& stream, Plan& plan, const Operands& operands,
     const std::vector<cublasLtMatmulAlgo_t>& proposals) {
   if (proposals.empty()) return std::nullopt;
-  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-  SG_CUDA(cudaStreamIsCapturing(stream.handle(), &capturing));
-  if (capturing != cudaStreamCaptureStatusNone) return proposals.front();
-
   // In a model other layers run between two uses of a weight: it comes from memory, not from a
   // cache that the run before has filled.
   void* other = allocate(2 * l2_bytes_, device_index_);

@@ -16,7 +16,7 @@ namespace stagegate::cuda {
 class Stream;
 
 // Matrix products by cuBLASLt. The algorithm for a problem is found by timing what the library
-// proposes, the first time the problem comes, and kept.
+// proposes, the first time the problem comes to a device, and kept as long as the process lives.
 class Blas {
  public:
   // out[M, N] = x[M, K] · weight[N, K]ᵀ + bias[N], all row-major, accumulated in f32.
@@ -42,7 +42,7 @@ class Blas {
 
   // Queues one product; false when the library has no algorithm for it. Throws DeviceError when the
   // library fails. While a graph is captured nothing can be timed: an algorithm that is looked for
-  // then is the library's first proposal.
+  // then is the library's first proposal, and this object alone keeps it.
   bool matmul(Stream& stream, const Problem& problem, const void* x, const void* weight,
               const void* bias, void* out);
 
@@ -66,8 +66,6 @@ class Blas {
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   std::map<Problem, std::unique_ptr<Plan>> plans_;
-  // By problem with the number of rows rounded: near ones share what was timed.
-  std::map<Problem, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };
 
 }  // namespace stagegate::cuda

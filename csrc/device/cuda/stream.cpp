@@ -36,11 +36,15 @@ Stream::~Stream() {
   release_pinned(fetched_fault_);
 }
 
+bool Stream::is_capturing() const {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  SG_CUDA(cudaStreamIsCapturing(handle_, &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
 void* Stream::scratch(std::size_t size_bytes) {
   if (size_bytes <= scratch_bytes_) return scratch_;
-  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
-  SG_CUDA(cudaStreamIsCapturing(handle_, &capturing));
-  SG_CHECK(DeviceError, capturing == cudaStreamCaptureStatusNone, "scratch: ", size_bytes,
+  SG_CHECK(DeviceError, !is_capturing(), "scratch: ", size_bytes,
            " bytes are wanted while a graph is captured, ", scratch_bytes_, " are there");
   // At least twice as much, so that a growing batch soon stops asking.
   const std::size_t wanted = std::max(size_bytes, 2 * scratch_bytes_);

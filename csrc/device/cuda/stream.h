@@ -26,6 +26,7 @@ class Stream {
   cudaStream_t handle() const { return handle_; }
   int num_multiprocessors() const { return num_multiprocessors_; }
   Blas& blas() const { return *blas_; }
+  bool is_capturing() const;  // a graph
 
   // At least size_bytes of device memory, 256-byte aligned, uninitialised. It is the same memory
   // for every operator, so it is theirs until the next one is queued. Grows when more is asked for
