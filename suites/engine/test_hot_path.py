@@ -17,7 +17,11 @@ from suites.harness.hot_path import as_text, hot_path_of, kernel_counts
 from suites.harness.kernel_trace import kernel_trace
 from suites.harness.trace_events import Trace
 
-pytestmark = [pytest.mark.requires_cupti, pytest.mark.criterion("s5.hot-path")]
+pytestmark = [
+    pytest.mark.requires_gpu,
+    pytest.mark.requires_cupti,
+    pytest.mark.criterion("s5.hot-path"),
+]
 
 STEPS = 8
 # Long enough that attention splits the keys.
