@@ -18,8 +18,7 @@ from baselines.store import StoreError
 
 # Obeyed by suites/harness/plugin.py: the number that the order of the cases is drawn from.
 ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
-# Obeyed by suites/harness/traced_round.py: never, or anything else. A tracer stays attached to its
-# process, so what is timed after the first trace would be timed beside it.
+# Obeyed by suites/harness/traced_rounds.py: never, or anything else. A gate has no use for traces.
 TRACE_VARIABLE = "STAGEGATE_KERNEL_TRACE"
 
 _PYTEST_FAILED_TESTS = 1

@@ -1,6 +1,14 @@
-"""A small project of its own for the harness to run in."""
+"""A small project of its own for the harness to run in, and a CUPTI that is none."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
+
+from suites.harness import kernel_trace
+from suites.harness.fake_cupti import FakeCupti
+
+UseCupti = Callable[..., FakeCupti]
 
 STAGES = """
 [stage0]
@@ -46,3 +54,18 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Proje
     # The harness stands on no other plugin, and each costs an inner run a second.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     return Project(pytester)
+
+
+@pytest.fixture
+def use_cupti(monkeypatch: pytest.MonkeyPatch) -> Iterator[UseCupti]:
+    """Call it with the records that the next trace is to have."""
+
+    def use(*records: SimpleNamespace) -> FakeCupti:
+        cupti = FakeCupti(*records)
+        monkeypatch.setattr(kernel_trace, "_load", lambda: cupti)
+        return cupti
+
+    # CUPTI is attached once in a process; each test is one.
+    kernel_trace._collector.cache_clear()
+    yield use
+    kernel_trace._collector.cache_clear()

@@ -13,7 +13,7 @@ import pytest
 
 from baselines.anonymous import anonymous
 from baselines.fingerprint import digest
-from baselines.records import Case, HotPath
+from baselines.records import Case
 from baselines.telemetry import Telemetry, broken_conditions
 from suites.harness import planted
 from suites.harness.calls import CallTimer
@@ -21,7 +21,7 @@ from suites.harness.ceilings import Ceilings
 from suites.harness.hot_path import headline
 from suites.harness.metrics import as_metric
 from suites.harness.options import SETTINGS
-from suites.harness.traced_round import trace_round
+from suites.harness.traced_rounds import TRACED_ROUNDS
 
 Metrics = Mapping[str, float | int | None]
 Samples = dict[str, list[float | int | None]]
@@ -60,9 +60,9 @@ class Measure:
         """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
 
         prepare: called before each round, outside the measurement. model_digest: of the checkpoint
-        that runs. trace: on a GPU one more round is traced after the others; False where the GPU
-        works for another process, or what to trace instead of a round. What a test asserts after
-        this call makes the case invalid when it does not hold.
+        that runs. trace: on a GPU one more round is traced when all tests are over; False where the
+        GPU works for another process, or what to trace instead of a round. What a test asserts
+        after this call makes the case invalid when it does not hold.
         """
         workload = self._item.config.stash[SETTINGS].workload
         telemetry = self._item.config.stash.get(TELEMETRY, None)
@@ -90,15 +90,13 @@ class Measure:
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
             self._invalid += broken_conditions(telemetry.samples(since=began))
-        path = None
+        self._case = self._describe(samples, model_digest)
         if trace:
-            path = trace_round(
-                self._item.config,
-                f"{self._suite}-{anonymous(self._item.name)}",
+            self._item.config.stash[TRACED_ROUNDS].plan(
+                self._case,
                 trace if callable(trace) else lambda: run(workload.rounds),
                 prepare=lambda: prepare(workload.rounds),
             )
-        self._case = self._describe(samples, model_digest, path)
         self._benchmark.extra_info[EXTRA_INFO] = self._case.name
         self._item.config.stash[CASES].append(self._case)
         return samples
@@ -151,13 +149,7 @@ class Measure:
         )
         cases.append(self._case)
 
-    @property
-    def _suite(self) -> str:
-        return self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0]
-
-    def _describe(
-        self, samples: Samples, model_digest: str | None, hot_path: HotPath | None = None
-    ) -> Case:
+    def _describe(self, samples: Samples, model_digest: str | None) -> Case:
         settings = self._item.config.stash[SETTINGS]
         # How often it is repeated does not change the work of a round.
         work = asdict(replace(settings.workload, rounds=0)) | {"num_threads": settings.num_threads}
@@ -170,14 +162,13 @@ class Measure:
         del work["rounds"]
         return Case(
             name=anonymous(self._item.name),
-            suite=self._suite,
+            suite=self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0],
             params=stated | work,
             workload_hash=digest({"code": _source(self._item.path), "params": stated | work}),
             model_digest=model_digest,
             metrics=tuple(as_metric(name, values) for name, values in samples.items()),
             # A reason given in several rounds is one reason.
             invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
-            hot_path=hot_path,
         )
 
 

@@ -36,7 +36,7 @@ from suites.harness.measure import (
 )
 from suites.harness.recorder import Recorder
 from suites.harness.stages import find_stage, load_stages
-from suites.harness.traced_round import UNTRACED
+from suites.harness.traced_rounds import TRACED_ROUNDS, TracedRounds
 
 # A number; the tests then run in an order drawn from it. A gate gives each pair of launches
 # another, so that no case always follows the same one.
@@ -63,8 +63,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     config.stash[options.SETTINGS] = options.read_settings(config)
     config.stash[CASES] = []
+    config.stash[TRACED_ROUNDS] = TracedRounds(config, config.stash[CASES])
     run = StageRun(config)
     config.pluginmanager.register(run, "stagegate-stage-run")
+    config.pluginmanager.register(config.stash[TRACED_ROUNDS], "stagegate-traced-rounds")
     config.pluginmanager.register(Recorder(config, run.stage, run.collector), "stagegate-recorder")
 
 
@@ -122,6 +124,8 @@ class StageRun:
             items[:] = selected
         if ORDER_VARIABLE in os.environ:
             random.Random(os.environ[ORDER_VARIABLE]).shuffle(items)
+        # Nothing is timed in a process that has been traced.
+        items.sort(key=lambda item: item.get_closest_marker("requires_cupti") is not None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -145,8 +149,13 @@ class StageRun:
         if config.stash[CASES]:
             terminalreporter.section("metrics: median over the rounds, [least, most]")
             write_metrics(terminalreporter, config.stash[CASES])
-        if (reason := config.stash.get(UNTRACED, None)) is not None:
-            terminalreporter.write_line(f"no hot path of the benchmarks: {reason}", yellow=True)
+        traced = config.stash[TRACED_ROUNDS]
+        if traced.untraced is not None:
+            terminalreporter.write_line(
+                f"no hot path of the benchmarks: {traced.untraced}", yellow=True
+            )
+        for case, error in traced.errors.items():
+            terminalreporter.write_line(f"the traced round of {case}: {error}", red=True)
         if config.getoption("benchmark_json", None):
             terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from baselines.store import Store
 from suites.harness.conftest import Project
 from suites.harness.measure import CASES, TELEMETRY, Measure
 from suites.harness.options import SETTINGS, Workload
+from suites.harness.traced_rounds import TRACED_ROUNDS, TracedRounds
 
 BENCHMARK = """
 import time
@@ -202,7 +204,8 @@ def fake_item(root: Path, rounds: int) -> SimpleNamespace:
     stash = pytest.Stash()
     stash[SETTINGS] = SimpleNamespace(workload=workload, num_threads=1, device="cpu")
     stash[CASES] = []
-    config = SimpleNamespace(stash=stash, rootpath=root)
+    config: Any = SimpleNamespace(stash=stash, rootpath=root)
+    stash[TRACED_ROUNDS] = TracedRounds(config, stash[CASES])
     return SimpleNamespace(config=config, name="test_fake", path=file)
 
 
