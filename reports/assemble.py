@@ -130,7 +130,8 @@ def _notes(records: Sequence[Record]) -> tuple[str, ...]:
     if len({record.machine_key for record in records}) > 1:
         notes.append("Its records are of different machines.")
     samples = [sample for record in records for sample in record.telemetry]
-    if reasons := sorted({reason for sample in samples for reason in sample.throttle_reasons}):
+    # A GPU with nothing to do lowers its clocks, which slows nothing.
+    if reasons := sorted({r for sample in samples for r in sample.throttle_reasons} - {"gpu-idle"}):
         notes.append(f"A GPU slowed itself down during the run: {', '.join(reasons)}.")
     if any(sample.other_processes for sample in samples):
         notes.append("Other processes used a GPU during the run.")

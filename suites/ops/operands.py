@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from engine._C import Context, Tensor
 
 Array = np.ndarray
+T = TypeVar("T")
+
+# Several times the last level cache of a GPU, or of the cores that share one.
+COLD_BYTES = 1 << 28
 
 
 def load(context: Context, values: Array | Sequence, dtype: str) -> Tensor:
@@ -41,3 +47,12 @@ def fetch(tensor: Tensor) -> Array:
 def rounded(values: Array, dtype: str) -> Array:
     """The float64 values that a tensor of dtype holds after loading these."""
     return fetch(Tensor.from_numpy(np.asarray(values, np.float32)).to(dtype=dtype))
+
+
+def cold(make: Callable[[], T], size_bytes: int) -> Callable[[], T]:
+    """Hands out operands of size_bytes that no cache holds: as many as it takes, in turn.
+
+    What a step reads once, weights and cached keys and values, has left the caches since the step
+    before it. A benchmark that used one copy again and again would time a cache.
+    """
+    return itertools.cycle([make() for _ in range(-(-COLD_BYTES // size_bytes))]).__next__

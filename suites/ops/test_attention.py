@@ -8,227 +8,30 @@ tables for paged_attention. Whatever no query sees is NaN.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, Tensor, ops
+from engine._C import Context, ops
 from engine.errors import ArgumentError, ShapeError
-from suites.ops import references
-from suites.ops.bounds import F32, HALF_SMALLEST, UNIT_ROUNDOFF, assert_within, sum_error
+from suites.ops.attention_batch import (
+    FORMS,
+    QWEN,
+    Batch,
+    Heads,
+    assert_exact_enough,
+    make_batch,
+    roundings,
+    run_csr,
+    run_dense,
+    run_paged,
+    run_rows,
+    skip_what_flashinfer_lacks,
+)
 from suites.ops.examples import examples
-from suites.ops.operands import fetch, load, poisoned, rounded, strided
-
-Place = Callable[[Context, np.ndarray, str], Tensor]
-
-
-@dataclass(frozen=True)
-class Heads:
-    query: int
-    key: int
-    dim: int
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Sequences of context_lens tokens whose last query_lens are queries."""
-
-    context_lens: list[int]
-    query_lens: list[int]
-    heads: Heads
-    block_size: int
-    q: np.ndarray  # [T, query heads, dim]
-    k: np.ndarray  # [S, key heads, dim]; NaN where no sequence has a token
-    v: np.ndarray
-    block_tables: np.ndarray  # [B, W]; -7 past the last block of a sequence
-
-    @property
-    def scale(self) -> float:
-        return self.heads.dim**-0.5
-
-    @property
-    def cu_seqlens_q(self) -> np.ndarray:
-        return np.concatenate([[0], np.cumsum(self.query_lens)]).astype(int)
-
-    def slots(self, sequence: int) -> np.ndarray:
-        """Slots of the tokens of a sequence, in order of position."""
-        positions = np.arange(self.context_lens[sequence])
-        blocks = self.block_tables[sequence, positions // self.block_size]
-        return blocks * self.block_size + positions % self.block_size
-
-    def visible(self) -> list[np.ndarray]:
-        """Slots that each query sees."""
-        return [
-            self.slots(sequence)[: length - queries + t + 1]
-            for sequence, (length, queries) in enumerate(
-                zip(self.context_lens, self.query_lens, strict=True)
-            )
-            for t in range(queries)
-        ]
-
-
-def make_batch(
-    context_lens: list[int],
-    query_lens: list[int],
-    heads: Heads,
-    block_size: int = 16,
-    *,
-    ascending: bool = False,
-    seed: int = 1,
-) -> Batch:
-    """Random values in blocks in random order (ascending: in order, as CSR rows must be)."""
-    random = np.random.default_rng(seed)
-    num_blocks = [-(-length // block_size) for length in context_lens]
-    spare = 2
-    total = sum(num_blocks) + spare
-    free = np.sort(random.permutation(total)[: sum(num_blocks)])
-    order = free if ascending else random.permutation(free)
-    block_tables = np.full((len(context_lens), max([1, *num_blocks])), -7)
-    for sequence, count in enumerate(num_blocks):
-        start = sum(num_blocks[:sequence])
-        block_tables[sequence, :count] = order[start : start + count]
-    shape = (total * block_size, heads.key, heads.dim)
-    batch = Batch(
-        context_lens,
-        query_lens,
-        heads,
-        block_size,
-        random.standard_normal((sum(query_lens), heads.query, heads.dim)),
-        np.full(shape, np.nan),
-        np.full(shape, np.nan),
-        block_tables,
-    )
-    for sequence in range(len(context_lens)):
-        slots = batch.slots(sequence)
-        batch.k[slots] = random.standard_normal((len(slots), heads.key, heads.dim))
-        batch.v[slots] = random.standard_normal((len(slots), heads.key, heads.dim))
-    return batch
-
-
-def skip_what_flashinfer_lacks(context: Context, dtype: str, head_dim: int) -> None:
-    if context.attention == "flashinfer" and not (dtype != "f32" and head_dim in (64, 128)):
-        pytest.skip("FlashInfer takes f16 and bf16, and heads of 64 and 128")
-
-
-def run_paged(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
-    skip_what_flashinfer_lacks(context, dtype, batch.heads.dim)
-    out = poisoned(context, batch.q.shape, dtype)
-    ops.paged_attention(
-        context,
-        place(context, batch.q, dtype),
-        load(context, batch.k, dtype),
-        load(context, batch.v, dtype),
-        load(context, batch.block_tables, "i32"),
-        load(context, batch.context_lens, "i32"),
-        load(context, batch.cu_seqlens_q, "i32"),
-        batch.block_size,
-        batch.scale,
-        out,
-    )
-    return fetch(out)
-
-
-def run_csr(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
-    rows = batch.visible()
-    used = np.unique(np.concatenate([[], *rows])).astype(int)
-    columns = [np.searchsorted(used, row) for row in rows]
-    return run_rows(context, batch, columns, used, dtype, place=place)
-
-
-def run_rows(
-    context: Context,
-    batch: Batch,
-    columns: list[np.ndarray],
-    used: np.ndarray,
-    dtype: str,
-    *,
-    place: Place = load,
-) -> np.ndarray:
-    out = poisoned(context, batch.q.shape, dtype)
-    ops.self_attention_paged(
-        context,
-        place(context, batch.q, dtype),
-        load(context, batch.k, dtype),
-        load(context, batch.v, dtype),
-        load(context, used, "i32"),
-        load(context, np.cumsum([0, *map(len, columns)]), "i32"),
-        load(context, np.concatenate([[], *columns]), "i32"),
-        batch.scale,
-        out,
-    )
-    return fetch(out)
-
-
-def run_dense(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
-    results = [np.zeros((0, *batch.q.shape[1:]))]
-    for sequence, queries in enumerate(batch.query_lens):
-        first, slots = batch.cu_seqlens_q[sequence], batch.slots(sequence)
-        operands = (batch.q[first : first + queries], batch.k[slots], batch.v[slots])
-        out = poisoned(context, operands[0].shape, dtype)
-        tensors = [place(context, values, dtype) for values in operands]
-        ops.self_attention(context, *tensors, batch.scale, out)
-        results.append(fetch(out))
-    return np.concatenate(results)
-
-
-FORMS = [run_dense, run_csr, run_paged]
-
-
-def roundings(context: Context, form: Callable, batch: Batch, dtype: str) -> int:
-    """How often what a result is made of is rounded to dtype: on tensor cores only.
-
-    Ours round the weights; FlashInfer these, so that their total is that of rounded ones, and where
-    it cuts the keys of a sequence partial results, once as stored and once as merged.
-    """
-    if context.attention == "flashinfer" and form is run_paged:
-        return 4
-    return int(
-        context.device.startswith("cuda")
-        and not context.deterministic
-        and form is not run_dense
-        and dtype != "f32"
-        and batch.heads.dim in (64, 128)
-    )
-
-
-def assert_exact_enough(
-    actual: np.ndarray,
-    batch: Batch,
-    visible: list[np.ndarray],
-    dtype: str,
-    *,
-    roundings: int = 0,
-) -> None:
-    """roundings: as of the function of that name."""
-    q, k, v = (rounded(values, dtype) for values in (batch.q, batch.k, batch.v))
-    expected, magnitude, products = references.attention(q, k, v, batch.scale, visible)
-    longest = max([1, *map(len, visible)])
-    # Tensor cores cut a sum off where f32 would round it, which costs at most twice as much.
-    tensor_cores = roundings > 0
-    cost = 2 if tensor_cores else 1
-    # A score is a sum of dim products of scaled queries; minus the largest, at most 87 where it
-    # counts, it rounds once more, and the exponential is good to 2e-7 (2 units in the last place,
-    # 2.4e-7, as a power of two). Such an error of the exponents moves each weight, over the total
-    # of the weights, by twice as much.
-    exponential = 2.4e-7 if tensor_cores else 2e-7
-    score = cost * sum_error(batch.heads.dim + 2) * products + 87 * F32 + exponential
-    # The weighted sum and the total of the weights are sums over the visible rows, scaled down
-    # once for every 16 of them.
-    relative = np.expm1(2 * score) + 2 * cost * sum_error(longest + longest // 16 + 4)
-    allowed = relative[..., None] * magnitude
-    if tensor_cores:
-        # Weights of at most 1 are rounded to dtype for the product with the values; their total,
-        # at least 1, is not. Each rounding costs the unit roundoff of the weight, so all of them
-        # that share of the magnitude, and the half spacing of subnormals times the value. Further
-        # roundings, of the total or of parts of the sum, cost as much again.
-        largest = np.nanmax(np.abs(v), initial=0)
-        share = (1 + UNIT_ROUNDOFF[dtype]) ** roundings - 1
-        allowed = allowed + share * magnitude * (1 + relative[..., None])
-        allowed = allowed + roundings * HALF_SMALLEST[dtype] * longest * largest
-    assert_within(actual, expected, dtype, allowed)
+from suites.ops.operands import load, rounded, strided
 
 
 @pytest.fixture
@@ -237,7 +40,6 @@ def one_order(device: str) -> Context:
     return Context(device, deterministic=True)
 
 
-QWEN = Heads(14, 2, 64)
 SMALL = Heads(4, 2, 8)
 BATCHES = {
     "one token": ([1], [1], SMALL),
@@ -270,7 +72,7 @@ LARGE_BATCHES = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", BATCHES)
 def test_agrees_with_float64(context: Context, dtype: str, form: Callable, name: str) -> None:
-    batch = make_batch(*BATCHES[name], ascending=form is run_csr)
+    batch = make_batch(*BATCHES[name])
     assert_exact_enough(
         form(context, batch, dtype),
         batch,

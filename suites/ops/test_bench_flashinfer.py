@@ -7,14 +7,15 @@ import pytest
 from engine._C import Context, ops
 from suites.harness.ceilings import Ceilings
 from suites.harness.measure import Measure
-from suites.ops.operands import load, poisoned
-from suites.ops.test_attention import (
+from suites.ops.attention_batch import (
     Heads,
     assert_exact_enough,
     make_batch,
+    paged_metadata,
     roundings,
     run_paged,
 )
+from suites.ops.operands import cold, load, poisoned
 
 HEADS = Heads(12, 2, 128)
 CASES = {
@@ -35,21 +36,20 @@ def test_paged_attention(measure: Measure, ceilings: Ceilings, name: str, kernel
     """A call of FlashInfer makes its plan, as it does in each layer of an engine."""
     context = Context("cuda", attention=kernels)
     batch = make_batch(*CASES[name], HEADS)
-    operands = [load(context, values, "bf16") for values in (batch.q, batch.k, batch.v)]
-    metadata = [
-        load(context, values, "i32")
-        for values in (batch.block_tables, batch.context_lens, batch.cu_seqlens_q)
-    ]
-    out = poisoned(context, batch.q.shape, "bf16")
-    keys = sum(batch.context_lens)
+    q, out = load(context, batch.q, "bf16"), poisoned(context, batch.q.shape, "bf16")
+    metadata = paged_metadata(context, batch)
+    moved_bytes = 2 * (2 * sum(batch.context_lens) * HEADS.key * HEADS.dim + 2 * batch.q.size)
+    keys_and_values = cold(
+        lambda: [load(context, values, "bf16") for values in (batch.k, batch.v)], moved_bytes
+    )
     pairs = sum(map(len, batch.visible()))
     measure.operator(
         lambda: ops.paged_attention(
-            context, *operands, *metadata, batch.block_size, batch.scale, out
+            context, q, *keys_and_values(), *metadata, batch.block_size, batch.scale, out
         ),
         ceilings,
         wait=context.synchronize,
-        moved_bytes=2 * (2 * keys * HEADS.key * HEADS.dim + 2 * batch.q.size),
+        moved_bytes=moved_bytes,
         flops=4 * pairs * HEADS.query * HEADS.dim,
     )
     actual = run_paged(context, batch, "bf16")

@@ -14,10 +14,7 @@ from hypothesis import strategies as st
 
 from engine._C import Context, ops
 from engine.errors import ArgumentError
-from suites.ops.bounds import UNIT_ROUNDOFF
-from suites.ops.examples import examples
-from suites.ops.operands import load, poisoned, strided
-from suites.ops.test_attention import (
+from suites.ops.attention_batch import (
     QWEN,
     Batch,
     Heads,
@@ -27,6 +24,9 @@ from suites.ops.test_attention import (
     roundings,
     run_paged,
 )
+from suites.ops.bounds import UNIT_ROUNDOFF
+from suites.ops.examples import examples
+from suites.ops.operands import load, poisoned, strided
 
 pytestmark = pytest.mark.requires_flashinfer
 

@@ -122,13 +122,15 @@ def test_doubtful_records_are_noted(records: Sample) -> None:
 def test_a_disturbed_gpu_is_noted(records: Sample) -> None:
     record = records.records[0]
     (quiet,) = record.telemetry[:1]
-    busy = quiet.model_copy(update={"throttle_reasons": ("hw-slowdown",), "other_processes": 1})
+    busy = quiet.model_copy(
+        update={"throttle_reasons": ("gpu-idle", "hw-slowdown"), "other_processes": 1}
+    )
     calm = assemble([PLAN], [record.model_copy(update={"telemetry": (quiet,)})]).stages[0]
     assert calm.notes == ()
     slowed, others = (
         assemble([PLAN], [record.model_copy(update={"telemetry": (quiet, busy)})]).stages[0].notes
     )
-    assert "hw-slowdown" in slowed
+    assert slowed.endswith(": hw-slowdown.")
     assert "Other processes" in others
 
 
