@@ -73,7 +73,7 @@ def make_batch(
     ascending: bool = False,
     seed: int = 1,
 ) -> Batch:
-    """Random values in blocks in random order (ascending: in order; then all forms add up alike)."""
+    """Random values in blocks in random order; ascending ones make all forms add up alike."""
     random = np.random.default_rng(seed)
     num_blocks = [-(-length // block_size) for length in context_lens]
     spare = 2
