@@ -149,13 +149,15 @@ def _run(command: list[str], folder: Path) -> str:
 def _start(
     command: list[str], folder: Path, variables: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
+    # The tree's own modules first; packages may lie where the variable says.
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
     return subprocess.run(
         command,
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(folder), **variables},
+        env={**os.environ, "PYTHONPATH": path, **variables},
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from baselines.__main__ import main
 from baselines.gate.escalation import Gate, Side
-from baselines.gate.launches import LaunchError, PytestSource, check_out, state_of
+from baselines.gate.launches import LaunchError, PytestSource, check_out, run_module, state_of
 from suites.baselines.sample_record import sample_record
 
 
@@ -43,6 +43,18 @@ def test_a_file_without_a_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "out" / "base-00.json").write_text("{}")
     with pytest.raises(LaunchError, match=r"base-00\.json: holds no record"):
         launches.launch(Side.BASE, 0)
+
+
+def test_a_launch_finds_packages_that_the_caller_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, elsewhere = tmp_path / "tree", tmp_path / "elsewhere"
+    for folder in (tree, elsewhere):
+        folder.mkdir()
+        (folder / "in_both.py").write_text(f"print({folder.name!r})")
+    (elsewhere / "installed_there.py").write_text("import in_both")
+    monkeypatch.setenv("PYTHONPATH", str(elsewhere))
+    assert run_module(tree, "installed_there") == "tree\n"
 
 
 @pytest.fixture
