@@ -65,5 +65,6 @@ def test_import_is_fast() -> None:
 
 
 def test_start_is_fast(model_path: Path) -> None:
-    setup = "import engine"
-    assert seconds_of(f"engine.LLM({str(model_path)!r})", setup) < 1.0
+    # One thread: others that wait for work count as well, on many cores for more than the start.
+    start = f"engine.LLM({str(model_path)!r}, num_threads=1)"
+    assert seconds_of(start, "import engine") < 1.0
