@@ -46,7 +46,7 @@ def missing_gpu() -> str | None:
     try:
         _C.empty([1], "u8", "cuda")
     except DeviceError as error:
-        return str(error)
+        return f"no GPU: {error}"
     return None
 
 
