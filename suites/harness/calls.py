@@ -23,6 +23,7 @@ class CallTimer:
         self._call = call
         self._wait = wait
         self._calls = 1
+        self._batch()  # the first call may load a kernel, or time candidates for an algorithm
         while self._batch() < BATCH_SECONDS:
             self._calls *= 2
         self._batches = max(LEAST_BATCHES, round(ROUND_SECONDS / self._batch()))
