@@ -67,7 +67,7 @@ def test_decode(
         device=device,
         num_threads=num_threads,
         max_model_len=1024,
-        kv_capacity_tokens=1024,
+        kv_capacity_tokens=batch * 1024,
         enable_prefix_cache=False,
     )
 
