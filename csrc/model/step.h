@@ -15,9 +15,9 @@ struct PagedMetadata {
 };
 
 struct CsrMetadata {
-  Tensor used_slots;  // [U]
+  Tensor used_slots;  // [U], or longer: see ops/self_attention_paged
   Tensor row_ptr;     // [T + 1]
-  Tensor col_idx;     // [nnz]
+  Tensor col_idx;     // [nnz], or longer
 };
 
 // T tokens of B sequences, the tokens of a sequence next to each other; R rows of logits wanted.

@@ -11,9 +11,8 @@ namespace stagegate {
 
 namespace {
 
-// Every tensor a step brings from the host.
-std::vector<Tensor*> operands_of(StepInput& input) {
-  StepTensors& t = input.tensors;
+// What the layers of a step read, besides weights and storage.
+std::vector<Tensor*> operands_of(StepTensors& t) {
   std::vector<Tensor*> operands = {&t.input_ids,    &t.positions,    &t.slot_mapping,
                                    &t.cu_seqlens_q, &t.context_lens, &t.logits_indices};
   if (auto* paged = std::get_if<PagedMetadata>(&t.attention)) {
@@ -22,6 +21,12 @@ std::vector<Tensor*> operands_of(StepInput& input) {
     auto& csr = std::get<CsrMetadata>(t.attention);
     operands.insert(operands.end(), {&csr.used_slots, &csr.row_ptr, &csr.col_idx});
   }
+  return operands;
+}
+
+// Every tensor a step brings from the host.
+std::vector<Tensor*> operands_of(StepInput& input) {
+  std::vector<Tensor*> operands = operands_of(input.tensors);
   if (input.sampling) {
     SamplingInputs& s = *input.sampling;
     operands.insert(
@@ -115,21 +120,20 @@ PendingStep Runner::step(StepInput input) {
   return PendingStep([output] { return output; });
 }
 
-Tensor Runner::forward(const StepTensors& step) {
+Tensor Runner::forward(StepTensors& step) {
   if constexpr (cuda::kEnabled) {
     // A decode has the same shapes as the one before it until a sequence comes or goes.
-    const auto* paged = std::get_if<PagedMetadata>(&step.attention);
     const std::int64_t tokens = step.input_ids.numel();
     const std::int64_t rows = step.logits_indices.numel();
-    if (graphs_ && paged != nullptr && step.context_lens.numel() == tokens && rows == tokens) {
-      const auto address = [](const Tensor& tensor) {
-        return static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(tensor.raw_data()));
-      };
-      graphs_->run(
-          {tokens, paged->block_tables.dim(1), paged->block_size, address(step.input_ids),
-           address(step.positions), address(step.slot_mapping), address(step.cu_seqlens_q),
-           address(step.context_lens), address(step.logits_indices), address(paged->block_tables)},
-          [&] { model_.forward(context_, step, *kv_, workspace_); });
+    if (graphs_ && step.context_lens.numel() == tokens && rows == tokens) {
+      const auto* paged = std::get_if<PagedMetadata>(&step.attention);
+      cuda::GraphCache::Key key = {paged != nullptr ? paged->block_size : 0};
+      for (const Tensor* operand : operands_of(step)) {
+        key.push_back(operand->numel());
+        key.push_back(
+            static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(operand->raw_data())));
+      }
+      graphs_->run(std::move(key), [&] { model_.forward(context_, step, *kv_, workspace_); });
       return workspace_.logits.slice(0, 0, rows);
     }
   }

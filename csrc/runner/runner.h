@@ -75,7 +75,7 @@ class Runner {
 
  private:
   // Logits of the rows the step asks for, f32 [R, vocab].
-  Tensor forward(const StepTensors& step);
+  Tensor forward(StepTensors& step);
   std::vector<Tensor> allocate_results(const std::vector<std::pair<DType, Shape>>& wanted);
 
   Context context_;

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from engine.step import Int32Array
 
+_NOT_STORED = -1
+
 
 def csr_metadata(slots: Sequence[Int32Array], starts: Sequence[int]) -> CsrMetadata:
     """Rows of sequences whose slots are given by position.
@@ -22,26 +24,36 @@ def csr_metadata(slots: Sequence[Int32Array], starts: Sequence[int]) -> CsrMetad
     before. A slot that several sequences share is listed once in used_slots.
     """
     everything = np.concatenate(slots)
-    everything = everything[everything >= 0]
-    seen = np.zeros(int(everything.max()) + 1, dtype=np.bool_)
-    seen[everything] = True
-    column_of_slot = np.cumsum(seen, dtype=np.int32) - 1
+    # Timsort takes linear time on the few ascending runs that the slots of a sequence come in.
+    order = np.argsort(everything, kind="stable")
+    ascending = everything[order]
+    is_new = np.diff(ascending, prepend=np.int32(_NOT_STORED)) > 0
+    used_slots = ascending[is_new]
+    column_of = np.empty(len(everything), dtype=np.int32)  # -1 where the position is not stored
+    column_of[order] = np.cumsum(is_new, dtype=np.int32) - np.int32(1)
+
     columns: list[Int32Array] = []
     lengths: list[Int32Array] = []
-    for by_position, start in zip(slots, starts, strict=True):
+    ends = np.cumsum([len(by_position) for by_position in slots])
+    for end, by_position, start in zip(ends, slots, starts, strict=True):
         rows = np.arange(start, len(by_position), dtype=np.int32)
-        stored = np.flatnonzero(by_position >= 0).astype(np.int32)
-        slot = by_position[stored]
-        # Timsort takes linear time on the few ascending runs that slots come in.
-        order = np.argsort(slot, kind="stable")
-        position, column = stored[order], column_of_slot[slot[order]]
-        visible = position[None, :] <= rows[:, None]
-        columns.append(np.broadcast_to(column, visible.shape)[visible])
+        stored = np.flatnonzero(by_position != _NOT_STORED).astype(np.int32)
+        column = column_of[end - len(by_position) : end][stored]
+        ascends = np.argsort(column, kind="stable")
+        visible = stored[ascends][None, :] <= rows[:, None]
+        columns.append(np.broadcast_to(column[ascends], visible.shape)[visible])
         lengths.append(np.searchsorted(stored, rows, side="right").astype(np.int32))
-    row_ptr = np.zeros(sum(len(length) for length in lengths) + 1, dtype=np.int32)
+    row_ptr = np.zeros(sum(map(len, lengths)) + 1, dtype=np.int32)
     np.cumsum(np.concatenate(lengths), out=row_ptr[1:])
-    return CsrMetadata(
-        used_slots=np.flatnonzero(seen).astype(np.int32),
-        row_ptr=row_ptr,
-        col_idx=np.concatenate(columns),
-    )
+    col_idx = np.concatenate(columns)
+    if len(row_ptr) == len(slots) + 1:
+        # Decode: a device may keep what it prepared for a shape, so shapes should stay for long.
+        used_slots, col_idx = _padded(used_slots), _padded(col_idx)
+    return CsrMetadata(used_slots, row_ptr, col_idx)
+
+
+def _padded(entries: Int32Array) -> Int32Array:
+    """With -1 behind them, to a power of two."""
+    padded = np.full(1 << (len(entries) - 1).bit_length(), -1, dtype=np.int32)
+    padded[: len(entries)] = entries
+    return padded

@@ -151,8 +151,10 @@ class SlotManager:
         """`count` free cells from the cursor on; the caller has seen that there are so many."""
         taken: list[Int32Array] = []
         missing = count
+        size = 64
         while missing:
-            window = self._references[self._cursor : self._cursor + max(missing, 64)]
+            size = max(missing, 2 * size)  # a full cache is long to search
+            window = self._references[self._cursor : self._cursor + size]
             free = np.flatnonzero(window == 0)[:missing].astype(np.int32)
             taken.append(free + np.int32(self._cursor))
             missing -= len(free)

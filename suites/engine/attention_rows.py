@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.step import AttentionMetadata, PagedMetadata
+from engine.step import AttentionMetadata, Int32Array, PagedMetadata
 
 
 def visible_slots(
@@ -20,13 +20,21 @@ def visible_slots(
                     sorted(int(table[p // size]) * size + p % size for p in range(position + 1))
                 )
         return rows
-    used = metadata.used_slots.tolist()
+    used = without_padding(metadata.used_slots)
+    col_idx = without_padding(metadata.col_idx)
     assert used == sorted(set(used))
     assert metadata.row_ptr[0] == 0
-    assert metadata.row_ptr[-1] == len(metadata.col_idx)
+    assert metadata.row_ptr[-1] == len(col_idx)
     for begin, end in zip(metadata.row_ptr, metadata.row_ptr[1:], strict=False):
-        columns = metadata.col_idx[begin:end].tolist()
+        columns = col_idx[begin:end]
         assert columns == sorted(set(columns))
         rows.append([used[column] for column in columns])
-    assert set(metadata.col_idx.tolist()) == set(range(len(used)))
+    assert set(col_idx) == set(range(len(used)))
     return rows
+
+
+def without_padding(entries: Int32Array) -> list[int]:
+    end = len(entries)
+    while end and entries[end - 1] == -1:
+        end -= 1
+    return [int(entry) for entry in entries[:end]]

@@ -154,13 +154,11 @@ def test_a_step_takes_no_memory_and_stops_no_device(steps: list[tuple[Trace, Led
         assert names_of(trace, WAITING, whole=True) == []
 
 
-def test_a_decode_over_block_tables_is_one_graph(
-    steps: list[tuple[Trace, Ledger]], layout: str
-) -> None:
-    """With the sampling behind it. Rows of slots grow with every token and make no graph."""
+def test_a_decode_is_one_graph(steps: list[tuple[Trace, Ledger]]) -> None:
+    """With the sampling behind it."""
     for trace, _ in steps:
         graphs = [name for name in names_of(trace, LAUNCH) if name.startswith("cudaGraph")]
-        assert len(graphs) == (1 if layout == "block" else 0)
+        assert len(graphs) == 1
 
 
 def test_every_step_launches_the_same(steps: list[tuple[Trace, Ledger]]) -> None:

@@ -148,6 +148,7 @@ def run_rows(
     dtype: str,
     *,
     place: Place = load,
+    padding: int = 0,
 ) -> np.ndarray:
     out = poisoned(context, batch.q.shape, dtype)
     ops.self_attention_paged(
@@ -155,16 +156,23 @@ def run_rows(
         place(context, batch.q, dtype),
         load(context, batch.k, dtype),
         load(context, batch.v, dtype),
-        *csr_metadata(context, columns, used),
+        *csr_metadata(context, columns, used, padding),
         batch.scale,
         out,
     )
     return fetch(out)
 
 
-def csr_metadata(context: Context, columns: list[np.ndarray], used: np.ndarray) -> list[Tensor]:
-    """used_slots, row_ptr and col_idx."""
-    values = (used, np.cumsum([0, *map(len, columns)]), np.concatenate([[], *columns]))
+def csr_metadata(
+    context: Context, columns: list[np.ndarray], used: np.ndarray, padding: int = 0
+) -> list[Tensor]:
+    """used_slots, row_ptr and col_idx, the first and the last with so much padding behind them."""
+    behind = np.full(padding, -1)
+    values = (
+        np.concatenate([used, behind]),
+        np.cumsum([0, *map(len, columns)]),
+        np.concatenate([[], *columns, behind]),
+    )
     return [load(context, array, "i32") for array in values]
 
 

@@ -22,6 +22,7 @@ from suites.ops.attention_batch import (
     Batch,
     Heads,
     assert_exact_enough,
+    csr_rows,
     make_batch,
     roundings,
     run_csr,
@@ -228,6 +229,21 @@ def test_rows_of_any_choice(context: Context, dtype: str) -> None:
     assert not actual[[1, 6]].any()
 
 
+@pytest.mark.parametrize("name", BATCHES)
+def test_padded_rows(device: str, dtype: str, name: str) -> None:
+    """In one order of summation, for tensor cores may split the keys of a longer operand more."""
+    context = Context(device, deterministic=True)
+    batch = make_batch(*BATCHES[name])
+    rows = csr_rows(batch)
+    expected = run_rows(context, batch, *rows, dtype)
+    np.testing.assert_array_equal(run_rows(context, batch, *rows, dtype, padding=1), expected)
+    np.testing.assert_array_equal(run_rows(context, batch, *rows, dtype, padding=100), expected)
+    context = Context(device)
+    actual = run_rows(context, batch, *rows, dtype, padding=100)
+    rounded_by = roundings(context, run_csr, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
+
+
 def test_all_rows_empty(context: Context, dtype: str) -> None:
     batch = make_batch([5], [5], SMALL)
     actual = run_rows(context, batch, [np.array([], int)] * 5, np.array([], int), dtype)
@@ -285,12 +301,17 @@ def run_to_end(context: Context, operator: Callable, *operands: object) -> None:
 CSR_RULES = {
     "used_slots[1] = 6 is outside a cache of 6 slots": ([0, 6], [0, 1, 2], [0, 1]),
     "used_slots[0] = -1 is outside a cache of 6 slots": ([-1, 0], [0, 1, 2], [0, 1]),
+    "used_slots[2] = -1 is outside a cache of 6 slots": ([0, 1, -1, 3], [0, 1, 2], [0, 1]),
     "used_slots[1] = 3 does not ascend": ([3, 3], [0, 1, 2], [0, 1]),
     "used_slots[2] = 1 does not ascend": ([0, 2, 1], [0, 1, 2], [0, 1]),
     "row_ptr must run from 0 to 2, got 1 to 2": ([0, 1], [1, 1, 2], [0, 1]),
     "row_ptr must run from 0 to 2, got 0 to 1": ([0, 1], [0, 1, 1], [0, 1]),
+    "row_ptr must run from 0 to 2, got 0 to 3": ([0, 1], [0, 1, 3], [0, 1]),
+    "row_ptr must run from 0 to 3, got 0 to 1": ([0, 1], [0, 1, 1], [0, 1, -1]),
     "row_ptr[2] = 2 is less than the entry before it": ([0, 1], [0, 3, 2], [0, 1]),
     "col_idx[1] = 2 of query 1": ([0, 1], [0, 1, 2], [0, 2]),
+    "col_idx[0] = 2 of query 0": ([0, 1, -1], [0, 1, 2], [2, 1]),
+    "col_idx[1] = -1 of query 1": ([0, 1], [0, 1, 2], [0, -1]),
     "col_idx[0] = -1 of query 0": ([0, 1], [0, 1, 2], [-1, 1]),
     "col_idx[1] = 1 of query 0": ([0, 1], [0, 2, 2], [1, 1]),
     "col_idx[1] = 0 of query 0": ([0, 1], [0, 2, 2], [1, 0]),

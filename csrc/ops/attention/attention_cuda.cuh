@@ -29,13 +29,14 @@ struct PagedKeys {
 
 // Rows of used slots, as in ops/self_attention_paged.
 struct CsrKeys {
+  static constexpr std::int32_t kPadding = -1;
   const std::int32_t* used_slots;
   const std::int32_t* row_ptr;
   const std::int32_t* col_idx;
   std::int64_t num_slots;
   int queries;
-  int used;
-  int nnz;
+  int used;     // entries of used_slots
+  int entries;  // of col_idx
 };
 
 // One sequence, key by key.
@@ -122,13 +123,21 @@ __device__ inline Visible visible(const Keys& keys, int query, Fault* fault) {
     case Keys::Kind::kCsr: {
       const int first = keys.csr.row_ptr[query];
       const int last = keys.csr.row_ptr[query + 1];
-      if (first < 0 || first > last || last > keys.csr.nnz) return {0, 0};  // see check_metadata
+      if (first < 0 || first > last || last > keys.csr.entries)
+        return {0, 0};  // see check_metadata
       // A longer row repeats itself, which one entry more than there are slots shows.
       return {min(last - first, keys.csr.used + 1), first};
     }
     default:
       return {keys.dense.before + query + 1, 0};
   }
+}
+
+// Whether an entry of used_slots is one of those behind the slots, which nobody may refer to. An
+// entry before them of the same value is wrong, and so is what comes behind it.
+__device__ inline bool is_padding(const CsrKeys& keys, std::int64_t i) {
+  return keys.used_slots[i] == CsrKeys::kPadding &&
+         (i + 1 == keys.used || keys.used_slots[i + 1] == CsrKeys::kPadding);
 }
 
 // Where the i-th key that a query sees lies; -1 when there is none such.
@@ -142,7 +151,7 @@ __device__ inline std::int32_t slot_of(const Keys& keys, const Visible& seen, in
       const int at = seen.origin + i;
       const int column = csr.col_idx[at];
       const int before = i == 0 ? -1 : csr.col_idx[at - 1];
-      if (column <= before || column >= csr.used) {
+      if (column <= before || column >= csr.used || is_padding(csr, column)) {
         report(fault, FaultKind::kColIdx, column, query, csr.used, at);
         return -1;
       }
@@ -172,15 +181,18 @@ __device__ inline void check_metadata(const Keys& keys, std::int64_t worker, std
     const CsrKeys& csr = keys.csr;
     const int first = csr.row_ptr[0];
     const int last = csr.row_ptr[csr.queries];
-    if (worker == 0 && (first != 0 || last != csr.nnz)) {
-      report(fault, FaultKind::kRowPtrRange, first, last, csr.nnz);
+    const bool ends = last == csr.entries ||
+                      (last >= 0 && last < csr.entries && csr.col_idx[last] == CsrKeys::kPadding);
+    if (worker == 0 && (first != 0 || !ends)) {
+      report(fault, FaultKind::kRowPtrRange, first, last, csr.entries);
     }
     for (std::int64_t t = worker + 1; t <= csr.queries; t += workers) {
-      if (csr.row_ptr[t - 1] > csr.row_ptr[t] && first == 0 && last == csr.nnz) {
+      if (csr.row_ptr[t - 1] > csr.row_ptr[t] && first == 0 && ends) {
         report(fault, FaultKind::kRowPtr, csr.row_ptr[t], t);
       }
     }
     for (std::int64_t i = worker; i < csr.used; i += workers) {
+      if (is_padding(csr, i)) continue;
       const std::int32_t slot = csr.used_slots[i];
       if (slot < 0 || slot >= csr.num_slots) {
         report(fault, FaultKind::kUsedSlot, slot, i, csr.num_slots);

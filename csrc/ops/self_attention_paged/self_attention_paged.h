@@ -12,6 +12,8 @@ namespace stagegate {
 //   used_slots       i32 [U], ascending, unique, in [0, S)
 //   row_ptr          i32 [T + 1], row_ptr[0] = 0, non-decreasing, row_ptr[T] = nnz
 //   col_idx          i32 [nnz], indices into used_slots, ascending and unique inside a row
+// used_slots and col_idx may be longer and end in entries of -1, so that steps whose numbers of
+// keys differ can have operands of one shape.
 // out[t] = softmax(scale · q[t] · K[L]) · V[L] with L = used_slots[col_idx[row_ptr[t] : row_ptr[t +
 // 1]]]; an empty row gives zeros. Scores and accumulation stay in f32. Throws ArgumentError when
 // the metadata breaks one of these rules.

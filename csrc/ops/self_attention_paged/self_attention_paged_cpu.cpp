@@ -4,6 +4,13 @@ namespace stagegate::cpu {
 
 namespace {
 
+constexpr std::int32_t kPadding = -1;
+
+std::span<const std::int32_t> without_padding(std::span<const std::int32_t> used) {
+  while (!used.empty() && used.back() == kPadding) used = used.first(used.size() - 1);
+  return used;
+}
+
 void check_used_slots(std::span<const std::int32_t> used, std::int64_t num_slots) {
   for (std::size_t i = 0; i < used.size(); ++i) {
     SG_CHECK(ArgumentError, used[i] >= 0 && used[i] < num_slots,
@@ -14,10 +21,14 @@ void check_used_slots(std::span<const std::int32_t> used, std::int64_t num_slots
   }
 }
 
-void check_row_ptr(std::span<const std::int32_t> row_ptr, std::int64_t nnz) {
-  SG_CHECK(ArgumentError, row_ptr.front() == 0 && row_ptr.back() == nnz,
-           "self_attention_paged: row_ptr must run from 0 to ", nnz, ", got ", row_ptr.front(),
-           " to ", row_ptr.back());
+void check_row_ptr(std::span<const std::int32_t> row_ptr, const Tensor& col_idx) {
+  const std::int64_t entries = col_idx.numel();
+  const std::int32_t last = row_ptr.back();
+  const bool ends = last == entries ||
+                    (last >= 0 && last < entries && col_idx.data<std::int32_t>()[last] == kPadding);
+  SG_CHECK(ArgumentError, row_ptr.front() == 0 && ends,
+           "self_attention_paged: row_ptr must run from 0 to ", entries, ", got ", row_ptr.front(),
+           " to ", last);
   for (std::size_t t = 1; t < row_ptr.size(); ++t) {
     SG_CHECK(ArgumentError, row_ptr[t - 1] <= row_ptr[t], "self_attention_paged: row_ptr[", t,
              "] = ", row_ptr[t], " is less than the entry before it");
@@ -29,12 +40,12 @@ void check_row_ptr(std::span<const std::int32_t> row_ptr, std::int64_t nnz) {
 void self_attention_paged(const Context& context, const Tensor& q, const Tensor& k_cache,
                           const Tensor& v_cache, const Tensor& used_slots, const Tensor& row_ptr,
                           const Tensor& col_idx, float scale, const Tensor& out) {
-  const std::span<const std::int32_t> used(used_slots.data<std::int32_t>(),
-                                           static_cast<std::size_t>(used_slots.numel()));
+  const std::span<const std::int32_t> used = without_padding(
+      {used_slots.data<std::int32_t>(), static_cast<std::size_t>(used_slots.numel())});
   const std::span<const std::int32_t> rows(row_ptr.data<std::int32_t>(),
                                            static_cast<std::size_t>(row_ptr.numel()));
   check_used_slots(used, k_cache.dim(0));
-  check_row_ptr(rows, col_idx.numel());
+  check_row_ptr(rows, col_idx);
   const auto* columns = col_idx.data<std::int32_t>();
   attend(context, q, k_cache, v_cache, scale, out,
          [&](std::int64_t t, std::vector<std::int32_t>& slots) {

@@ -17,7 +17,7 @@ void self_attention_paged(const Context& context, const Tensor& q, const Tensor&
       .num_slots = k_cache.dim(0),
       .queries = static_cast<int>(q.dim(0)),
       .used = static_cast<int>(used_slots.numel()),
-      .nnz = static_cast<int>(col_idx.numel()),
+      .entries = static_cast<int>(col_idx.numel()),
   };
   const std::int64_t max_keys = std::min(used_slots.numel() + 1, col_idx.numel());
   attend(context, q, k_cache, v_cache, keys, max_keys, scale, out);
