@@ -22,6 +22,8 @@ from suites.offline.soak_traffic import Job, draw_jobs
 CAPACITY = 1024
 IN_FLIGHT = 24
 REPEATED = 24
+# Seconds. So often everything has to come to its end, and to be as it was.
+CHECK_EVERY = 60
 
 # Kernels are loaded when they are first needed, some of them late. The least that a step could
 # leave in the pool, 512 bytes, comes to more than this in the long run.
@@ -88,7 +90,7 @@ class Soak:
 
 
 def check_soak(
-    model_path: Path, device: str, layout: str, num_threads: int, *, warm_up: float, seconds: float
+    model_path: Path, device: str, layout: str, num_threads: int, *, warm_up: int, seconds: int
 ) -> None:
     def start(**settings: object) -> LLM:
         return LLM(
@@ -101,15 +103,24 @@ def check_soak(
     soak = Soak(engine, draw_jobs(engine.model.vocab_size, seed=0))
     soak.run(warm_up)
     host, on_device = host_bytes(), device_bytes() if device == "cuda" else 0
-    soak.run(seconds)
-
-    if device == "cuda":
-        assert device_bytes() - on_device <= DEVICE_GROWTH
-    assert host_bytes() <= 1.05 * host + (16 << 20)
-    counts, stats = soak.counts, engine.kv_stats()
-    assert counts["submitted"] == counts["finished"] + counts["cancelled"]
-    assert not engine.unfinished_requests
-    assert (engine.num_running, engine.num_waiting, stats.used) == (0, 0, 0)
+    counts = soak.counts
+    for start_s in range(0, seconds, CHECK_EVERY):
+        stop_s = min(start_s + CHECK_EVERY, seconds)
+        soak.run(stop_s - start_s)
+        host_growth = host_bytes() - host
+        device_growth = device_bytes() - on_device if device == "cuda" else 0
+        stats = engine.kv_stats()
+        print(
+            f"\n{layout}, {stop_s} s: {dict(counts)}, {engine.num_preemptions} preemptions, "
+            f"{stats}; grown by {host_growth >> 10} KiB on the host, "
+            f"{device_growth >> 10} KiB on the device",
+            flush=True,
+        )
+        assert device_growth <= DEVICE_GROWTH
+        assert host_growth <= 0.05 * host + (16 << 20)
+        assert counts["submitted"] == counts["finished"] + counts["cancelled"]
+        assert not engine.unfinished_requests
+        assert (engine.num_running, engine.num_waiting, stats.used) == (0, 0, 0)
     # What did not happen was not tried.
     assert engine.num_preemptions > 0
     assert counts["cancelled"] > 0
@@ -117,7 +128,6 @@ def check_soak(
     if layout == "block":
         assert stats.prefix_hits > 0
         assert stats.evictions > 0
-    print(f"\n{dict(counts)}, {engine.num_preemptions} preemptions, {stats}")
 
     alone = start(enable_prefix_cache=False)
     for job, tokens in soak.answers:
