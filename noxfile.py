@@ -131,7 +131,7 @@ def baseline(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
-    """Write reports/out/report.html from records: nox -s report -- [--gate FOLDER] [--open]"""
+    """Write reports/out/report.html: nox -s report -- [RECORD ...] [--gate FOLDER] [--open]"""
     install(session, *project_list("dependencies"), *project_list("test"))
     session.run("python", "-m", "reports", *session.posargs)
 

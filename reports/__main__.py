@@ -12,11 +12,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.gate.step_summary import add_to_step_summary
-from baselines.record_file import read_record
 from baselines.store import Store, StoreError
 from reports import csv_export, html, markdown
 from reports.assemble import assemble
-from reports.files import ReportInputError, load_gate, load_history, load_pictures, load_plans
+from reports.files import (
+    ReportInputError,
+    load_gate,
+    load_history,
+    load_pictures,
+    load_plans,
+    load_record,
+)
 from reports.model import Report
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reports", description="Write report.html, report.md and report.csv."
     )
-    parser.add_argument("files", nargs="*", type=Path, help="records; default: reports/out/*.json")
+    parser.add_argument(
+        "records", nargs="*", metavar="RECORD",
+        help="a suite's JSON file, or the name of a record of the store; default: what is in "
+        "reports/out",
+    )  # fmt: skip
     parser.add_argument(
         "--gate", type=Path, action="append", default=[], metavar="FOLDER",
         help="folder of a gate, for its launches and verdicts; may be given again",
@@ -37,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
     arguments = parser.parse_args(argv)
     try:
-        report = build(arguments.files, arguments.gate, arguments.store)
+        report = build(arguments.records, arguments.gate, Store(arguments.store))
     except (ReportInputError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -56,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def build(files: Sequence[Path], gate_folders: Sequence[Path], store: Path) -> Report:
-    """The report of these files. Raises ReportInputError or StoreError."""
+def build(names: Sequence[str], gate_folders: Sequence[Path], store: Store) -> Report:
+    """The report of these records. Raises ReportInputError or StoreError."""
     gates = [load_gate(folder) for folder in gate_folders]
-    chosen = files or sorted(OUT.glob("*.json"))
-    read = {path: read_record(path) for path in chosen}
+    chosen = names or sorted(map(str, OUT.glob("*.json")))
+    read = dict(load_record(name, store) for name in chosen)
     records = [*read.values(), *(record for gate in gates for record in gate.new)]
     if not records:
         msg = f"no record in {OUT}: name one, or make one with `nox -s suite -- stage0`"
@@ -68,7 +78,7 @@ def build(files: Sequence[Path], gate_folders: Sequence[Path], store: Path) -> R
     return assemble(
         load_plans(ROOT / "suites" / "stages.toml"),
         records,
-        load_history(Store(store), records, gates),
+        load_history(store, records, gates),
         {gate.stage: gate.verdicts for gate in gates},
         load_pictures(read),
     )

@@ -42,6 +42,20 @@ def load_plans(path: Path) -> tuple[StagePlan, ...]:
     )
 
 
+def load_record(name: str, store: Store) -> tuple[Path, Record]:
+    """A record and its file, by the path of what a suite wrote or as the store finds it.
+
+    Raises StoreError.
+    """
+    path = Path(name)
+    kept = path.resolve().is_relative_to(store.root.resolve())
+    if path.suffix == ".json" and not kept:
+        return path, read_record(path)
+    inside = path.resolve().relative_to(store.root.resolve()).as_posix() if kept else name
+    entry = store.find(inside)
+    return entry.path, store.load(entry)
+
+
 def load_gate(folder: Path) -> GateRun:
     """Raises ReportInputError for a folder that no finished gate left, StoreError for its files."""
     path = folder / "verdict.json"

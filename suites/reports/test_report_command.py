@@ -56,6 +56,21 @@ def test_writes_three_files(
     assert b"\r\n" in (out / "report.csv").read_bytes()
 
 
+def test_takes_records_of_the_store(tmp_path: Path, records: Sample) -> None:
+    """By the names its own commands give them, or by path."""
+    store = Store(tmp_path / "store")
+    entries = [store.add(record, "v1") for record in records.records[:2]]
+    pages = []
+    for names in (
+        [entry.name for entry in entries],
+        [str(entry.path) for entry in entries],
+        [str(write(tmp_path / f"{i}.json", records.records[i])) for i in range(2)],
+    ):
+        assert main([*names, "--out", str(tmp_path), "--store", str(store.root)]) == 0
+        pages.append((tmp_path / "report.md").read_text("utf-8"))
+    assert pages[0] == pages[1] == pages[2]
+
+
 def test_screenshots_beside_a_record_are_in_the_page(tmp_path: Path, records: Sample) -> None:
     file = write(tmp_path / "stage0.json", records.records[0])
     folder = pictures_of(file)
