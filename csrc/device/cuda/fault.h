@@ -9,6 +9,7 @@ namespace stagegate::cuda {
 // memory of the host, leaves the element out, and whoever waits for the result throws.
 enum class FaultKind : std::int32_t {
   kNone = 0,
+  kDrawnRow,           // a = row, b = token, c = drawn tokens
   kEmbeddingId,        // a = id, b = position, c = rows of the table
   kRopePosition,       // a = position, b = token, c = length of the table
   kKvSlot,             // a = slot, b = token, c = slots of the cache
