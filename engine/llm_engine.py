@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from engine.chat_template import ChatTemplate
 from engine.detokenizer import Detokenizer
-from engine.errors import CapacityError, ConfigError, InvalidRequestError, StagegateError
+from engine.errors import (
+    CapacityError,
+    ConfigError,
+    DeviceLostError,
+    InvalidRequestError,
+    StagegateError,
+)
 from engine.guide import GuideMaker
 from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
@@ -222,7 +228,7 @@ class LLMEngine:
         A step whose penalties or forms have to see each token is waited for first.
 
         When the core fails, the requests of the step end with finish reason "error" and carry the
-        error; all others go on.
+        error; all others go on. Raises DeviceLostError when the device failed for good.
         """
         if not self._under_way:
             failure = self._start()
@@ -236,6 +242,8 @@ class LLMEngine:
         self._under_way.popleft()
         try:
             output = finish()
+        except DeviceLostError:
+            raise  # nothing can be served any more
         except StagegateError as error:
             touched = self._fail(step, error)
         except BaseException:
@@ -245,9 +253,11 @@ class LLMEngine:
             raise
         else:
             advanced = self._scheduler.update(step, output.token_ids[: step.num_samples])
-            if self.worker.overlaps and failure is None and not self._under_way:
-                failure = self._start()
-            touched = self._advance(step, output, advanced)
+            try:
+                if self.worker.overlaps and failure is None and not self._under_way:
+                    failure = self._start()
+            finally:  # whatever interrupts the start, these tokens were taken
+                touched = self._advance(step, output, advanced)
         if failure is not None:
             known = {request.request_id for request in touched}
             failed = self._fail(*failure)
@@ -261,6 +271,8 @@ class LLMEngine:
             return None
         try:
             self._under_way.append((step, self.worker.submit(build_step_input(step, self._kv))))
+        except DeviceLostError:
+            raise
         except StagegateError as error:
             return step, error
         except BaseException:

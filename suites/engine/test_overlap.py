@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import EngineConfig, SamplingParams
-from engine.errors import ArgumentError
+from engine.errors import ArgumentError, DeviceLostError
 from engine.guidance import Guidance
 from engine.llm_engine import LLMEngine
 from engine.models.registry import load_model_config
@@ -222,6 +222,23 @@ def test_a_step_that_fails_ends_its_requests_alone(bench: Bench, moment: str) ->
     served = bench.engine.add_request("Alice was", GREEDY)
     assert bench.finish()[served].error is None
     assert bench.engine.kv_stats().used == 0
+
+
+@pytest.mark.parametrize("moment", ["before_submit", "before_wait"])
+def test_a_lost_device_ends_the_engine(bench: Bench, moment: str) -> None:
+    """So that whoever watches its health sees it, and starts it anew."""
+
+    def fail(number: int) -> None:
+        if number == 3:
+            msg = "planted"
+            raise DeviceLostError(msg)
+
+    setattr(bench.worker, moment, fail)
+    request_id = bench.engine.add_request("Alice was", GREEDY)
+    with pytest.raises(DeviceLostError, match="planted"):
+        bench.finish()
+    assert bench.engine.abort_request(request_id) is not None
+    assert not bench.engine.unfinished_requests
 
 
 def test_an_interrupt_leaves_an_engine_that_serves(bench: Bench) -> None:

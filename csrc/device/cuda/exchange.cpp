@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "device/cuda/check.h"
+#include "device/cuda/current_device.h"
 #include "device/cuda/fault.h"
 #include "device/cuda/runtime.h"
 #include "device/cuda/stream.h"
@@ -41,8 +42,9 @@ class Pinned {
     wait();
     if (size_bytes > size_bytes_) {
       if (data_ != nullptr) release_pinned(std::exchange(data_, nullptr));
+      size_bytes_ = 0;  // until there is some: the allocation may throw
+      data_ = static_cast<std::byte*>(allocate_pinned(2 * size_bytes));
       size_bytes_ = 2 * size_bytes;
-      data_ = static_cast<std::byte*>(allocate_pinned(size_bytes_));
     }
     return data_;
   }
@@ -99,8 +101,10 @@ class Exchange::State {
   std::size_t result_bytes = 0;
 };
 
-Exchange::Exchange(std::shared_ptr<Stream> stream)
-    : state_(std::make_unique<State>(std::move(stream))) {}
+Exchange::Exchange(std::shared_ptr<Stream> stream) {
+  const CurrentDevice current(stream->device_index());  // events belong to one
+  state_ = std::make_unique<State>(std::move(stream));
+}
 
 Exchange::~Exchange() = default;
 

@@ -6,7 +6,7 @@
 namespace stagegate::cuda {
 
 // What a kernel found wrong with its operands. It cannot throw, so it notes the first fault in
-// memory of the host, leaves the element out, and whoever waits for the result throws.
+// memory of the device, leaves the element out, and whoever waits for the result throws.
 enum class FaultKind : std::int32_t {
   kNone = 0,
   kDrawnRow,           // a = row, b = token, c = drawn tokens
