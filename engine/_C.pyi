@@ -119,6 +119,7 @@ class StepInput:
         context_lens: Tensor,
         logits_indices: Tensor,
         attention: PagedMetadata | CsrMetadata,
+        drawn_rows: Tensor | None,
         sampling: SamplingInputs | None,
         num_logprobs: int,
         return_logits: bool,
@@ -165,6 +166,8 @@ class Runner:
 class ops:  # a submodule
     @staticmethod
     def embedding(context: Context, ids: Tensor, table: Tensor, out: Tensor) -> None: ...
+    @staticmethod
+    def fill_drawn(context: Context, drawn: Tensor, rows: Tensor, ids: Tensor) -> None: ...
     @staticmethod
     def linear(
         context: Context, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor

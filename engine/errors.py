@@ -31,6 +31,10 @@ class DeviceError(StagegateError):
     """A tensor lives on the wrong device, or a device cannot do what was asked."""
 
 
+class DeviceLostError(DeviceError):
+    """A device failed for good: no engine of this process can use it any more."""
+
+
 class ContiguityError(StagegateError):
     """A tensor is strided where contiguous memory is needed."""
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING
 
 from engine.chat_template import ChatTemplate
 from engine.detokenizer import Detokenizer
-from engine.errors import CapacityError, ConfigError, InvalidRequestError, StagegateError
+from engine.errors import (
+    CapacityError,
+    ConfigError,
+    DeviceLostError,
+    InvalidRequestError,
+    StagegateError,
+)
 from engine.guide import GuideMaker
 from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
@@ -75,8 +82,8 @@ class LLMEngine:
         self._guides = GuideMaker(self.tokenizer, self.model.vocab_size, self._eos_token_ids)
         self._requests: dict[str, Request] = {}
         self._owners: dict[int, tuple[Request, Choice]] = {}
-        # The step that runs, and what waits for its result.
-        self._running: tuple[ScheduledStep, Callable[[], StepOutput]] | None = None
+        # Steps that run or are queued behind one that does, each with what waits for its result.
+        self._under_way: deque[tuple[ScheduledStep, Callable[[], StepOutput]]] = deque()
         self._ids = count()
         self._seeds = random.Random(config.seed)
         self._chat_template: ChatTemplate | None = None
@@ -215,31 +222,42 @@ class LLMEngine:
     def step(self) -> list[Request]:
         """Advance the batch by one step; returns the requests that got a token or ended.
 
-        Where steps overlap with the host, the next one is started before the tokens of this one
-        become text, so that the device does not wait for that; the first call starts a step and
-        returns nothing. A stop string is found one token late then, and that token dropped.
+        Where steps overlap with the host, the next one is queued behind the one that runs, so that
+        the device waits neither for scheduling nor for text; the first call starts a step and
+        returns nothing. What ends a sequence is found one token late then, and that token dropped.
+        A step whose penalties or forms have to see each token is waited for first.
 
         When the core fails, the requests of the step end with finish reason "error" and carry the
-        error; all others go on.
+        error; all others go on. Raises DeviceLostError when the device failed for good.
         """
-        if self._running is None:
+        if not self._under_way:
             failure = self._start()
             if failure is not None:
                 return self._fail(*failure)
-            if self._running is None or self.worker.overlaps:
+            if not self._under_way or self.worker.overlaps:
                 return []
-        step, finish = self._running
-        self._running = None
+        step, finish = self._under_way[0]
+        goes_ahead = self.worker.overlaps and step.lets_the_next_run
+        failure = self._start() if goes_ahead else None
+        self._under_way.popleft()
         try:
             output = finish()
+        except DeviceLostError:
+            raise  # nothing can be served any more
         except StagegateError as error:
-            return self._fail(step, error)
+            touched = self._fail(step, error)
         except BaseException:
             self._scheduler.rollback(step)
+            if failure is not None:
+                self._scheduler.rollback(failure[0])
             raise
-        advanced = self._scheduler.update(step, output.token_ids[: step.num_samples])
-        failure = self._start() if self.worker.overlaps else None
-        touched = self._advance(step, output, advanced)
+        else:
+            advanced = self._scheduler.update(step, output.token_ids[: step.num_samples])
+            try:
+                if self.worker.overlaps and failure is None and not self._under_way:
+                    failure = self._start()
+            finally:  # whatever interrupts the start, these tokens were taken
+                touched = self._advance(step, output, advanced)
         if failure is not None:
             known = {request.request_id for request in touched}
             failed = self._fail(*failure)
@@ -247,12 +265,14 @@ class LLMEngine:
         return touched
 
     def _start(self) -> tuple[ScheduledStep, StagegateError] | None:
-        """Start the next step, if there is work; the step and its error when that failed."""
-        if not self._scheduler.has_work:
-            return None
+        """Start the next step, if there is work for one; the step and its error if that failed."""
         step = self._scheduler.schedule()
+        if step is None:
+            return None
         try:
-            self._running = step, self.worker.submit(build_step_input(step, self._kv))
+            self._under_way.append((step, self.worker.submit(build_step_input(step, self._kv))))
+        except DeviceLostError:
+            raise
         except StagegateError as error:
             return step, error
         except BaseException:

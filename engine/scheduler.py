@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import CapacityError
@@ -24,7 +24,8 @@ class ScheduledSequence(NamedTuple):
     """Tokens start..start+num_tokens-1 of a sequence.
 
     samples: its next token is drawn. scored: positions whose logits give the log-probability of the
-    prompt token that follows.
+    prompt token that follows. drawn_row: which draw of the step before is the last of the tokens;
+    -1 when they are all known.
     """
 
     sequence: Sequence
@@ -32,9 +33,15 @@ class ScheduledSequence(NamedTuple):
     num_tokens: int
     samples: bool
     scored: range = range(0)
+    drawn_row: int = -1
+
+    @property
+    def num_drawn_before(self) -> int:
+        """Tokens that were drawn for the sequence before the one that this step draws."""
+        return self.start + self.num_tokens - self.sequence.num_prompt_tokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScheduledStep:
     sequences: tuple[ScheduledSequence, ...]
 
@@ -46,31 +53,51 @@ class ScheduledStep:
     def num_samples(self) -> int:
         return sum(scheduled.samples for scheduled in self.sequences)
 
+    @property
+    def lets_the_next_run(self) -> bool:
+        """Whether the next step can be queued before anybody knows what this one drew."""
+        return all(
+            scheduled.sequence.draws_from_logits_alone
+            for scheduled in self.sequences
+            if scheduled.samples
+        )
+
 
 @dataclass(slots=True)
-class _Budget:
-    """Tokens and rows of logits that a step has left."""
+class _Draft:
+    """A step in the making.
+
+    tokens, rows: tokens and rows of logits it has left. drawn_rows: by sequence, the rows of the
+    step under way.
+    """
 
     tokens: int
     rows: int
+    drawn_rows: dict[int, int]
+    scheduled: list[ScheduledSequence] = field(default_factory=list)
 
-    def chunk(self, sequence: Sequence) -> ScheduledSequence | None:
-        """As many of the missing tokens of a sequence as there is budget for; None for none."""
+    def add(self, sequence: Sequence) -> None:
+        """As many of the missing tokens of a sequence as there is room for; none is no item."""
         start = sequence.num_computed
         # From there on every token takes a row.
         first_row = max(start, sequence.first_logits_position)
         stop = min(sequence.num_tokens, start + self.tokens, first_row + self.rows)
         if stop <= start:
-            return None
-        self.tokens -= stop - start
-        self.rows -= max(stop - first_row, 0)
-        return ScheduledSequence(
+            return
+        item = ScheduledSequence(
             sequence,
             start,
             stop - start,
             samples=stop == sequence.num_tokens,
             scored=range(first_row, min(stop, sequence.num_prompt_tokens - 1)),
+            drawn_row=self.drawn_rows[sequence.seq_id] if stop > len(sequence.token_ids) else -1,
         )
+        self.tokens -= stop - start
+        self.rows -= max(stop - first_row, 0)
+        self.scheduled.append(item)
+        sequence.num_computed = stop
+        sequence.num_scored += len(item.scored)
+        sequence.num_drawing += item.samples
 
 
 class Scheduler:
@@ -85,7 +112,11 @@ class Scheduler:
     Every step advances every decode, for max_num_seqs never exceeds max_num_batched_tokens, and the
     first in the order is never the victim of another: so work always ends.
 
-    One step at a time: `schedule`, run it, then `update`, or `rollback` when it failed.
+    `schedule`, run the step, then `update`, or `rollback` when it failed. One step more may be
+    scheduled while one runs, and goes on with the tokens that the first draws before they are
+    known. A sequence that turns out to have ended by its token has one too many in the second,
+    which is dropped. Steps must take effect in their order, so that memory a sequence gave up is
+    written by the next that gets it, and come back in their order.
     """
 
     def __init__(self, config: EngineConfig, kv: KVManager) -> None:
@@ -99,7 +130,7 @@ class Scheduler:
         self._live: dict[int, Sequence] = {}
         self._waiting: list[Sequence] = []  # both lists are kept in order
         self._running: list[Sequence] = []
-        self._in_flight: ScheduledStep | None = None
+        self._under_way: list[ScheduledStep] = []
 
     @property
     def has_work(self) -> bool:
@@ -150,29 +181,39 @@ class Scheduler:
         self._forget(sequence)
         return True
 
-    def schedule(self) -> ScheduledStep:
-        """Plan the next step. Never empty while there is work."""
-        if self._in_flight is not None:
-            msg = "the last step was neither updated nor rolled back"
+    def schedule(self) -> ScheduledStep | None:
+        """Plan the next step; None when there is no work, or all of it waits for a step under way.
+
+        While one is, it has to be one that `lets_the_next_run`.
+        """
+        if len(self._under_way) > 1:
+            msg = "two steps are under way, neither updated nor rolled back"
             raise RuntimeError(msg)
-        budget = _Budget(self._max_num_batched_tokens, self._max_rows)
-        scheduled = self._schedule_decodes(budget)
-        self._schedule_chunks(scheduled, budget)
-        self._admit(scheduled, budget)
-        self._in_flight = ScheduledStep(tuple(scheduled))
-        return self._in_flight
+        draft = _Draft(self._max_num_batched_tokens, self._max_rows, self._rows_under_way())
+        self._add_decodes(draft)
+        self._add_chunks(draft)
+        self._admit(draft)
+        if not draft.scheduled:
+            return None
+        step = ScheduledStep(tuple(draft.scheduled))
+        self._under_way.append(step)
+        return step
 
     def update(
         self, step: ScheduledStep, token_ids: Ordered[int] | npt.NDArray[np.int32]
     ) -> list[Sequence]:
-        """Take the result of a step: one token for each sequence that samples, in their order.
+        """Take the result of the first step under way: one token for each sequence that samples.
 
-        Returns the sequences that got a token; those that ended by it have their memory freed.
+        token_ids: in the order of the step. Returns the sequences that got a token; those that
+        ended by it have their memory freed.
         """
         if len(token_ids) != step.num_samples:
             msg = f"the step draws {step.num_samples} tokens, got {len(token_ids)}"
             raise ValueError(msg)
-        self._land(step)
+        if self._under_way[:1] != [step]:
+            msg = "this is not the first of the steps under way"
+            raise RuntimeError(msg)
+        del self._under_way[0]
         drawn = iter(token_ids)
         advanced: list[Sequence] = []
         for scheduled in step.sequences:
@@ -180,10 +221,10 @@ class Scheduler:
             sequence = scheduled.sequence
             if sequence.is_finished:
                 continue
-            sequence.num_computed = scheduled.start + scheduled.num_tokens
-            sequence.num_scored += len(scheduled.scored)
-            self._kv.commit(sequence, sequence.num_computed)
+            if sequence.status is SequenceStatus.RUNNING:  # else it has given its memory up
+                self._kv.commit(sequence, scheduled.start + scheduled.num_tokens)
             if token_id is not None:
+                sequence.num_drawing -= 1
                 self._advance(sequence, token_id)
                 advanced.append(sequence)
         return advanced
@@ -191,10 +232,10 @@ class Scheduler:
     def rollback(self, step: ScheduledStep) -> list[Sequence]:
         """The step failed: its sequences end with FINISHED_ERROR, all others are as before.
 
-        Nothing of a step is shared before `update`, so freeing its sequences undoes it. Returns the
-        sequences that ended.
+        Nothing of a step is shared before `update`, so freeing its sequences undoes it. What
+        another step under way has of them is dropped. Returns the sequences that ended.
         """
-        self._land(step)
+        self._under_way.remove(step)
         failed = [
             scheduled.sequence for scheduled in step.sequences if not scheduled.sequence.is_finished
         ]
@@ -202,30 +243,37 @@ class Scheduler:
             self.finish(sequence.seq_id, SequenceStatus.FINISHED_ERROR)
         return failed
 
-    def _schedule_decodes(self, budget: _Budget) -> list[ScheduledSequence]:
-        scheduled: list[ScheduledSequence] = []
+    def _rows_under_way(self) -> dict[int, int]:
+        """By sequence, the row that the step under way draws for it."""
+        items = (item for step in self._under_way for item in step.sequences if item.samples)
+        return {item.sequence.seq_id: row for row, item in enumerate(items)}
+
+    def _is_under_way(self, sequence: Sequence) -> bool:
+        return any(item.sequence is sequence for step in self._under_way for item in step.sequences)
+
+    def _add_decodes(self, draft: _Draft) -> None:
         for sequence in self._running.copy():
-            # Victims come from the end of the order, so nothing scheduled here is taken back.
+            # Victims come from the end of the order, so nothing added here is taken back.
             if (
                 sequence.status is SequenceStatus.RUNNING
                 and sequence.num_tokens - sequence.num_computed == 1
+                and self._may_go_on(sequence)
                 and self._make_room(sequence)
-                and (decode := budget.chunk(sequence)) is not None
             ):
-                scheduled.append(decode)
-        return scheduled
+                draft.add(sequence)
 
-    def _schedule_chunks(self, scheduled: list[ScheduledSequence], budget: _Budget) -> None:
+    def _add_chunks(self, draft: _Draft) -> None:
         for sequence in self._running:
-            missing = sequence.num_tokens - sequence.num_computed
-            if missing > 1 and (chunk := budget.chunk(sequence)) is not None:
-                scheduled.append(chunk)
+            if sequence.num_tokens - sequence.num_computed > 1:
+                draft.add(sequence)
 
-    def _admit(self, scheduled: list[ScheduledSequence], budget: _Budget) -> None:
+    def _admit(self, draft: _Draft) -> None:
         while self._waiting and len(self._running) < self._max_num_seqs:
-            if budget.tokens == 0 or budget.rows == 0:
+            if draft.tokens == 0 or draft.rows == 0:
                 return
             sequence = self._waiting[0]
+            if self._is_under_way(sequence):
+                return  # what that step computes is not in the memory it would get here
             num_cached = self._kv.begin(sequence)
             if not self._kv.grow(sequence.seq_id, sequence.num_tokens):
                 self._kv.free(sequence.seq_id)
@@ -236,9 +284,15 @@ class Scheduler:
             sequence.num_computed = num_cached
             sequence.status = SequenceStatus.RUNNING
             insort(self._running, sequence, key=self._rank)
-            chunk = budget.chunk(sequence)
-            assert chunk is not None  # there is a token and a row left, whichever it needs
-            scheduled.append(chunk)
+            draft.add(sequence)  # there is a token and a row left, whichever it needs
+
+    def _may_go_on(self, sequence: Sequence) -> bool:
+        """False when the token that a step under way draws is its last, whatever it will be."""
+        num_output_tokens = sequence.num_tokens - sequence.num_prompt_tokens
+        return (
+            num_output_tokens < sequence.max_tokens
+            and sequence.num_tokens <= self._kv.capacity_tokens
+        )
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Room for all tokens of a sequence, at the cost of the last; false if that was itself."""
@@ -259,7 +313,8 @@ class Scheduler:
 
     def _advance(self, sequence: Sequence, token_id: int) -> None:
         sequence.append(token_id)
-        if not sequence.check_stop(token_id) and sequence.num_tokens > self._kv.capacity_tokens:
+        outgrows = len(sequence.token_ids) > self._kv.capacity_tokens
+        if not sequence.check_stop(token_id) and outgrows:
             sequence.finish(SequenceStatus.FINISHED_LENGTH)
         if sequence.is_finished:
             self._forget(sequence)
@@ -274,12 +329,6 @@ class Scheduler:
         del queue[index]
         del self._live[sequence.seq_id]
         del self._order[sequence.seq_id]
-
-    def _land(self, step: ScheduledStep) -> None:
-        if step is not self._in_flight:
-            msg = "this is not the step that runs"
-            raise RuntimeError(msg)
-        self._in_flight = None
 
     def _rank(self, sequence: Sequence) -> tuple[int, int]:
         return self._order[sequence.seq_id]

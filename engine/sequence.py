@@ -70,7 +70,8 @@ class Sequence:
     priority: lower runs first.
     max_tokens: most tokens to generate, the model's length already accounted for.
 
-    token_ids: prompt and output. num_computed: how many of them have keys and values in the cache.
+    token_ids: prompt and output. num_drawing: tokens that the steps under way draw for it.
+    num_computed: how many of all these have keys and values in the cache when those steps are done.
     num_cached_tokens: how many the prefix cache brought at the first admission.
     num_scored: prompt tokens, from the second on, whose log-probability is known; they come from
         the logits of positions 0..num_scored-1. scores_prompt: whether anybody wants them.
@@ -88,6 +89,7 @@ class Sequence:
         "max_tokens",
         "num_cached_tokens",
         "num_computed",
+        "num_drawing",
         "num_prompt_tokens",
         "num_scored",
         "params",
@@ -127,6 +129,7 @@ class Sequence:
         self.seed = seed
         self.priority = priority
         self.max_tokens = max_tokens
+        self.num_drawing = 0
         self.num_computed = 0
         self.num_cached_tokens = 0
         self.num_scored = 0
@@ -145,7 +148,8 @@ class Sequence:
 
     @property
     def num_tokens(self) -> int:
-        return len(self.token_ids)
+        """Those that steps under way draw included."""
+        return len(self.token_ids) + self.num_drawing
 
     @property
     def num_output_tokens(self) -> int:
@@ -167,12 +171,12 @@ class Sequence:
         """
         if self.scores_prompt and self.num_scored < self.num_prompt_tokens - 1:
             return self.num_scored
-        return len(self.token_ids) - 1
+        return self.num_tokens - 1
 
     @property
-    def may_stop(self) -> bool:
-        """Whether the next token may be an end-of-sequence or stop token."""
-        return self.num_output_tokens >= self.params.min_tokens
+    def draws_from_logits_alone(self) -> bool:
+        """Whether the host need not see a token for the next to be drawn."""
+        return self.history is None and self.guide is None
 
     def append(self, token_id: int) -> None:
         """Add a generated token."""

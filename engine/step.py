@@ -5,7 +5,7 @@ T tokens of B sequences, the tokens of a sequence next to each other; R rows of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,9 @@ class StepInput:
     logits_indices: Int32Array  # [R], the tokens whose logits are wanted
     attention: AttentionMetadata
     sampling: SamplingBatch | None
+    # [T], which row of the step before draws a token; -1 for one that is in input_ids. [0] when all
+    # are there.
+    drawn_rows: Int32Array = field(default_factory=lambda: np.empty(0, dtype=np.int32))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.kv.manager import KVManager
-    from engine.scheduler import ScheduledStep
-    from engine.sequence import Sequence
+    from engine.scheduler import ScheduledSequence, ScheduledStep
     from engine.step import Int32Array
 
 # More than any logit, and finite, as the core wants a bias to be.
@@ -36,6 +35,8 @@ def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
     input_ids: list[int] = []
     for item, start, stop in zip(scheduled, starts, stops, strict=True):
         input_ids.extend(item.sequence.token_ids[start:stop])
+        if item.drawn_row >= 0:
+            input_ids.append(0)  # the device fills it in
     cu_seqlens_q = _offsets(item.num_tokens for item in scheduled)
     # The first position of its sequence, less the tokens before it in the step, for every token.
     shifts = np.repeat(np.array(starts, dtype=np.int32) - cu_seqlens_q[:-1], np.diff(cu_seqlens_q))
@@ -56,7 +57,18 @@ def build_step_input(step: ScheduledStep, kv: KVManager) -> StepInput:
         logits_indices=np.concatenate([cu_seqlens_q[1:][samples] - np.int32(1), *scored]),
         attention=kv.attention_metadata(seq_ids, starts, stops),
         sampling=_sampling(step),
+        drawn_rows=_drawn_rows(step, cu_seqlens_q),
     )
+
+
+def _drawn_rows(step: ScheduledStep, cu_seqlens_q: Int32Array) -> Int32Array:
+    """A token that the step before draws is the last of its sequence."""
+    rows = np.array([item.drawn_row for item in step.sequences], dtype=np.int32)
+    if (rows < 0).all():
+        return np.empty(0, dtype=np.int32)
+    drawn_rows = np.full(cu_seqlens_q[-1], -1, dtype=np.int32)
+    drawn_rows[cu_seqlens_q[1:] - 1] = rows
+    return drawn_rows
 
 
 def _sampling(step: ScheduledStep) -> SamplingBatch | None:
@@ -71,7 +83,7 @@ def _sampling(step: ScheduledStep) -> SamplingBatch | None:
 
 
 def _draws(step: ScheduledStep) -> SamplingBatch:
-    return build_sampling_batch([item.sequence for item in step.sequences if item.samples])
+    return build_sampling_batch([item for item in step.sequences if item.samples])
 
 
 def build_score_batch(token_ids: list[int], *, num_logprobs: int) -> SamplingBatch:
@@ -121,11 +133,12 @@ def _stacked(first: SamplingBatch, second: SamplingBatch) -> SamplingBatch:
     return SamplingBatch(**columns)
 
 
-def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:
-    """One row for the next token of each sequence."""
+def build_sampling_batch(items: list[ScheduledSequence]) -> SamplingBatch:
+    """One row for the token that each of them draws."""
+    sequences = [item.sequence for item in items]
     params = [sequence.params for sequence in sequences]
     histories = [sequence.history for sequence in sequences]
-    biases = [_bias(sequence) for sequence in sequences]
+    biases = [_bias(item) for item in items]
     guided = [sequence.guide is not None for sequence in sequences]
     masks = [sequence.guide.allowed for sequence in sequences if sequence.guide is not None]
 
@@ -141,7 +154,7 @@ def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:
         presence_penalty=np.array(column("presence_penalty"), dtype=np.float32),
         frequency_penalty=np.array(column("frequency_penalty"), dtype=np.float32),
         seed=np.array([sequence.seed for sequence in sequences], dtype=np.int64),
-        draw_index=np.array([sequence.num_output_tokens for sequence in sequences], dtype=np.int64),
+        draw_index=np.array([item.num_drawn_before for item in items], dtype=np.int64),
         history_ptr=_offsets(0 if row is None else len(row.ids) for row in histories),
         history_ids=_joined(row.ids for row in histories if row is not None),
         history_counts=_joined(row.counts for row in histories if row is not None),
@@ -154,15 +167,17 @@ def build_sampling_batch(sequences: list[Sequence]) -> SamplingBatch:
     )
 
 
-def _bias(sequence: Sequence) -> dict[int, float]:
+def _bias(item: ScheduledSequence) -> dict[int, float]:
     """What is added to the logits of a row: the caller's bias; -inf on ends that come too early."""
+    sequence = item.sequence
     bias = dict(sequence.params.logit_bias)
     guide = sequence.guide
-    if guide is None and not sequence.may_stop:
+    may_stop = item.num_drawn_before >= sequence.params.min_tokens
+    if guide is None and not may_stop:
         for token_id in (*sorted(sequence.eos_token_ids), *sequence.params.stop_token_ids):
             bias[token_id] = -math.inf
     # A guided text that is complete can only end, and a token it needs may be a stop token.
-    goes_on = sequence.params.ignore_eos or not sequence.may_stop
+    goes_on = sequence.params.ignore_eos or not may_stop
     if guide is not None and not guide.finished and goes_on:
         bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
     return bias

@@ -172,6 +172,7 @@ class Worker:
                 context_lens=_tensor(step.context_lens),
                 logits_indices=_tensor(step.logits_indices),
                 attention=_attention(step.attention),
+                drawn_rows=_tensor(step.drawn_rows) if step.drawn_rows.size else None,
                 sampling=None if sampling is None else _sampling(sampling),
                 num_logprobs=-1 if sampling is None else sampling.num_logprobs,
                 return_logits=return_logits,

@@ -25,6 +25,8 @@ void bind_errors(py::module_&) {
       raise("ShapeError", error.what());
     } catch (const DTypeError& error) {
       raise("DTypeError", error.what());
+    } catch (const DeviceLostError& error) {
+      raise("DeviceLostError", error.what());
     } catch (const DeviceError& error) {
       raise("DeviceError", error.what());
     } catch (const ContiguityError& error) {

@@ -4,6 +4,7 @@
 #include "ops/add/add.h"
 #include "ops/argmax/argmax.h"
 #include "ops/embedding/embedding.h"
+#include "ops/fill_drawn/fill_drawn.h"
 #include "ops/kv_write/kv_write.h"
 #include "ops/linear/linear.h"
 #include "ops/paged_attention/paged_attention.h"
@@ -71,6 +72,8 @@ void bind_ops(py::module_& module) {
   const py::call_guard<py::gil_scoped_release> no_gil;
   ops.def("embedding", &embedding, py::arg("context"), py::arg("ids"), py::arg("table"),
           py::arg("out"), no_gil);
+  ops.def("fill_drawn", &fill_drawn, py::arg("context"), py::arg("drawn"), py::arg("rows"),
+          py::arg("ids"), no_gil);
   ops.def(
       "linear",
       [](const Context& context, const Tensor& x, const Tensor& weight,

@@ -48,19 +48,20 @@ void bind_step(py::module_& module) {
       .def(py::init([](Tensor input_ids, Tensor positions, Tensor slot_mapping, Tensor cu_seqlens_q,
                        Tensor context_lens, Tensor logits_indices,
                        std::variant<PagedMetadata, CsrMetadata> attention,
-                       std::optional<SamplingInputs> sampling, std::int64_t num_logprobs,
-                       bool return_logits) {
+                       std::optional<Tensor> drawn_rows, std::optional<SamplingInputs> sampling,
+                       std::int64_t num_logprobs, bool return_logits) {
              return StepInput{{std::move(input_ids), std::move(positions), std::move(slot_mapping),
                                std::move(cu_seqlens_q), std::move(context_lens),
                                std::move(logits_indices), std::move(attention)},
+                              drawn_rows.value_or(Tensor()),
                               std::move(sampling),
                               num_logprobs,
                               return_logits};
            }),
            py::kw_only(), py::arg("input_ids"), py::arg("positions"), py::arg("slot_mapping"),
            py::arg("cu_seqlens_q"), py::arg("context_lens"), py::arg("logits_indices"),
-           py::arg("attention"), py::arg("sampling"), py::arg("num_logprobs"),
-           py::arg("return_logits"));
+           py::arg("attention"), py::arg("drawn_rows"), py::arg("sampling"),
+           py::arg("num_logprobs"), py::arg("return_logits"));
   const auto optional_tensor = [](Tensor StepOutput::* field) {
     return [field](const StepOutput& output) -> std::optional<Tensor> {
       const Tensor& tensor = output.*field;

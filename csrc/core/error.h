@@ -27,6 +27,12 @@ class DeviceError : public Error {
   using Error::Error;
 };
 
+// The device failed for good: nothing in this process can use it any more.
+class DeviceLostError : public DeviceError {
+ public:
+  using DeviceError::DeviceError;
+};
+
 class ContiguityError : public Error {
  public:
   using Error::Error;

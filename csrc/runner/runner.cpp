@@ -6,6 +6,7 @@
 #include "device/cuda/runtime.h"
 #include "device/memory.h"
 #include "device/range.h"
+#include "ops/fill_drawn/fill_drawn.h"
 
 namespace stagegate {
 
@@ -35,6 +36,8 @@ std::vector<Tensor*> operands_of(StepInput& input) {
          &s.frequency_penalty, &s.seed, &s.draw_index, &s.history_ptr, &s.history_ids,
          &s.history_counts, &s.bias_ptr, &s.bias_ids, &s.bias_values, &s.mask_index, &s.mask_bits});
   }
+  // Last, so that it moves no other: a graph knows the layers' operands by their addresses.
+  operands.push_back(&input.drawn_rows);
   return operands;
 }
 
@@ -74,6 +77,11 @@ PendingStep Runner::step(StepInput input) {
     const Range operands("operands");
     if (exchange_) exchange_->upload("step operands", operands_of(input));
   }
+  if (input.drawn_rows.defined()) {
+    SG_CHECK(ArgumentError, drawn_.defined(),
+             "step: drawn_rows refers to a step that drew nothing");
+    fill_drawn(context_, drawn_, input.drawn_rows, input.tensors.input_ids);
+  }
   const Tensor logits = forward(input.tensors);
 
   // In the order of the fields of StepOutput; those nobody asked for are left out.
@@ -107,6 +115,7 @@ PendingStep Runner::step(StepInput input) {
     sample(context_, logits, *input.sampling,
            {output.token_ids, output.logprobs, output.top_ids, output.top_logprobs});
   }
+  drawn_ = output.token_ids;
   if constexpr (cuda::kEnabled) {
     const Range results_back("results");
     if (exchange_) {

@@ -21,6 +21,9 @@ class GraphCache;
 
 struct StepInput {
   StepTensors tensors;
+  // i32 [T]: which row of the step before drew a token; -1 for one that is in input_ids. Undefined
+  // when all are.
+  Tensor drawn_rows;
   // One row per logits index; absent when the step draws nothing.
   std::optional<SamplingInputs> sampling;
   // -1: no log-probabilities; else how many of the most likely tokens to report beside the drawn
@@ -42,7 +45,8 @@ class PendingStep {
  public:
   explicit PendingStep(std::function<StepOutput()> finish) : finish_(std::move(finish)) {}
   // Called once, before the second step after this one is queued. Throws ArgumentError for bad
-  // metadata or logits that a kernel found, DeviceError when the device failed.
+  // metadata or logits that a kernel found, DeviceError when the device failed. A step that was
+  // queued by then throws the same ArgumentError: what it might have found itself is not known.
   StepOutput wait() { return finish_(); }
 
  private:
@@ -84,6 +88,8 @@ class Runner {
   std::optional<KvStorage> kv_;
   // Brings operands to the device and results back; null on the CPU, where they are already.
   std::shared_ptr<cuda::Exchange> exchange_;
+  // What the last step drew, where it was drawn; undefined when it drew nothing.
+  Tensor drawn_;
   // Of decode steps; null on the CPU.
   std::shared_ptr<cuda::GraphCache> graphs_;
 };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ BLOCK_SIZE = 2
 VOCAB = 23
 EOS = 5
 STOP = 7
+GARBAGE = VOCAB
 LAYOUTS = ("block", "csr", "slot")
 
 
@@ -59,28 +61,40 @@ def generate_alone(sequence: Sequence, capacity: int) -> tuple[list[int], Sequen
 
 
 class PrefixModel:
-    """Its next token depends on every token before, as read from the cache through the metadata."""
+    """Its next token depends on every token before, as read from the cache through the metadata.
+
+    GARBAGE is what it draws where the cache does not hold these tokens.
+    """
 
     def __init__(self, num_slots: int) -> None:
         self.tokens = np.full(num_slots, -1)
         self.positions = np.full(num_slots, -1)
+        self.drawn = np.empty(0, dtype=np.int32)  # by the step before
 
     def execute(self, step: StepInput) -> list[int]:
-        self.tokens[step.slot_mapping] = step.input_ids
+        input_ids = step.input_ids.copy()
+        if step.drawn_rows.size:
+            pending = step.drawn_rows >= 0
+            assert (input_ids[pending] == 0).all()
+            input_ids[pending] = self.drawn[step.drawn_rows[pending]]
+        self.tokens[step.slot_mapping] = input_ids
         self.positions[step.slot_mapping] = step.positions
         starts = step.context_lens - np.diff(step.cu_seqlens_q)
         rows = visible_slots(step.attention, starts.tolist(), step.context_lens.tolist())
         drawn: list[int] = []
         for position, slots in zip(step.positions, rows, strict=True):
             in_order = sorted(slots, key=lambda slot: self.positions[slot])
-            assert self.positions[in_order].tolist() == list(range(position + 1))
-            drawn.append(next_token(self.tokens[in_order].tolist()))
-        return [drawn[index] for index in step.logits_indices]
+            prefix = self.tokens[in_order].tolist()
+            whole = self.positions[in_order].tolist() == list(range(position + 1))
+            drawn.append(next_token(prefix) if whole and GARBAGE not in prefix else GARBAGE)
+        self.drawn = np.array([drawn[index] for index in step.logits_indices], dtype=np.int32)
+        return self.drawn.tolist()
 
     def fail(self, step: StepInput) -> None:
         """Die half way, with garbage where the step was to write."""
-        self.tokens[step.slot_mapping] = 0
+        self.tokens[step.slot_mapping] = GARBAGE
         self.positions[step.slot_mapping] = 10**6
+        self.drawn = np.full(len(step.logits_indices), GARBAGE, dtype=np.int32)
 
 
 def make_kv(layout: str, capacity: int) -> KVManager:
@@ -130,18 +144,32 @@ class Bench:
         return sequence
 
     def step(self) -> ScheduledStep:
-        step = self.scheduler.schedule()
-        self.execute(step, build_step_input(step, self.kv))
+        step = self.schedule()
+        self.update(step, self.execute(step))
         return step
 
-    def execute(self, step: ScheduledStep, step_input: StepInput) -> list[Sequence]:
+    def schedule(self) -> ScheduledStep:
+        step = self.scheduler.schedule()
+        assert step is not None
+        return step
+
+    def execute(self, step: ScheduledStep) -> list[int]:
+        step_input = build_step_input(step, self.kv)
         assert len(step_input.logits_indices) <= self.max_rows
-        tokens = self.model.execute(step_input)
+        return self.model.execute(step_input)
+
+    def update(self, step: ScheduledStep, tokens: list[int]) -> list[Sequence]:
+        drawn = iter(tokens)
+        for item in step.sequences:
+            if item.samples:
+                assert next(drawn) != GARBAGE or item.sequence.is_finished
         scored = iter(tokens[step.num_samples :])
         for item in step.sequences:
             scores = self.scores.setdefault(item.sequence.seq_id, [])
-            assert not item.scored or item.scored.start == len(scores)
-            scores.extend(next(scored) for _ in item.scored)
+            found = [next(scored) for _ in item.scored]
+            if not item.sequence.is_finished:
+                assert not found or item.scored.start == len(scores)
+                scores.extend(found)
         assert next(scored, None) is None
         return self.scheduler.update(step, tokens[: step.num_samples])
 
@@ -363,8 +391,8 @@ def test_abort_frees_running_and_waiting_sequences(layout: str) -> None:
 def test_abort_while_the_step_runs_drops_its_token(layout: str) -> None:
     bench = Bench(layout)
     gone, stays = bench.add(0, [1, 2]), bench.add(1, [3, 4])
-    step = bench.scheduler.schedule()
-    tokens = bench.model.execute(build_step_input(step, bench.kv))
+    step = bench.schedule()
+    tokens = bench.execute(step)
     bench.scheduler.abort(0)
     assert bench.scheduler.update(step, tokens) == [stays]
     assert gone.output_token_ids == []
@@ -385,7 +413,7 @@ def test_a_failed_step_ends_its_sequences_only(layout: str) -> None:
     bench = Bench(layout, budget=4, seqs=2)
     failed, queued = bench.add(0, [1, 2, 3]), bench.add(1, [1, 2, 3, 4])
     bench.scheduler.abort(1)
-    step = bench.scheduler.schedule()
+    step = bench.schedule()
     bench.model.fail(build_step_input(step, bench.kv))
     assert bench.scheduler.rollback(step) == [failed]
     assert failed.status is SequenceStatus.FINISHED_ERROR
@@ -397,17 +425,131 @@ def test_a_failed_step_ends_its_sequences_only(layout: str) -> None:
     bench.check_alone(again)
 
 
-def test_steps_come_one_at_a_time() -> None:
+def test_two_steps_are_under_way_at_most_and_come_back_in_order() -> None:
     bench = Bench()
     bench.add(0, [1, 2])
-    step = bench.scheduler.schedule()
+    first, second = bench.schedule(), bench.schedule()
     with pytest.raises(RuntimeError, match="neither updated nor rolled back"):
         bench.scheduler.schedule()
+    with pytest.raises(RuntimeError, match="not the first of the steps under way"):
+        bench.scheduler.update(second, [1])
     with pytest.raises(ValueError, match="draws 1 tokens, got 2"):
-        bench.scheduler.update(step, [1, 2])
-    bench.scheduler.update(step, [1])
-    with pytest.raises(RuntimeError, match="not the step that runs"):
-        bench.scheduler.update(step, [1])
+        bench.scheduler.update(first, [1, 2])
+    bench.scheduler.update(first, [1])
+    with pytest.raises(RuntimeError, match="not the first of the steps under way"):
+        bench.scheduler.update(first, [1])
+    bench.scheduler.update(second, [1])
+
+
+def test_a_step_goes_on_with_tokens_that_another_draws(layout: str) -> None:
+    bench = Bench(layout, budget=6)
+    first = bench.add(1, [1, 2], max_tokens=4)
+    second = bench.add(2, list(range(10, 16)), max_tokens=3)
+    shapes = []
+    before = bench.schedule()
+    drawn = bench.execute(before)
+    while bench.scheduler.has_work:
+        step = bench.scheduler.schedule()
+        after = [] if step is None else bench.execute(step)
+        bench.update(before, drawn)
+        shapes.append([(s.sequence.seq_id, s.start, s.drawn_row) for s in before.sequences])
+        if step is not None:
+            before, drawn = step, after
+    assert shapes == [
+        [(1, 0, -1), (2, 0, -1)],
+        [(1, 2, 0), (2, 4, -1)],
+        [(1, 3, 0), (2, 6, 1)],
+        [(1, 4, 0), (2, 7, 1)],
+    ]
+    bench.check_alone(first)
+    bench.check_alone(second)
+
+
+def test_what_ends_with_the_token_under_way_has_no_other(layout: str) -> None:
+    bench = Bench(layout, capacity=8)
+    limited = bench.add(0, [1, 2], max_tokens=1)
+    outgrown = bench.add(1, [1, 2, 3], max_tokens=100)
+    step = bench.schedule()
+    tokens = bench.execute(step)
+    ahead = bench.schedule()
+    assert ids(ahead) == [1]
+    ahead_tokens = bench.execute(ahead)
+    assert bench.update(step, tokens) == [limited, outgrown]
+    bench.check_alone(limited)
+    while not outgrown.is_finished:
+        step, tokens = ahead, ahead_tokens
+        following = bench.scheduler.schedule()
+        if following is not None:
+            ahead, ahead_tokens = following, bench.execute(following)
+        bench.update(step, tokens)
+    assert bench.scheduler.schedule() is None
+    bench.check_alone(outgrown)
+
+
+def test_what_ends_by_its_token_has_one_too_many_dropped(layout: str) -> None:
+    bench = Bench(layout)
+    token = next_token([1, 2])
+    params = SamplingParams(max_tokens=None, stop_token_ids=(token,), ignore_eos=True)
+    sequence = bench.add(0, [1, 2], params=params)
+    step = bench.schedule()
+    tokens = bench.execute(step)
+    ahead = bench.schedule()
+    surplus = bench.execute(ahead)
+    assert bench.update(step, tokens) == [sequence]
+    assert bench.kv.stats().used == 0
+    assert bench.update(ahead, surplus) == []
+    assert sequence.output_token_ids == [token]
+    assert sequence.stop_reason == token
+
+
+def test_a_victim_waits_for_the_step_that_it_is_in(layout: str) -> None:
+    bench = Bench(layout, capacity=8)
+    old = bench.add(0, [1, 2, 3], max_tokens=6)
+    victim = bench.add(1, [4, 5, 6], max_tokens=6)
+    bench.step()
+    step = bench.schedule()
+    tokens = bench.execute(step)
+    assert ids(step) == [0, 1]
+    ahead = bench.schedule()
+    assert ids(ahead) == [0]
+    assert victim.status is SequenceStatus.PREEMPTED
+    ahead_tokens = bench.execute(ahead)
+    # Its token of the step that ran is its own all the same.
+    assert bench.update(step, tokens) == [old, victim]
+    assert victim.num_output_tokens == 2
+    bench.update(ahead, ahead_tokens)
+    bench.drain()
+    bench.check_alone(old)
+    bench.check_alone(victim)
+
+
+def test_a_failed_step_takes_its_sequences_out_of_the_one_behind_it(layout: str) -> None:
+    bench = Bench(layout)
+    failed = bench.add(0, [1, 2, 3])
+    step = bench.schedule()
+    bench.model.fail(build_step_input(step, bench.kv))
+    late = bench.add(1, [1, 2, 3, 4])
+    ahead = bench.schedule()
+    assert ids(ahead) == [0, 1]
+    tokens = bench.execute(ahead)
+    assert bench.scheduler.rollback(step) == [failed]
+    assert bench.update(ahead, tokens) == [late]
+    bench.drain()
+    bench.check_alone(late)
+
+
+def test_the_step_behind_one_that_runs_may_fail_alone(layout: str) -> None:
+    bench = Bench(layout)
+    failed = bench.add(0, [1, 2, 3])
+    step = bench.schedule()
+    tokens = bench.execute(step)
+    ahead = bench.schedule()
+    assert bench.update(step, tokens) == [failed]
+    assert bench.scheduler.rollback(ahead) == [failed]
+    assert failed.output_token_ids == tokens
+    assert bench.kv.stats().used == 0
+    with pytest.raises(ValueError, match="not in list"):
+        bench.scheduler.rollback(ahead)
 
 
 def test_a_sequence_id_lives_once() -> None:
@@ -417,13 +559,26 @@ def test_a_sequence_id_lives_once() -> None:
         bench.add(0, [1])
 
 
+@dataclass
+class UnderWay:
+    step: ScheduledStep
+    inputs: StepInput
+    fails: bool
+    drawn: list[int] | None = None  # when it has been executed
+
+
 class SchedulerMachine(RuleBasedStateMachine):
-    """Random arrivals, cancels, priorities and failures in a cache that is too small for them."""
+    """Random arrivals, cancels, priorities and failures in a cache that is too small for them.
+
+    Up to two steps are under way. The model executes them in their order, at once or as late as
+    when the result is asked for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.sequences: dict[int, Sequence] = {}
         self.cut_short: set[int] = set()  # aborted or failed
+        self.under_way: list[UnderWay] = []
 
     @initialize(
         layout=st.sampled_from(LAYOUTS),
@@ -476,47 +631,91 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.abort(member.seq_id)
         assert member.status is SequenceStatus.FINISHED_ABORTED
 
-    @precondition(lambda self: self.sequences and self.live())
-    @rule(count=st.integers(1, 4))
-    def step(self, count: int) -> None:
-        for _ in range(count):
-            if self.live():
-                self.checked_step(fails=False)
+    @precondition(lambda self: self.sequences and len(self.under_way) < 2)
+    @rule(fast=st.booleans(), fails=st.sampled_from([False] * 7 + [True]))
+    def start_step(self, fast: bool, fails: bool) -> None:
+        self.checked_start(fails=fails)
+        if fast:
+            self.execute()
 
-    @precondition(lambda self: self.sequences and self.live())
+    @precondition(lambda self: self.under_way)
     @rule()
-    def failing_step(self) -> None:
-        self.checked_step(fails=True)
+    def land_step(self) -> None:
+        self.checked_landing()
 
-    def checked_step(self, *, fails: bool) -> None:
-        first = min(self.live(), key=lambda member: (member.priority, member.seq_id))
-        was_running = first.status is SequenceStatus.RUNNING
+    @precondition(lambda self: self.sequences and self.live())
+    @rule(count=st.integers(1, 4), ahead=st.booleans())
+    def steps(self, count: int, ahead: bool) -> None:
+        for _ in range(count):
+            self.checked_step(ahead=ahead)
+
+    def checked_step(self, *, ahead: bool) -> None:
+        if not self.under_way:
+            self.checked_start(fails=False)
+        if ahead and len(self.under_way) == 1:
+            self.checked_start(fails=False)
+        if self.under_way:
+            self.checked_landing()
+
+    def checked_start(self, *, fails: bool) -> None:
+        busy = {item.sequence.seq_id for this in self.under_way for item in this.step.sequences}
+        live = sorted(self.live(), key=lambda member: (member.priority, member.seq_id))
+        was_running = [m for m in live if m.status is SequenceStatus.RUNNING]
         step = self.scheduler.schedule()
-        members = [scheduled.sequence for scheduled in step.sequences]
-        assert members
-        assert 0 < step.num_tokens <= self.bench.budget
+        members = [] if step is None else [scheduled.sequence for scheduled in step.sequences]
         running = [m for m in self.live() if m.status is SequenceStatus.RUNNING]
         assert len(running) <= self.bench.max_num_seqs
-        assert first in members or not was_running
+        # The first in the order goes on, unless the token under way is its last.
+        for first in was_running[:1]:
+            assert first is not live[0] or first in members or self.has_all(first)
         for member in running:
             decodes = member.num_tokens - member.num_computed == 1
-            assert member in members or not decodes
+            assert member in members or not decodes or self.has_all(member)
         for member in self.live():
             assert member.num_computed == 0 or member.status is SequenceStatus.RUNNING
         self.check_arrival_order()
-        step_input = build_step_input(step, self.bench.kv)
+        if step is None:
+            assert busy or not live
+            return
+        assert 0 < step.num_tokens <= self.bench.budget
+        for item in step.sequences:
+            assert item.drawn_row == -1 or item.sequence.seq_id in busy
         self.check_slots(running, step)
-        if fails:
-            self.bench.model.fail(step_input)
-            assert self.scheduler.rollback(step) == members
+        self.under_way.append(UnderWay(step, build_step_input(step, self.bench.kv), fails))
+
+    def has_all(self, member: Sequence) -> bool:
+        """Whether no token may follow those that are under way."""
+        outgrown = member.num_tokens > self.bench.capacity
+        return outgrown or member.num_tokens - member.num_prompt_tokens == member.max_tokens
+
+    def execute(self) -> None:
+        for this in self.under_way:
+            if this.drawn is None and this.fails:
+                self.bench.model.fail(this.inputs)
+                this.drawn = []
+            elif this.drawn is None:
+                this.drawn = self.bench.model.execute(this.inputs)
+
+    def checked_landing(self) -> None:
+        this = self.under_way[0]
+        if this.drawn is None:
+            behind, self.under_way[1:] = self.under_way[1:], []
+            self.execute()
+            self.under_way += behind
+        del self.under_way[0]
+        left = [item for item in this.step.sequences if not item.sequence.is_finished]
+        if this.fails:
+            members = [item.sequence for item in left]
+            assert self.scheduler.rollback(this.step) == members
             self.cut_short |= {member.seq_id for member in members}
             assert all(m.status is SequenceStatus.FINISHED_ERROR for m in members)
             return
-        before = [member.num_output_tokens for member in members]
-        advanced = self.bench.execute(step, step_input)
-        assert advanced == [s.sequence for s in step.sequences if s.samples]
-        for scheduled, count in zip(step.sequences, before, strict=True):
-            assert scheduled.sequence.num_output_tokens == count + scheduled.samples
+        before = [item.sequence.num_output_tokens for item in left]
+        assert this.drawn is not None
+        advanced = self.bench.update(this.step, this.drawn)
+        assert advanced == [item.sequence for item in left if item.samples]
+        for item, count in zip(left, before, strict=True):
+            assert item.sequence.num_output_tokens == count + item.samples
 
     def check_arrival_order(self) -> None:
         """Nobody is let in before an equally urgent sequence that came earlier."""
@@ -555,10 +754,12 @@ class SchedulerMachine(RuleBasedStateMachine):
             return
         # The first in the order moves on in every step, so each waits for the work of the others.
         limit = sum(member.num_tokens + member.max_tokens for member in self.live()) * 2
-        for _ in range(limit):
+        for count in range(limit + 2):
             if self.live():
-                self.checked_step(fails=False)
+                self.checked_step(ahead=count % 3 > 0)
         assert not self.live()
+        while self.under_way:
+            self.checked_landing()
         assert self.bench.kv.stats().used == 0
         for member in self.sequences.values():
             if member.seq_id not in self.cut_short:

@@ -48,6 +48,11 @@ def step_of(kv: BlockManager, *parts: tuple[Sequence, int, int]) -> ScheduledSte
     )
 
 
+def drawing(*members: Sequence) -> list[ScheduledSequence]:
+    """Decodes of sequences whose tokens are all known."""
+    return [ScheduledSequence(member, member.num_tokens - 1, 1, samples=True) for member in members]
+
+
 def test_decode_and_chunks_share_a_step() -> None:
     kv = BlockManager(32, block_size=4)
     decode = sequence([1, 2, 3], output=(4, 5))
@@ -61,6 +66,7 @@ def test_decode_and_chunks_share_a_step() -> None:
     assert built.cu_seqlens_q.tolist() == [0, 1, 4, 6]
     assert built.context_lens.tolist() == [5, 5, 2]
     assert built.logits_indices.tolist() == [0, 5]
+    assert built.drawn_rows.tolist() == []
     assert isinstance(built.attention, PagedMetadata)
     assert built.attention.block_tables.tolist() == [[0, 1], [2, 3], [4, 4]]
     assert built.sampling is not None
@@ -73,8 +79,28 @@ def test_decode_and_chunks_share_a_step() -> None:
         built.cu_seqlens_q,
         built.context_lens,
         built.logits_indices,
+        built.drawn_rows,
     ):
         assert array.dtype == np.int32
+
+
+def test_tokens_that_the_step_before_draws_are_filled_in_later() -> None:
+    kv = BlockManager(32, block_size=4)
+    known = sequence([1, 2, 3], output=(4,))
+    drawing_one = sequence([10, 11], output=(12,), min_tokens=2)
+    chunk = sequence([20, 21, 22, 23])
+    step = step_of(kv, (known, 3, 1), (drawing_one, 3, 1), (chunk, 0, 2))
+    items = list(step.sequences)
+    items[1] = items[1]._replace(samples=True, drawn_row=5)
+    built = build_step_input(ScheduledStep(tuple(items)), kv)
+    assert built.input_ids.tolist() == [4, 0, 20, 21]
+    assert built.drawn_rows.tolist() == [-1, 5, -1, -1]
+    assert built.positions.tolist() == [3, 3, 0, 1]
+    assert built.context_lens.tolist() == [4, 4, 2]
+    assert built.sampling is not None
+    # Two were drawn before, the one that is not known yet included, so that it may end.
+    assert built.sampling.draw_index.tolist() == [1, 2]
+    assert built.sampling.bias_ids.tolist() == []
 
 
 def test_a_step_without_rows_samples_nothing() -> None:
@@ -107,7 +133,7 @@ def test_scored_positions_come_after_the_rows_that_draw() -> None:
         if part.name != "num_logprobs":
             assert (
                 getattr(batch, part.name).dtype
-                == getattr(build_sampling_batch([decode]), part.name).dtype
+                == getattr(build_sampling_batch(drawing(decode)), part.name).dtype
             ), part.name
 
 
@@ -124,7 +150,7 @@ def test_a_step_may_only_score() -> None:
 def test_parameters_become_columns() -> None:
     plain = sequence([1], temperature=0.5, top_k=7, top_p=0.75, min_p=0.25)
     other = sequence([1, 2], presence_penalty=1.5, frequency_penalty=-0.5, repetition_penalty=2.0)
-    batch = build_sampling_batch([plain, other])
+    batch = build_sampling_batch(drawing(plain, other))
     columns = {
         "temperature": ([0.5, 1.0], np.float32),
         "top_k": ([7, 0], np.int32),
@@ -144,12 +170,12 @@ def test_parameters_become_columns() -> None:
 
 def test_history_counts_what_was_generated() -> None:
     batch = build_sampling_batch(
-        [
+        drawing(
             sequence([1, 2, 1], output=(2, 3, 3), repetition_penalty=1.1),
             sequence([1, 2], output=(2, 9)),
             sequence([1, 2, 1, 4], output=(2, 3, 3), presence_penalty=0.5),
             sequence([1], output=(6,), frequency_penalty=0.5),
-        ]
+        )
     )
     assert batch.history_ptr.tolist() == [0, 3, 3, 5, 6]
     assert row(batch.history_ptr, batch.history_ids, 0) == [1, 2, 3]
@@ -162,7 +188,7 @@ def test_history_counts_what_was_generated() -> None:
 def test_history_of_a_long_generation() -> None:
     output = tuple(token % 37 for token in range(1000))
     member = sequence([36, 36, 99], output=output, repetition_penalty=1.1)
-    batch = build_sampling_batch([member])
+    batch = build_sampling_batch(drawing(member))
     counted = dict(zip(batch.history_ids.tolist(), batch.history_counts.tolist(), strict=True))
     assert counted == {99: 0, **{token: output.count(token) for token in range(37)}}
 
@@ -170,7 +196,7 @@ def test_history_of_a_long_generation() -> None:
 def test_ends_are_forbidden_until_min_tokens() -> None:
     early = sequence([1], output=(2,), min_tokens=2, stop_token_ids=(60,), logit_bias={40: 3, 7: 1})
     ready = sequence([1, 2], output=(2, 3), min_tokens=2, logit_bias={40: 3, 7: -1})
-    batch = build_sampling_batch([early, ready])
+    batch = build_sampling_batch(drawing(early, ready))
     ids, values = (
         row(batch.bias_ptr, batch.bias_ids, 0),
         row(batch.bias_ptr, batch.bias_values, 0),
@@ -190,7 +216,7 @@ def test_ends_are_forbidden_until_min_tokens() -> None:
 )
 def test_the_widest_row_sets_the_logprobs(asked: list[int | None], widest: int) -> None:
     rows = [sequence([1] * (i + 1), logprobs=count) for i, count in enumerate(asked)]
-    assert build_sampling_batch(rows).num_logprobs == widest
+    assert build_sampling_batch(drawing(*rows)).num_logprobs == widest
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,14 @@ OPERATORS = {
             "out": Operand((3, 4), ((4, 3), (7, 4), (12,))),
         },
     ),
+    "fill_drawn": Operator(
+        call_named(ops.fill_drawn),
+        {
+            "drawn": index((5,), (5, 1)),
+            "rows": index((3,), (3, 1)),
+            "ids": index((3,), (2,), (3, 1)),
+        },
+    ),
     "kv_write": Operator(
         call_named(ops.kv_write),
         {

@@ -6,9 +6,29 @@
 
 namespace stagegate::cuda {
 
-// Throws what a failed runtime call means to a caller: OutOfMemoryError or DeviceError. The
-// runtime's error state is cleared, so that a recoverable error is not reported again by the next
-// call.
+// Errors after which every call fails until the process ends (CUDA Runtime API, cudaError_t).
+constexpr bool is_sticky(cudaError_t status) {
+  switch (status) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorExternalDevice:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Throws what a failed runtime call means to a caller: OutOfMemoryError, DeviceLostError or
+// DeviceError. The runtime's error state is cleared, so that a recoverable error is not reported
+// again by the next call.
 inline void check(cudaError_t status, const char* call) {
   if (status == cudaSuccess) [[likely]]
     return;
@@ -16,6 +36,7 @@ inline void check(cudaError_t status, const char* call) {
   const std::string text =
       message(call, ": ", cudaGetErrorName(status), ", ", cudaGetErrorString(status));
   if (status == cudaErrorMemoryAllocation) throw OutOfMemoryError(text);
+  if (is_sticky(status)) throw DeviceLostError(text + "; start the process anew");
   throw DeviceError(text);
 }
 

@@ -11,14 +11,18 @@ class CurrentDevice {
  public:
   explicit CurrentDevice(int index) {
     SG_CUDA(cudaGetDevice(&previous_));
-    if (index != previous_) SG_CUDA(cudaSetDevice(index));
+    changed_ = index != previous_;
+    if (changed_) SG_CUDA(cudaSetDevice(index));
   }
-  ~CurrentDevice() { static_cast<void>(cudaSetDevice(previous_)); }
+  ~CurrentDevice() {
+    if (changed_) static_cast<void>(cudaSetDevice(previous_));
+  }
   CurrentDevice(const CurrentDevice&) = delete;
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
   int previous_ = 0;
+  bool changed_ = false;
 };
 
 }  // namespace stagegate::cuda

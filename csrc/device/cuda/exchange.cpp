@@ -2,11 +2,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
 
 #include "device/cuda/check.h"
+#include "device/cuda/current_device.h"
 #include "device/cuda/fault.h"
 #include "device/cuda/runtime.h"
 #include "device/cuda/stream.h"
@@ -22,6 +24,13 @@ constexpr std::size_t kAlignment = 256;
 
 std::size_t aligned(std::size_t size_bytes) {
   return (size_bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+// What to take when so much is needed: more, so that growing steps soon stop asking, but not much
+// more than a long prompt's lists of columns need.
+std::size_t with_spare(std::size_t size_bytes) {
+  constexpr std::size_t kMostSpare = std::size_t{32} << 20;
+  return size_bytes + std::min(size_bytes, kMostSpare);
 }
 
 // Pinned memory that grows, and the event that says when the device has done with it.
@@ -41,8 +50,10 @@ class Pinned {
     wait();
     if (size_bytes > size_bytes_) {
       if (data_ != nullptr) release_pinned(std::exchange(data_, nullptr));
-      size_bytes_ = 2 * size_bytes;
-      data_ = static_cast<std::byte*>(allocate_pinned(size_bytes_));
+      size_bytes_ = 0;  // until there is some: the allocation may throw
+      const std::size_t wanted = with_spare(size_bytes);
+      data_ = static_cast<std::byte*>(allocate_pinned(wanted));
+      size_bytes_ = wanted;
     }
     return data_;
   }
@@ -84,7 +95,7 @@ class Exchange::State {
   // Device memory for at least so much; what is replaced stays valid for work that is queued.
   void reserve(std::shared_ptr<Storage>& storage, std::size_t size_bytes) const {
     if (storage == nullptr || storage->size_bytes() < size_bytes) {
-      storage = allocate(2 * size_bytes, device());
+      storage = allocate(with_spare(size_bytes), device());
       // One copy takes all tensors, and with them the gaps that nobody writes.
       SG_CUDA(cudaMemsetAsync(storage->data(), 0, storage->size_bytes(), stream->handle()));
     }
@@ -99,8 +110,10 @@ class Exchange::State {
   std::size_t result_bytes = 0;
 };
 
-Exchange::Exchange(std::shared_ptr<Stream> stream)
-    : state_(std::make_unique<State>(std::move(stream))) {}
+Exchange::Exchange(std::shared_ptr<Stream> stream) {
+  const CurrentDevice current(stream->device_index());  // events belong to one
+  state_ = std::make_unique<State>(std::move(stream));
+}
 
 Exchange::~Exchange() = default;
 

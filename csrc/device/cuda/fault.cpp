@@ -20,6 +20,9 @@ std::string describe(const Fault& f) {
   switch (f.kind) {
     case FaultKind::kNone:
       break;
+    case FaultKind::kDrawnRow:
+      return message("fill_drawn: row ", f.a, " of token ", f.b, " is outside ", f.c,
+                     " drawn tokens");
     case FaultKind::kEmbeddingId:
       return message("embedding: id ", f.a, " at position ", f.b, " is outside a table of ", f.c,
                      " rows");

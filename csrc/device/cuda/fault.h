@@ -6,9 +6,10 @@
 namespace stagegate::cuda {
 
 // What a kernel found wrong with its operands. It cannot throw, so it notes the first fault in
-// memory of the host, leaves the element out, and whoever waits for the result throws.
+// memory of the device, leaves the element out, and whoever waits for the result throws.
 enum class FaultKind : std::int32_t {
   kNone = 0,
+  kDrawnRow,           // a = row, b = token, c = drawn tokens
   kEmbeddingId,        // a = id, b = position, c = rows of the table
   kRopePosition,       // a = position, b = token, c = length of the table
   kKvSlot,             // a = slot, b = token, c = slots of the cache

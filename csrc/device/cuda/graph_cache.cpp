@@ -31,34 +31,53 @@ class LedgerScope {
 
 }  // namespace
 
-GraphCache::GraphCache(std::shared_ptr<Stream> stream) : stream_(std::move(stream)) {}
+GraphCache::GraphCache(std::shared_ptr<Stream> stream) : stream_(std::move(stream)) {
+  const CurrentDevice current(stream_->device_index());
+  SG_CUDA(cudaStreamCreateWithFlags(&capture_stream_, cudaStreamNonBlocking));
+}
 
 GraphCache::~GraphCache() {
-  static_cast<void>(cudaStreamSynchronize(stream_->handle()));
   for (auto& [key, entry] : entries_) {
     if (entry.graph != nullptr) static_cast<void>(cudaGraphExecDestroy(entry.graph));
   }
+  static_cast<void>(cudaStreamDestroy(capture_stream_));
 }
 
 void GraphCache::run(Key key, const std::function<void()>& queue) {
   const CurrentDevice current(stream_->device_index());
-  // A graph keeps the address of the scratch memory it was captured with.
-  key.push_back(reinterpret_cast<std::intptr_t>(stream_->scratch(0)));
-  const auto [found, is_new] = entries_.try_emplace(std::move(key));
-  Entry& entry = found->second;
-  entry.last_used = ++runs_;
-  if (is_new) {
+  const auto found = entries_.find(with_scratch(key));
+  if (found == entries_.end()) {
     queue();
+    // Not before: it may have thrown, or taken more scratch memory.
+    entries_[with_scratch(std::move(key))].last_used = ++runs_;
     make_room();
     return;
   }
-  if (entry.graph == nullptr) capture(entry, queue);
+  Entry& entry = found->second;
+  entry.last_used = ++runs_;
+  if (entry.graph == nullptr) {
+    try {
+      capture(entry, queue);
+    } catch (const OutOfMemoryError&) {
+      return queue();
+    }
+  }
   record_dispatches(entry.dispatched);
   const Range range("graph");
   SG_CUDA(cudaGraphLaunch(entry.graph, stream_->handle()));
 }
 
+// A graph keeps the address of the scratch memory it was captured with, and needs its size.
+GraphCache::Key GraphCache::with_scratch(Key key) const {
+  key.push_back(reinterpret_cast<std::intptr_t>(stream_->scratch(0)));
+  key.push_back(static_cast<std::int64_t>(stream_->scratch_bytes()));
+  return key;
+}
+
 void GraphCache::capture(Entry& entry, const std::function<void()>& queue) {
+  // On a stream that no other waits for. While one is captured that waits for the legacy stream,
+  // that is unusable for the whole process, and every copy and allocation of another engine fails.
+  const Stream::Redirection redirection(*stream_, capture_stream_);
   Ledger dispatched;
   cudaGraph_t graph = nullptr;
   SG_CUDA(cudaStreamBeginCapture(stream_->handle(), cudaStreamCaptureModeThreadLocal));
@@ -82,10 +101,8 @@ void GraphCache::make_room() {
   const auto oldest = std::min_element(
       entries_.begin(), entries_.end(),
       [](const auto& a, const auto& b) { return a.second.last_used < b.second.last_used; });
-  if (oldest->second.graph != nullptr) {
-    SG_CUDA(cudaStreamSynchronize(stream_->handle()));  // it may be running
-    SG_CUDA(cudaGraphExecDestroy(oldest->second.graph));
-  }
+  // One that is running is freed when it is done.
+  if (oldest->second.graph != nullptr) SG_CUDA(cudaGraphExecDestroy(oldest->second.graph));
   entries_.erase(oldest);
 }
 

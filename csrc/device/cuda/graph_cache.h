@@ -9,6 +9,7 @@
 #include "device/ledger.h"
 
 struct CUgraphExec_st;  // what a cudaGraphExec_t points to
+struct CUstream_st;     // and a cudaStream_t
 
 namespace stagegate::cuda {
 
@@ -28,7 +29,8 @@ class GraphCache {
 
   // Queues what `queue` queues: kernels on this stream and nothing else, the same for equal keys.
   // It is called the first two times of a key, to find algorithms and memory and then to be
-  // captured; after that its graph is launched. The ledger of the thread sees no difference.
+  // captured; after that its graph is launched. A graph there is no memory for is done without. The
+  // ledger of the thread sees no difference.
   void run(Key key, const std::function<void()>& queue);
 
  private:
@@ -38,10 +40,12 @@ class GraphCache {
     std::int64_t last_used = 0;
   };
 
+  Key with_scratch(Key key) const;
   void capture(Entry& entry, const std::function<void()>& queue);
   void make_room();
 
   std::shared_ptr<Stream> stream_;
+  CUstream_st* capture_stream_ = nullptr;
   std::map<Key, Entry> entries_;
   std::int64_t runs_ = 0;
 };

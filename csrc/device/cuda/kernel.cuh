@@ -137,12 +137,11 @@ __device__ float block_sum(float value) {
 __device__ inline void report(Fault* fault, FaultKind kind, std::int64_t a, std::int64_t b = 0,
                               std::int64_t c = 0, double value = 0.0) {
   auto* word = reinterpret_cast<int*>(&fault->kind);
-  if (atomicCAS_system(word, 0, static_cast<int>(kind)) != 0) return;
+  if (atomicCAS(word, 0, static_cast<int>(kind)) != 0) return;
   fault->a = a;
   fault->b = b;
   fault->c = c;
   fault->value = value;
-  __threadfence_system();
 }
 
 }  // namespace stagegate::cuda

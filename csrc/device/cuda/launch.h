@@ -8,6 +8,7 @@
 
 #include "device/context.h"
 #include "device/cuda/check.h"
+#include "device/cuda/current_device.h"
 #include "device/cuda/stream.h"
 
 namespace stagegate::cuda {
@@ -19,6 +20,7 @@ template <typename... Params, typename... Args>
 void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared_bytes,
             const Context& context, Args&&... args) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;  // an empty operand has no work
+  const CurrentDevice current(context.stream->device_index());
   if (shared_bytes > 48 * 1024) {
     SG_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                  static_cast<int>(shared_bytes)));

@@ -72,13 +72,23 @@ void* allocate(std::size_t size_bytes, int index) {
   if (size_bytes == 0) return nullptr;
   const CurrentDevice current(index);
   void* data = nullptr;
-  const cudaError_t status = cudaMallocFromPoolAsync(&data, size_bytes, pool_of(index), nullptr);
+  cudaMemPool_t pool = pool_of(index);
+  cudaError_t status = cudaMallocFromPoolAsync(&data, size_bytes, pool, nullptr);
+  if (status == cudaErrorMemoryAllocation) {
+    // What was released may lie in pieces, or be waiting for work that is queued.
+    static_cast<void>(cudaGetLastError());
+    SG_CUDA(cudaStreamSynchronize(nullptr));
+    SG_CUDA(cudaMemPoolTrimTo(pool, 0));
+    status = cudaMallocFromPoolAsync(&data, size_bytes, pool, nullptr);
+  }
   if (status == cudaErrorMemoryAllocation) {
     static_cast<void>(cudaGetLastError());
     const MemoryInfo info = memory_info(index);
     throw OutOfMemoryError(message("allocate: ", size_bytes, " bytes on cuda:", index,
                                    " are not to be had: ", info.free_bytes, " of ",
-                                   info.total_bytes, " are free"));
+                                   info.total_bytes,
+                                   " are free; end what else uses the device, or "
+                                   "lower kv_memory or max_num_batched_tokens"));
   }
   SG_CUDA(status);
   return data;

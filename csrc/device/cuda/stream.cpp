@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "device/cuda/blas.h"
 #include "device/cuda/check.h"
@@ -46,12 +47,20 @@ void* Stream::scratch(std::size_t size_bytes) {
   if (size_bytes <= scratch_bytes_) return scratch_;
   SG_CHECK(DeviceError, !is_capturing(), "scratch: ", size_bytes,
            " bytes are wanted while a graph is captured, ", scratch_bytes_, " are there");
-  // At least twice as much, so that a growing batch soon stops asking.
+  // At least twice as much, so that a growing batch soon stops asking, unless that is not to be
+  // had.
   const std::size_t wanted = std::max(size_bytes, 2 * scratch_bytes_);
-  void* larger = allocate(wanted, device_index_);
-  release(scratch_, device_index_);  // in the order of the stream: what is queued may still use it
-  scratch_ = larger;
-  scratch_bytes_ = wanted;
+  // In the order of the stream: what is queued may still use it.
+  release(std::exchange(scratch_, nullptr), device_index_);
+  scratch_bytes_ = 0;
+  try {
+    scratch_ = allocate(wanted, device_index_);
+    scratch_bytes_ = wanted;
+  } catch (const OutOfMemoryError&) {
+    if (wanted == size_bytes) throw;
+    scratch_ = allocate(size_bytes, device_index_);
+    scratch_bytes_ = size_bytes;
+  }
   return scratch_;
 }
 

@@ -28,10 +28,26 @@ class Stream {
   Blas& blas() const { return *blas_; }
   bool is_capturing() const;  // a graph
 
+  // Has what is queued in a block go to another stream of the device.
+  class Redirection {
+   public:
+    Redirection(Stream& stream, cudaStream_t other) : stream_(stream), own_(stream.handle_) {
+      stream.handle_ = other;
+    }
+    ~Redirection() { stream_.handle_ = own_; }
+    Redirection(const Redirection&) = delete;
+    Redirection& operator=(const Redirection&) = delete;
+
+   private:
+    Stream& stream_;
+    cudaStream_t own_;
+  };
+
   // At least size_bytes of device memory, 256-byte aligned, uninitialised. It is the same memory
   // for every operator, so it is theirs until the next one is queued. Grows when more is asked for
-  // than ever before; while a graph is captured that throws DeviceError instead.
+  // than there is; while a graph is captured that throws DeviceError instead.
   void* scratch(std::size_t size_bytes);
+  std::size_t scratch_bytes() const { return scratch_bytes_; }
 
   // `count` counters in device memory, at most kMaxCounters. They are zero, and whoever counts with
   // them leaves them so.

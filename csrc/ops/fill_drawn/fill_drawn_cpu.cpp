@@ -1,0 +1,19 @@
+#include "core/check.h"
+#include "core/tensor.h"
+#include "device/context.h"
+
+namespace stagegate::cpu {
+
+void fill_drawn(const Context&, const Tensor& drawn, const Tensor& rows, const Tensor& ids) {
+  const std::int32_t* from = drawn.data<std::int32_t>();
+  const std::int32_t* row = rows.data<std::int32_t>();
+  std::int32_t* to = ids.data<std::int32_t>();
+  for (std::int64_t t = 0; t < rows.numel(); ++t) {
+    if (row[t] == -1) continue;
+    SG_CHECK(ArgumentError, row[t] >= 0 && row[t] < drawn.numel(), "fill_drawn: row ", row[t],
+             " of token ", t, " is outside ", drawn.numel(), " drawn tokens");
+    to[t] = from[row[t]];
+  }
+}
+
+}  // namespace stagegate::cpu
