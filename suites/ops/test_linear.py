@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from suites.ops import references
-from suites.ops.bounds import assert_within, sum_error
+from suites.ops.bounds import assert_within, linear_error
 from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned, rounded, strided
 
@@ -37,12 +37,22 @@ def check(
         None if bias is None else load(context, bias, dtype),
         out_dtype,
     )
+    assert_near(actual, x, weight, bias, dtype, out_dtype)
+
+
+def assert_near(
+    actual: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    dtype: str,
+    out_dtype: str,
+) -> None:
+    """actual: of these operands once they are rounded to dtype."""
     x, weight = rounded(x, dtype), rounded(weight, dtype)
     bias = None if bias is None else rounded(bias, dtype)
-    magnitude = references.linear(abs(x), abs(weight), None if bias is None else abs(bias))
-    # depth products and the bias are one sum.
-    computed = sum_error(x.shape[1] + 2) * magnitude
-    assert_within(actual, references.linear(x, weight, bias), out_dtype, computed)
+    expected = references.linear(x, weight, bias)
+    assert_within(actual, expected, out_dtype, linear_error(x, weight, bias, dtype))
 
 
 def random_operands(rows: int, depth: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,10 +126,8 @@ def test_strided_rows(context: Context, dtype: str, rows: int) -> None:
     w, b = load(context, weight, dtype), load(context, bias, dtype)
     together = run(context, load(context, x, dtype), w, b, dtype)
     apart = run(context, strided(context, x, dtype), w, b, dtype)
-    expected = references.linear(*(rounded(values, dtype) for values in (x, weight, bias)))
-    magnitude = references.linear(*(abs(rounded(values, dtype)) for values in (x, weight, bias)))
     for actual in (together, apart):
-        assert_within(actual, expected, dtype, sum_error(47) * magnitude)
+        assert_near(actual, x, weight, bias, dtype, dtype)
 
 
 def test_deterministic_row_is_the_same_in_any_batch(device: str, dtype: str) -> None:
@@ -156,3 +164,19 @@ def test_not_a_number_stays_in_its_row(context: Context, dtype: str) -> None:
     bad = np.isnan(run(context, *operands, dtype))
     assert bad[4].all()
     assert not np.delete(bad, 4, axis=0).any()
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize("operand", ["x", "weight"])
+def test_subnormal_numbers(context: Context, dtype: str, operand: str, rows: int) -> None:
+    """Among ordinary products, alone with a factor that makes them ordinary, and as sums."""
+    random = np.random.default_rng(rows)
+    tiny = 2.0**-20 if dtype == "f16" else 2.0**-130
+    rising = [1.0, tiny, tiny, 2.0**-64]
+    falling = [1.0, 1.0, 2.0**-10 / tiny, 2.0**-66]
+    for chosen in ([0, 1], [2], [3]):
+        x = random.uniform(1, 2, (rows, 64)) * np.resize(np.take(rising, chosen), 64)
+        weight = random.uniform(1, 2, (11, 64)) * np.resize(np.take(falling, chosen), 64)
+        if operand == "weight":
+            x, weight = np.resize(weight, (rows, 64)), np.resize(x, (11, 64))
+        check(context, x, weight, None, dtype, out_dtype="f32")
