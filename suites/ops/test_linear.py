@@ -9,7 +9,7 @@ from engine._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops.bounds import assert_within, linear_error
 from suites.ops.examples import examples
-from suites.ops.operands import fetch, load, poisoned, rounded, strided
+from suites.ops.operands import between_boundaries, fetch, load, poisoned, rounded, strided
 
 
 def run(
@@ -180,3 +180,24 @@ def test_subnormal_numbers(context: Context, dtype: str, operand: str, rows: int
         if operand == "weight":
             x, weight = np.resize(weight, (rows, 64)), np.resize(x, (11, 64))
         check(context, x, weight, None, dtype, out_dtype="f32")
+
+
+OPERANDS = ("x", "weight", "bias", "out")
+
+
+@pytest.mark.parametrize("moved", [*((name,) for name in OPERANDS), OPERANDS], ids="-".join)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_operands_between_boundaries(
+    context: Context, dtype: str, rows: int, moved: tuple[str, ...]
+) -> None:
+    """Rows divide into 16 bytes, but the tensors of these names do not begin at a multiple."""
+    values = dict(zip(OPERANDS, random_operands(rows, 64, 24), strict=False))
+
+    def place(name: str, array: np.ndarray, kind: str) -> Tensor:
+        return (between_boundaries if name in moved else load)(context, array, kind)
+
+    for out_dtype in sorted({dtype, "f32"}):
+        operands = [place(name, array, dtype) for name, array in values.items()]
+        out = place("out", np.full((rows, 24), np.nan), out_dtype)
+        ops.linear(context, *operands, out)
+        assert_near(fetch(out), **values, dtype=dtype, out_dtype=out_dtype)

@@ -104,7 +104,7 @@ class Blas::Plan {
 
   cublasStatus_t run(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo, cudaStream_t stream,
                      void* workspace, const Operands& operands) {
-    if (problem_.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+    point_to_bias(operands);
     const float one = 1.0f;
     const float zero = 0.0f;
     return cublasLtMatmul(handle, desc_, &one, operands.weight, weight_, operands.x, x_, &zero,
@@ -112,7 +112,8 @@ class Blas::Plan {
                           stream);
   }
 
-  bool takes(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo) const {
+  bool takes(cublasLtHandle_t handle, const cublasLtMatmulAlgo_t& algo, const Operands& operands) {
+    point_to_bias(operands);
     cublasLtMatmulHeuristicResult_t result{};
     return cublasLtMatmulAlgoCheck(handle, desc_, weight_, x_, out_, out_, &algo, &result) ==
                CUBLAS_STATUS_SUCCESS &&
@@ -121,7 +122,7 @@ class Blas::Plan {
 
   // What the library proposes, the most promising first; may be empty.
   std::vector<cublasLtMatmulAlgo_t> proposals(cublasLtHandle_t handle, const Operands& operands) {
-    if (problem_.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
+    point_to_bias(operands);
     Preference preference;
     SG_BLAS(cublasLtMatmulPreferenceCreate(preference.out()));
     const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
@@ -154,6 +155,11 @@ class Blas::Plan {
   template <typename Value>
   void set(cublasLtMatmulDescAttributes_t attribute, const Value& value) {
     SG_BLAS(cublasLtMatmulDescSetAttribute(desc_, attribute, &value, sizeof(value)));
+  }
+
+  // The address stands in the descriptor, not in the call.
+  void point_to_bias(const Operands& operands) {
+    if (problem_.has_bias) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, operands.bias);
   }
 
   static void describe(Layout& layout, DType dtype, std::int64_t rows, std::int64_t columns,
@@ -216,7 +222,7 @@ std::optional<cublasLtMatmulAlgo_t> Blas::algorithm_for(Stream& stream, const Pr
   const std::lock_guard lock(mutex);
   const auto known = found.find({device_index_, rounded});
   if (known != found.end()) {
-    if (!known->second || plan.takes(handle_, *known->second)) return known->second;
+    if (!known->second || plan.takes(handle_, *known->second, operands)) return known->second;
     SG_CHECK(DeviceError, !problem.deterministic, "linear: cuBLASLt has no one algorithm for ",
              problem.rows, " and ", kDeterministicRows, " rows of ", problem.depth, " times ",
              problem.width, "; use deterministic=False");
@@ -226,7 +232,7 @@ std::optional<cublasLtMatmulAlgo_t> Blas::algorithm_for(Stream& stream, const Pr
     Problem many = rounded;
     many.x_stride = problem.rows == kDeterministicRows ? problem.x_stride : problem.depth;
     for (const cublasLtMatmulAlgo_t& algo : Plan(many).proposals(handle_, operands)) {
-      if (plan.takes(handle_, algo)) {
+      if (plan.takes(handle_, algo, operands)) {
         chosen = algo;
         break;
       }

@@ -67,8 +67,10 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
   const std::int64_t width = weight.dim(0);
   const std::int64_t depth = weight.dim(1);
   if (rows == 0 || width == 0) return;
-  // The library adds a bias of the result's own dtype only.
-  const bool fused_bias = bias.defined() && out.dtype() == x.dtype();
+  // The library adds a bias of the result's own dtype only. How it may load one is no part of the
+  // problem it chooses an algorithm for, so a bias between boundaries is not left to it.
+  const bool same_dtype = bias.defined() && out.dtype() == x.dtype();
+  const bool fused_bias = same_dtype && all_aligned({bias.raw_data()}, kLibraryAlignment);
   const Blas::Problem problem{.rows = rows,
                               .width = width,
                               .depth = depth,
@@ -79,9 +81,10 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
                               .deterministic = context.deterministic,
                               .alignment = alignment_of(x, weight, out)};
   // The library's kernels for rows that begin between 16-byte boundaries round the product to 16
-  // bits and then add the bias. No Qwen2 has such rows, so a slower kernel for them costs nothing.
-  const bool rounds_twice =
-      fused_bias && out.dtype() != DType::kF32 && problem.alignment < kLibraryAlignment;
+  // bits and then add the bias, as adding it apart would. No Qwen2 has such operands, so a slower
+  // kernel for them costs nothing.
+  const bool rounds_twice = same_dtype && out.dtype() != DType::kF32 &&
+                            (!fused_bias || problem.alignment < kLibraryAlignment);
   const bool done =
       depth > 0 && !rounds_twice &&
       context.stream->blas().matmul(*context.stream, problem, x.raw_data(), weight.raw_data(),
