@@ -130,15 +130,23 @@ def test_strided_rows(context: Context, dtype: str, rows: int) -> None:
         assert_near(actual, x, weight, bias, dtype, dtype)
 
 
-def test_deterministic_row_is_the_same_in_any_batch(device: str, dtype: str) -> None:
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("apart", [0, 3], ids=["dense", "apart"])
+@pytest.mark.parametrize(("depth", "width"), [(203, 37), (208, 40), (896, 1152)])
+def test_deterministic_row_is_the_same_in_any_batch(
+    device: str, dtype: str, depth: int, width: int, apart: int, with_bias: bool
+) -> None:
+    """Rows and results on 16-byte boundaries and between them; apart: elements between two rows."""
     context = Context(device, deterministic=True)
-    x, weight, bias = random_operands(70, 203, 37)
-    operands = load(context, weight, dtype), load(context, bias, dtype)
-    rows = load(context, x, dtype)
-    whole = run(context, rows, *operands, dtype)
-    for start, stop in [(0, 1), (3, 5), (10, 17), (60, 70), (0, 16), (1, 66), (69, 70)]:
-        part = run(context, rows.slice(0, start, stop), *operands, dtype)
-        np.testing.assert_array_equal(part, whole[start:stop])
+    x, weight, bias = random_operands(70, depth, width)
+    wide = np.pad(x, ((0, 0), (0, apart)), constant_values=np.nan)
+    rows = load(context, wide, dtype).slice(1, 0, depth)
+    weight, bias = load(context, weight, dtype), load(context, bias, dtype) if with_bias else None
+    for out_dtype in sorted({dtype, "f32"}):
+        whole = run(context, rows, weight, bias, out_dtype)
+        for start, stop in [(0, 1), (3, 5), (10, 17), (60, 70), (0, 16), (1, 66), (69, 70)]:
+            part = run(context, rows.slice(0, start, stop), weight, bias, out_dtype)
+            np.testing.assert_array_equal(part, whole[start:stop])
 
 
 @pytest.mark.parametrize("rows", [1, 5, 40])
@@ -201,3 +209,11 @@ def test_operands_between_boundaries(
         out = place("out", np.full((rows, 24), np.nan), out_dtype)
         ops.linear(context, *operands, out)
         assert_near(fetch(out), **values, dtype=dtype, out_dtype=out_dtype)
+
+
+def test_a_row_of_any_stride(context: Context, dtype: str) -> None:
+    """A column turned into the one row of a table: its strides are (1, 1)."""
+    row = load(context, np.arange(8.0)[:, None], dtype).permute([1, 0])
+    assert run(context, row, load(context, np.ones((2, 8)), dtype), None, dtype).tolist() == [
+        [28.0, 28.0]
+    ]
