@@ -58,6 +58,7 @@ def test_mixed_rows_of_any_size(context: Context, rows: int, vocab: int) -> None
 
 
 def test_a_row_alone_is_drawn_as_in_a_batch(context: Context) -> None:
+    """A batch that a GPU takes in turns, for its rows are long."""
     logits, rows = random_logits(64, LARGEST), mixed(64)
     whole = sample(context, logits, rows, num_logprobs=5)
     again = sample(context, logits, rows, num_logprobs=5)
