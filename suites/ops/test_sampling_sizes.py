@@ -154,3 +154,30 @@ def test_a_bias_reaches_every_part(context: Context) -> None:
     logits = random_logits(1, LARGEST)[0]
     expected = [reference.draw(logits, row) for row in rows]
     assert sample(context, logits, rows).token_ids.tolist() == expected
+
+
+def test_more_rows_than_are_taken_at_once(context: Context) -> None:
+    """On a GPU they are taken in turns of 128; masks and lists of tokens belong to a row of all."""
+    logits, rows = random_logits(300, 2051), mixed(300)
+    for index in range(0, 300, 7):
+        rows[index] = replace(rows[index], allowed=frozenset(range(index, 2051, 3)))
+    actual = sample(context, logits, rows, num_logprobs=3)
+    expected = [reference.draw(*pair) for pair in zip(logits, rows, strict=True)]
+    assert actual.token_ids.tolist() == expected
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :3]
+    np.testing.assert_array_equal(actual.top_ids, order)
+    for index in (0, 127, 128, 255, 256, 299):
+        alone = sample(context, logits[index], [rows[index]], num_logprobs=3)
+        assert alone.logprobs[0] == actual.logprobs[index]
+        np.testing.assert_array_equal(alone.top_logprobs[0], actual.top_logprobs[index])
+
+
+def test_faults_behind_the_rows_taken_at_once(context: Context) -> None:
+    """The turns come in order, so the first of two bad rows is named."""
+    rows = [Row()] * 300
+    rows[130] = rows[290] = Row(top_p=0.0)
+    with pytest.raises(ArgumentError, match="sample: top_p of row 130 must be"):
+        sample(context, np.zeros(33), rows)
+    rows = [*[Row()] * 299, Row(bias={40: 1.0})]
+    with pytest.raises(ArgumentError, match="sample: bias_ids of row 299 names token 40 of"):
+        sample(context, np.zeros(33), rows)
