@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine._C import Context
+from engine import _C
+from engine._C import Context, ops
 from engine.errors import ArgumentError
 from suites.ops import sampling_reference as reference
-from suites.ops.sampling_batch import sample
+from suites.ops.operands import fetch, load, poisoned
+from suites.ops.sampling_batch import sample, sampling_tensors
 from suites.ops.sampling_reference import Row
 
 LARGEST = 152_064
@@ -144,11 +146,12 @@ def test_no_token_is_left(context: Context, value: float) -> None:
 
 
 def test_a_bias_reaches_every_part(context: Context) -> None:
-    """A long list, in no order, on both sides of the borders between parts."""
+    """Long lists, in no order, on both sides of the borders between parts; the history is longer
+    than a block has threads."""
     random = np.random.default_rng(9)
-    ids = random.permutation(LARGEST)[:400]
-    bias = dict(zip(ids.tolist(), random.uniform(-9, 9, 400).round(2).tolist(), strict=True))
-    history = dict(zip(ids[200:].tolist(), random.integers(0, 4, 200).tolist(), strict=True))
+    ids = random.permutation(LARGEST)[:800]
+    bias = dict(zip(ids[:400].tolist(), random.uniform(-9, 9, 400).round(2).tolist(), strict=True))
+    history = dict(zip(ids[200:].tolist(), random.integers(0, 4, 600).tolist(), strict=True))
     row = Row(bias=bias, history=history, repetition_penalty=1.4, frequency_penalty=0.3)
     rows = [replace(row, temperature=0.0), replace(row, seed=1), replace(row, seed=2, top_k=40)]
     logits = random_logits(1, LARGEST)[0]
@@ -181,3 +184,41 @@ def test_faults_behind_the_rows_taken_at_once(context: Context) -> None:
     rows = [*[Row()] * 299, Row(bias={40: 1.0})]
     with pytest.raises(ArgumentError, match="sample: bias_ids of row 299 names token 40 of"):
         sample(context, np.zeros(33), rows)
+
+
+OTHERS = list(range(100, 131))  # the rest of what a warp takes at once
+
+
+@pytest.mark.parametrize(
+    ("ids", "values", "expected"),
+    [
+        ([7, 7, 7], [1e8, -1e8, 1.0], 7),
+        ([7, 7, 7], [1e8, 1.0, -1e8], 9),
+        ([7, *OTHERS, 7, 7], [1e8, *[0.0] * 31, -1e8, 1.0], 7),
+        ([7, *OTHERS[1:], 7, 7], [1e8, *[0.0] * 30, 1.0, -1e8], 9),
+        ([7] * 41, [*[1.0] * 39, 1e8, -1e8], 7),
+        ([7] * 41, [1e8, *[1.0] * 39, -1e8], 9),
+    ],
+)
+def test_a_token_named_twice_gets_its_values_in_order(
+    context: Context, ids: list[int], values: list[float], expected: int
+) -> None:
+    """A 1 that is added to 1e8 is lost, for the next number is 8 away.
+
+    So token 7 is left with 1 or more, or with nothing; token 9 has 0.5.
+    """
+    tensors = sampling_tensors(context, [Row(temperature=0.0)])
+    tensors["bias_ptr"] = load(context, [0, len(ids)], "i32")
+    tensors["bias_ids"] = load(context, ids, "i32")
+    tensors["bias_values"] = load(context, values, "f32")
+    logits = np.zeros((1, 3000))
+    logits[0, 9] = 0.5
+    token_ids = poisoned(context, (1,), "i32")
+    ops.sample(
+        context,
+        load(context, logits, "f32"),
+        _C.SamplingInputs(**tensors),
+        _C.SamplingOutputs(token_ids=token_ids),
+    )
+    context.synchronize()
+    assert fetch(token_ids).tolist() == [expected]
