@@ -222,3 +222,14 @@ def test_a_token_named_twice_gets_its_values_in_order(
     )
     context.synchronize()
     assert fetch(token_ids).tolist() == [expected]
+
+
+def test_a_mask_hides_what_cannot_be_drawn(context: Context) -> None:
+    """The log-probabilities are of all tokens, so they are no numbers."""
+    logits = np.zeros(5000)
+    logits[[3, 4000, 2500, 2600]] = np.inf, np.nan, 2.0, -np.inf
+    row = Row(temperature=0.0, allowed=frozenset(range(10, 4000)))
+    actual = sample(context, logits, [row, replace(row, temperature=1e-3)], num_logprobs=3)
+    assert actual.token_ids.tolist() == [2500, 2500]
+    assert actual.top_ids.tolist() == [[3, 2500, 0]] * 2
+    assert np.isnan(actual.logprobs).all()
