@@ -217,3 +217,17 @@ def test_a_row_of_any_stride(context: Context, dtype: str) -> None:
     assert run(context, row, load(context, np.ones((2, 8)), dtype), None, dtype).tolist() == [
         [28.0, 28.0]
     ]
+
+
+@pytest.mark.parametrize("apart", [0, 16], ids=["dense", "apart"])
+def test_numbers_of_rows_that_share_an_algorithm(context: Context, dtype: str, apart: int) -> None:
+    """A GPU keeps one for a range of them, timed with the first that comes: all rows on 16-byte
+    boundaries, in a table of their own or as a slice of a wider one."""
+    weight, bias = random_operands(1, 896, 128)[1:]
+    operands = load(context, weight, dtype), load(context, bias, dtype)
+    for rows in (17, 32, 20, 300, 257, 384, 1, 16, 2):
+        x = np.random.default_rng(rows).standard_normal((rows, 896))
+        wide = np.pad(x, ((0, 0), (apart // 2, apart // 2)), constant_values=np.nan)
+        part = load(context, wide, dtype).slice(1, apart // 2, apart // 2 + 896)
+        actual = run(context, part, *operands, dtype)
+        assert_near(actual, x, weight, bias, dtype, dtype)
