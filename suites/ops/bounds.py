@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from suites.ops import references
+
 F32 = 2.0**-24
 UNIT_ROUNDOFF = {"f32": F32, "f16": 2.0**-11, "bf16": 2.0**-8}
 HALF_SMALLEST = {"f32": 2.0**-150, "f16": 2.0**-25, "bf16": 2.0**-134}
@@ -42,3 +44,20 @@ def assert_within(
             f"{actual[at]!r} for {expected[at]!r}, allowed error {allowed[at]:.3g}"
         )
         raise AssertionError(msg)
+
+
+def linear_error(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, dtype: str
+) -> np.ndarray:
+    """Of linear before its result is stored: depth products and the bias are one sum.
+
+    Instructions of CPUs that multiply pairs of bf16 take subnormal operands and results for zero
+    (Intel, Instruction Set Extensions Programming Reference, VDPBF16PS and TDPBF16PS). Each of
+    depth products and as many additions may so lose less than the smallest normal number, times the
+    other operand where it is a factor that is lost.
+    """
+    depth = x.shape[1]
+    magnitude = references.linear(abs(x), abs(weight), None if bias is None else abs(bias))
+    largest_x, largest_weight = (np.max(abs(values), initial=0) for values in (x, weight))
+    lost = 2.0**-126 * (1 + largest_x) * (1 + largest_weight) if dtype == "bf16" else 0.0
+    return sum_error(depth + 2) * magnitude + 2 * depth * lost

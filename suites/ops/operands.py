@@ -56,3 +56,9 @@ def cold(make: Callable[[], T], size_bytes: int) -> Callable[[], T]:
     before it. A benchmark that used one copy again and again would time a cache.
     """
     return itertools.cycle([make() for _ in range(-(-COLD_BYTES // size_bytes))]).__next__
+
+
+def between_boundaries(context: Context, values: Array, dtype: str) -> Tensor:
+    """Contiguous, but one element behind a 16-byte boundary, whatever its rows divide into."""
+    flat = np.append(-1 if dtype in ("i32", "i64") else np.nan, np.ravel(values))
+    return load(context, flat, dtype).slice(0, 1, flat.size).view(list(np.shape(values)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,9 +65,13 @@ class Sampled:
 
 
 def sample(
-    context: Context, logits: np.ndarray, rows: Sequence[Row], num_logprobs: int = 0
+    context: Context,
+    logits: np.ndarray,
+    rows: Sequence[Row],
+    num_logprobs: int = 0,
+    place: Callable[[Context, np.ndarray, str], Tensor] = load,
 ) -> Sampled:
-    """logits [R, V], or [V] for the same in every row."""
+    """logits [R, V], or [V] for the same in every row; place makes their tensor."""
     logits = np.broadcast_to(logits, (len(rows), np.shape(logits)[-1]))
     token_ids = poisoned(context, (len(rows),), "i32")
     logprobs = poisoned(context, (len(rows),), "f32")
@@ -76,7 +80,7 @@ def sample(
     masks = mask_tensors(context, rows, logits.shape[1])
     ops.sample(
         context,
-        load(context, logits, "f32"),
+        place(context, logits, "f32"),
         _C.SamplingInputs(**sampling_tensors(context, rows), **masks),
         _C.SamplingOutputs(
             token_ids=token_ids, logprobs=logprobs, top_ids=top_ids, top_logprobs=top_logprobs

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from suites.ops import references
-from suites.ops.bounds import assert_within, sum_error
+from suites.ops.bounds import assert_within, linear_error
 from suites.ops.examples import examples
-from suites.ops.operands import fetch, load, poisoned, rounded, strided
+from suites.ops.operands import between_boundaries, fetch, load, poisoned, rounded, strided
 
 
 def run(
@@ -37,12 +37,22 @@ def check(
         None if bias is None else load(context, bias, dtype),
         out_dtype,
     )
+    assert_near(actual, x, weight, bias, dtype, out_dtype)
+
+
+def assert_near(
+    actual: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    dtype: str,
+    out_dtype: str,
+) -> None:
+    """actual: of these operands once they are rounded to dtype."""
     x, weight = rounded(x, dtype), rounded(weight, dtype)
     bias = None if bias is None else rounded(bias, dtype)
-    magnitude = references.linear(abs(x), abs(weight), None if bias is None else abs(bias))
-    # depth products and the bias are one sum.
-    computed = sum_error(x.shape[1] + 2) * magnitude
-    assert_within(actual, references.linear(x, weight, bias), out_dtype, computed)
+    expected = references.linear(x, weight, bias)
+    assert_within(actual, expected, out_dtype, linear_error(x, weight, bias, dtype))
 
 
 def random_operands(rows: int, depth: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -116,21 +126,27 @@ def test_strided_rows(context: Context, dtype: str, rows: int) -> None:
     w, b = load(context, weight, dtype), load(context, bias, dtype)
     together = run(context, load(context, x, dtype), w, b, dtype)
     apart = run(context, strided(context, x, dtype), w, b, dtype)
-    expected = references.linear(*(rounded(values, dtype) for values in (x, weight, bias)))
-    magnitude = references.linear(*(abs(rounded(values, dtype)) for values in (x, weight, bias)))
     for actual in (together, apart):
-        assert_within(actual, expected, dtype, sum_error(47) * magnitude)
+        assert_near(actual, x, weight, bias, dtype, dtype)
 
 
-def test_deterministic_row_is_the_same_in_any_batch(device: str, dtype: str) -> None:
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("apart", [0, 3], ids=["dense", "apart"])
+@pytest.mark.parametrize(("depth", "width"), [(203, 37), (208, 40), (896, 1152)])
+def test_deterministic_row_is_the_same_in_any_batch(
+    device: str, dtype: str, depth: int, width: int, apart: int, with_bias: bool
+) -> None:
+    """Rows and results on 16-byte boundaries and between them; apart: elements between two rows."""
     context = Context(device, deterministic=True)
-    x, weight, bias = random_operands(70, 203, 37)
-    operands = load(context, weight, dtype), load(context, bias, dtype)
-    rows = load(context, x, dtype)
-    whole = run(context, rows, *operands, dtype)
-    for start, stop in [(0, 1), (3, 5), (10, 17), (60, 70), (0, 16), (1, 66), (69, 70)]:
-        part = run(context, rows.slice(0, start, stop), *operands, dtype)
-        np.testing.assert_array_equal(part, whole[start:stop])
+    x, weight, bias = random_operands(70, depth, width)
+    wide = np.pad(x, ((0, 0), (0, apart)), constant_values=np.nan)
+    rows = load(context, wide, dtype).slice(1, 0, depth)
+    weight, bias = load(context, weight, dtype), load(context, bias, dtype) if with_bias else None
+    for out_dtype in sorted({dtype, "f32"}):
+        whole = run(context, rows, weight, bias, out_dtype)
+        for start, stop in [(0, 1), (3, 5), (10, 17), (60, 70), (0, 16), (1, 66), (69, 70)]:
+            part = run(context, rows.slice(0, start, stop), weight, bias, out_dtype)
+            np.testing.assert_array_equal(part, whole[start:stop])
 
 
 @pytest.mark.parametrize("rows", [1, 5, 40])
@@ -156,3 +172,62 @@ def test_not_a_number_stays_in_its_row(context: Context, dtype: str) -> None:
     bad = np.isnan(run(context, *operands, dtype))
     assert bad[4].all()
     assert not np.delete(bad, 4, axis=0).any()
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize("operand", ["x", "weight"])
+def test_subnormal_numbers(context: Context, dtype: str, operand: str, rows: int) -> None:
+    """Among ordinary products, alone with a factor that makes them ordinary, and as sums."""
+    random = np.random.default_rng(rows)
+    tiny = 2.0**-20 if dtype == "f16" else 2.0**-130
+    rising = [1.0, tiny, tiny, 2.0**-64]
+    falling = [1.0, 1.0, 2.0**-10 / tiny, 2.0**-66]
+    for chosen in ([0, 1], [2], [3]):
+        x = random.uniform(1, 2, (rows, 64)) * np.resize(np.take(rising, chosen), 64)
+        weight = random.uniform(1, 2, (11, 64)) * np.resize(np.take(falling, chosen), 64)
+        if operand == "weight":
+            x, weight = np.resize(weight, (rows, 64)), np.resize(x, (11, 64))
+        check(context, x, weight, None, dtype, out_dtype="f32")
+
+
+OPERANDS = ("x", "weight", "bias", "out")
+
+
+@pytest.mark.parametrize("moved", [*((name,) for name in OPERANDS), OPERANDS], ids="-".join)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_operands_between_boundaries(
+    context: Context, dtype: str, rows: int, moved: tuple[str, ...]
+) -> None:
+    """Rows divide into 16 bytes, but the tensors of these names do not begin at a multiple."""
+    values = dict(zip(OPERANDS, random_operands(rows, 64, 24), strict=False))
+
+    def place(name: str, array: np.ndarray, kind: str) -> Tensor:
+        return (between_boundaries if name in moved else load)(context, array, kind)
+
+    for out_dtype in sorted({dtype, "f32"}):
+        operands = [place(name, array, dtype) for name, array in values.items()]
+        out = place("out", np.full((rows, 24), np.nan), out_dtype)
+        ops.linear(context, *operands, out)
+        assert_near(fetch(out), **values, dtype=dtype, out_dtype=out_dtype)
+
+
+def test_a_row_of_any_stride(context: Context, dtype: str) -> None:
+    """A column turned into the one row of a table: its strides are (1, 1)."""
+    row = load(context, np.arange(8.0)[:, None], dtype).permute([1, 0])
+    assert run(context, row, load(context, np.ones((2, 8)), dtype), None, dtype).tolist() == [
+        [28.0, 28.0]
+    ]
+
+
+@pytest.mark.parametrize("apart", [0, 16], ids=["dense", "apart"])
+def test_numbers_of_rows_that_share_an_algorithm(context: Context, dtype: str, apart: int) -> None:
+    """A GPU keeps one for a range of them, timed with the first that comes: all rows on 16-byte
+    boundaries, in a table of their own or as a slice of a wider one."""
+    weight, bias = random_operands(1, 896, 128)[1:]
+    operands = load(context, weight, dtype), load(context, bias, dtype)
+    for rows in (17, 32, 20, 300, 257, 384, 1, 16, 2):
+        x = np.random.default_rng(rows).standard_normal((rows, 896))
+        wide = np.pad(x, ((0, 0), (apart // 2, apart // 2)), constant_values=np.nan)
+        part = load(context, wide, dtype).slice(1, apart // 2, apart // 2 + 896)
+        actual = run(context, part, *operands, dtype)
+        assert_near(actual, x, weight, bias, dtype, dtype)

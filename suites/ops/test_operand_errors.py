@@ -177,7 +177,7 @@ OPERATORS = {
     "sample": Operator(
         call_sample,
         {
-            "logits": Operand((ROWS, 8), ((24,),), "f32", ("f16", "bf16")),
+            "logits": Operand((ROWS, 40), ((120,),), "f32", ("f16", "bf16")),
             "temperature": PARAMETER,
             "top_k": index((ROWS,), (ROWS - 1,), (ROWS, 1)),
             "top_p": PARAMETER,
@@ -193,6 +193,9 @@ OPERATORS = {
             "bias_ptr": index((ROWS + 1,), (ROWS,)),
             "bias_ids": index((2,), (2, 1)),
             "bias_values": Operand((2,), ((3,),), "f32", ("f16", "i32")),
+            "mask_index": index((ROWS,), (ROWS - 1,), (ROWS, 1)),
+            # Two words for 40 tokens.
+            "mask_bits": index((2, 2), (2, 3), (4,)),
             "token_ids": index((ROWS,), (ROWS + 1,)),
             "logprobs": PARAMETER,
             "top_ids": index((ROWS, 2), (ROWS + 1, 2), (6,)),

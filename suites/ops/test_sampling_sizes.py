@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine._C import Context
+from engine import _C
+from engine._C import Context, ops
 from engine.errors import ArgumentError
 from suites.ops import sampling_reference as reference
-from suites.ops.sampling_batch import sample
+from suites.ops.operands import fetch, load, poisoned
+from suites.ops.sampling_batch import sample, sampling_tensors
 from suites.ops.sampling_reference import Row
 
 LARGEST = 152_064
@@ -58,6 +60,7 @@ def test_mixed_rows_of_any_size(context: Context, rows: int, vocab: int) -> None
 
 
 def test_a_row_alone_is_drawn_as_in_a_batch(context: Context) -> None:
+    """A batch that a GPU takes in turns, for its rows are long."""
     logits, rows = random_logits(64, LARGEST), mixed(64)
     whole = sample(context, logits, rows, num_logprobs=5)
     again = sample(context, logits, rows, num_logprobs=5)
@@ -143,13 +146,90 @@ def test_no_token_is_left(context: Context, value: float) -> None:
 
 
 def test_a_bias_reaches_every_part(context: Context) -> None:
-    """A long list, in no order, on both sides of the borders between parts."""
+    """Long lists, in no order, on both sides of the borders between parts; the history is longer
+    than a block has threads."""
     random = np.random.default_rng(9)
-    ids = random.permutation(LARGEST)[:400]
-    bias = dict(zip(ids.tolist(), random.uniform(-9, 9, 400).round(2).tolist(), strict=True))
-    history = dict(zip(ids[200:].tolist(), random.integers(0, 4, 200).tolist(), strict=True))
+    ids = random.permutation(LARGEST)[:800]
+    bias = dict(zip(ids[:400].tolist(), random.uniform(-9, 9, 400).round(2).tolist(), strict=True))
+    history = dict(zip(ids[200:].tolist(), random.integers(0, 4, 600).tolist(), strict=True))
     row = Row(bias=bias, history=history, repetition_penalty=1.4, frequency_penalty=0.3)
     rows = [replace(row, temperature=0.0), replace(row, seed=1), replace(row, seed=2, top_k=40)]
     logits = random_logits(1, LARGEST)[0]
     expected = [reference.draw(logits, row) for row in rows]
     assert sample(context, logits, rows).token_ids.tolist() == expected
+
+
+def test_more_rows_than_are_taken_at_once(context: Context) -> None:
+    """On a GPU they are taken in turns of 128; masks and lists of tokens belong to a row of all."""
+    logits, rows = random_logits(300, 2051), mixed(300)
+    for index in range(0, 300, 7):
+        rows[index] = replace(rows[index], allowed=frozenset(range(index, 2051, 3)))
+    actual = sample(context, logits, rows, num_logprobs=3)
+    expected = [reference.draw(*pair) for pair in zip(logits, rows, strict=True)]
+    assert actual.token_ids.tolist() == expected
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :3]
+    np.testing.assert_array_equal(actual.top_ids, order)
+    for index in (0, 127, 128, 255, 256, 299):
+        alone = sample(context, logits[index], [rows[index]], num_logprobs=3)
+        assert alone.logprobs[0] == actual.logprobs[index]
+        np.testing.assert_array_equal(alone.top_logprobs[0], actual.top_logprobs[index])
+
+
+def test_faults_behind_the_rows_taken_at_once(context: Context) -> None:
+    """The turns come in order, so the first of two bad rows is named."""
+    rows = [Row()] * 300
+    rows[130] = rows[290] = Row(top_p=0.0)
+    with pytest.raises(ArgumentError, match="sample: top_p of row 130 must be"):
+        sample(context, np.zeros(33), rows)
+    rows = [*[Row()] * 299, Row(bias={40: 1.0})]
+    with pytest.raises(ArgumentError, match="sample: bias_ids of row 299 names token 40 of"):
+        sample(context, np.zeros(33), rows)
+
+
+OTHERS = list(range(100, 131))  # the rest of what a warp takes at once
+
+
+@pytest.mark.parametrize(
+    ("ids", "values", "expected"),
+    [
+        ([7, 7, 7], [1e8, -1e8, 1.0], 7),
+        ([7, 7, 7], [1e8, 1.0, -1e8], 9),
+        ([7, *OTHERS, 7, 7], [1e8, *[0.0] * 31, -1e8, 1.0], 7),
+        ([7, *OTHERS[1:], 7, 7], [1e8, *[0.0] * 30, 1.0, -1e8], 9),
+        ([7] * 41, [*[1.0] * 39, 1e8, -1e8], 7),
+        ([7] * 41, [1e8, *[1.0] * 39, -1e8], 9),
+    ],
+)
+def test_a_token_named_twice_gets_its_values_in_order(
+    context: Context, ids: list[int], values: list[float], expected: int
+) -> None:
+    """A 1 that is added to 1e8 is lost, for the next number is 8 away.
+
+    So token 7 is left with 1 or more, or with nothing; token 9 has 0.5.
+    """
+    tensors = sampling_tensors(context, [Row(temperature=0.0)])
+    tensors["bias_ptr"] = load(context, [0, len(ids)], "i32")
+    tensors["bias_ids"] = load(context, ids, "i32")
+    tensors["bias_values"] = load(context, values, "f32")
+    logits = np.zeros((1, 3000))
+    logits[0, 9] = 0.5
+    token_ids = poisoned(context, (1,), "i32")
+    ops.sample(
+        context,
+        load(context, logits, "f32"),
+        _C.SamplingInputs(**tensors),
+        _C.SamplingOutputs(token_ids=token_ids),
+    )
+    context.synchronize()
+    assert fetch(token_ids).tolist() == [expected]
+
+
+def test_a_mask_hides_what_cannot_be_drawn(context: Context) -> None:
+    """The log-probabilities are of all tokens, so they are no numbers."""
+    logits = np.zeros(5000)
+    logits[[3, 4000, 2500, 2600]] = np.inf, np.nan, 2.0, -np.inf
+    row = Row(temperature=0.0, allowed=frozenset(range(10, 4000)))
+    actual = sample(context, logits, [row, replace(row, temperature=1e-3)], num_logprobs=3)
+    assert actual.token_ids.tolist() == [2500, 2500]
+    assert actual.top_ids.tolist() == [[3, 2500, 0]] * 2
+    assert np.isnan(actual.logprobs).all()

@@ -47,3 +47,17 @@ def test_threads_do_not_change_the_result(
     ops.swiglu(context, gate_up, one)
     ops.swiglu(two_threads, gate_up, two)
     np.testing.assert_array_equal(fetch(one), fetch(two))
+
+
+def test_special_values(context: Context, dtype: str) -> None:
+    """Every gate with every factor: a product of zero and infinity is no number."""
+    values = np.array([np.inf, -np.inf, np.nan, 1.0, 0.0, -1.0])
+    gate, up = (grid.ravel() for grid in np.meshgrid(values, values))
+    out = poisoned(context, (1, 36), dtype)
+    ops.swiglu(context, load(context, np.concatenate([gate, up])[None], dtype), out)
+    with np.errstate(invalid="ignore"):
+        expected = references.swiglu(np.concatenate([gate, up])[None])
+    actual, finite = fetch(out), np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~finite], expected[~finite])
+    error = 8 * F32 * abs(expected[finite])
+    assert_within(actual[finite], expected[finite], dtype, error)

@@ -27,7 +27,7 @@ class Blas {
     std::int64_t x_stride;  // elements from one row of x to the next
     DType dtype;            // of x, weight and bias
     DType out_dtype;        // dtype, or f32
-    bool has_bias;
+    bool has_bias;          // that begins at a multiple of 16 bytes
     // One algorithm for every M, so that a row of the result does not depend on the others.
     bool deterministic;
     std::uint32_t alignment;  // bytes that every operand and step from row to row is a multiple of

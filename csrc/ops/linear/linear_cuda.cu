@@ -48,14 +48,15 @@ std::uint32_t common_alignment(std::initializer_list<std::uintptr_t> values) {
   return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
-std::uint32_t alignment_of(const Tensor& x, const Tensor& weight, const Tensor& out) {
+std::uint32_t alignment_of(const Tensor& x, std::int64_t x_stride, const Tensor& weight,
+                           const Tensor& out) {
   const auto address = [](const Tensor& tensor) {
     return reinterpret_cast<std::uintptr_t>(tensor.raw_data());
   };
   const auto step = [](const Tensor& tensor, std::int64_t elements) {
     return static_cast<std::uintptr_t>(elements) * size_of(tensor.dtype());
   };
-  return common_alignment({address(x), address(weight), address(out), step(x, x.stride(0)),
+  return common_alignment({address(x), address(weight), address(out), step(x, x_stride),
                            step(weight, weight.dim(1)), step(out, out.dim(1))});
 }
 
@@ -67,21 +68,27 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
   const std::int64_t width = weight.dim(0);
   const std::int64_t depth = weight.dim(1);
   if (rows == 0 || width == 0) return;
-  // The library adds a bias of the result's own dtype only.
-  const bool fused_bias = bias.defined() && out.dtype() == x.dtype();
+  // One row may have any stride, and the library takes none below the depth. A longer one stays, so
+  // that a row has the alignment, and with it the kernel, that it has among others.
+  const std::int64_t x_stride = rows == 1 ? std::max(depth, x.stride(0)) : x.stride(0);
+  // The library adds a bias of the result's own dtype only. How it may load one is no part of the
+  // problem it chooses an algorithm for, so a bias between boundaries is not left to it.
+  const bool same_dtype = bias.defined() && out.dtype() == x.dtype();
+  const bool fused_bias = same_dtype && all_aligned({bias.raw_data()}, kLibraryAlignment);
   const Blas::Problem problem{.rows = rows,
                               .width = width,
                               .depth = depth,
-                              .x_stride = x.stride(0),
+                              .x_stride = x_stride,
                               .dtype = x.dtype(),
                               .out_dtype = out.dtype(),
                               .has_bias = fused_bias,
                               .deterministic = context.deterministic,
-                              .alignment = alignment_of(x, weight, out)};
+                              .alignment = alignment_of(x, x_stride, weight, out)};
   // The library's kernels for rows that begin between 16-byte boundaries round the product to 16
-  // bits and then add the bias. No Qwen2 has such rows, so a slower kernel for them costs nothing.
-  const bool rounds_twice =
-      fused_bias && out.dtype() != DType::kF32 && problem.alignment < kLibraryAlignment;
+  // bits and then add the bias, as adding it apart would. No Qwen2 has such operands, so a slower
+  // kernel for them costs nothing.
+  const bool rounds_twice = same_dtype && out.dtype() != DType::kF32 &&
+                            (!fused_bias || problem.alignment < kLibraryAlignment);
   const bool done =
       depth > 0 && !rounds_twice &&
       context.stream->blas().matmul(*context.stream, problem, x.raw_data(), weight.raw_data(),
@@ -97,8 +104,8 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
                output<Out>(out), bias_data, rows * width, width);
       } else {
         launch(linear_kernel<T, Out>, ceil_div(rows * width * kWarp, kThreads), kThreads, 0,
-               context, input<T>(x), x.stride(0), input<T>(weight), bias_data, output<Out>(out),
-               rows, width, depth);
+               context, input<T>(x), x_stride, input<T>(weight), bias_data, output<Out>(out), rows,
+               width, depth);
       }
     };
     if (out.dtype() == DType::kF32) {

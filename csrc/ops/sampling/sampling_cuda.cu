@@ -16,13 +16,16 @@
 //   run_race      draws among the tokens before these buckets, lists the tokens in them
 //   finish        finds the cuts among the listed tokens, ends the draw, writes the results
 // Partial results are integers, extremes, or sums over parts of one size, so that neither the
-// neighbours of a row nor the order in which blocks run change any of its bits.
+// neighbours of a row, nor how many are taken at once, nor the order in which blocks run change any
+// of its bits.
 namespace stagegate::cuda {
 
 namespace {
 using namespace sampling;
 
-// More rows are taken in turns, which bounds the scratch memory.
+// More rows are taken in turns, which bounds the scratch memory: these bytes for what is as long as
+// the vocabulary, `adjusted` and `listed`, and so many rows for the rest. One row is always taken.
+constexpr std::int64_t kTurnBytes = std::int64_t{64} << 20;
 constexpr std::int64_t kRowsAtOnce = 128;
 constexpr std::int64_t kBlocksPerMultiprocessor = 8;
 
@@ -97,8 +100,7 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
   const std::int64_t rows = logits.dim(0);
   const std::int64_t vocab = logits.dim(1);
   SG_CHECK(ShapeError, vocab < std::int64_t{1} << 30, "sample: ", vocab, " tokens are too many");
-  const std::int64_t turn = std::min(rows, kRowsAtOnce);
-  if (turn == 0) return;
+  if (rows == 0) return;
   Arguments a{};
   a.logits = input<float>(logits);
   a.vocab = static_cast<std::uint32_t>(vocab);
@@ -118,13 +120,16 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
   }
   a.fault = context.stream->fault();
   a.pitch = ceil_div(vocab, kQuad) * std::int64_t{kQuad};
+  const unsigned selections = a.num_top > 0 ? 2 : 1;
+  const std::int64_t row_bytes = (a.pitch + selections * vocab) * 4;
+  const std::int64_t turn =
+      std::clamp(kTurnBytes / row_bytes, std::int64_t{1}, std::min(rows, kRowsAtOnce));
   const std::int64_t filling =
       ceil_div(kBlocksPerMultiprocessor * context.stream->num_multiprocessors(), turn);
   a.race_blocks = static_cast<std::uint32_t>(
       std::min<std::int64_t>(filling, ceil_div(vocab, kThreads * kQuad)));
   place_scratch(a, turn, context.stream->scratch(place_scratch(a, turn, nullptr)));
 
-  const unsigned selections = a.num_top > 0 ? 2 : 1;
   for (std::int64_t first = 0; first < rows; first += turn) {
     const auto count = static_cast<unsigned>(std::min(turn, rows - first));
     a.first_row = static_cast<int>(first);
