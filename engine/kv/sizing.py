@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 # is the engine's own but for what kernels need at times; a host has other programs to run.
 _SHARES = {"cpu": 0.5, "cuda": 0.9}
 
+# Not for the KV storage, whoever asks: what steps take as they first come, such as scratch memory,
+# graphs and kernels that are loaded when they are needed.
+_STEP_BYTES = {"cpu": 0, "cuda": 512 << 20}
+
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 _DTYPE_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
@@ -49,9 +53,10 @@ def kv_capacity_tokens(
     That is what the configuration asks for, else enough for every sequence at full length as far
     as the memory allows that the configuration leaves to it.
 
-    free_bytes: of the device, with everything else in place. Raises ConfigError when not even one
-    block fits.
+    free_bytes: of the device, with weights and workspace in place. Raises ConfigError when not even
+    one block fits.
     """
+    free_bytes = max(0, free_bytes - _STEP_BYTES[config.device])
     granule = config.block_size if config.layout == "block" else 1
     per_token = kv_bytes_per_token(model, dtype)
     wanted = config.kv_capacity_tokens
@@ -59,7 +64,10 @@ def kv_capacity_tokens(
         memory = _SHARES[config.device] if config.kv_memory is None else config.kv_memory
         budget = int(free_bytes * memory) if isinstance(memory, float) else memory
         if budget > free_bytes:
-            msg = f"kv_memory={memory} is more than the {free_bytes} bytes that are free"
+            msg = (
+                f"kv_memory={memory} is more than the {free_bytes} bytes that are free for it; "
+                "use at most that, or a share such as 0.9"
+            )
             raise ConfigError(msg)
         longest = -(-max_model_len // granule) * granule
         wanted = min(config.max_num_seqs * longest, budget // per_token)

@@ -75,8 +75,11 @@ def test_bytes_and_shares_count_alike(model: Qwen2Config) -> None:
     assert capacity(model, kv_memory=1000 * PER_TOKEN + 1, layout="slot") == 1000
     assert capacity(model, 4000 * PER_TOKEN, kv_memory=0.25, layout="slot") == 1000
     # Unasked, a GPU gives more of what is free than a host.
-    assert capacity(model, 4000 * PER_TOKEN, device="cuda", layout="slot") == 3600
+    for_steps = 512 << 20
+    assert capacity(model, for_steps + 4000 * PER_TOKEN, device="cuda", layout="slot") == 3600
     assert capacity(model, 4000 * PER_TOKEN, device="cpu", layout="slot") == 2000
+    # What steps need on a GPU is nobody's to give.
+    assert capacity(model, for_steps + 16 * PER_TOKEN, device="cuda", kv_memory=1.0) == 16
 
 
 def test_tokens_overrule_memory(model: Qwen2Config) -> None:
@@ -88,8 +91,11 @@ def test_no_more_than_every_sequence_can_use(model: Qwen2Config) -> None:
 
 
 def test_what_cannot_be_had_is_refused(model: Qwen2Config) -> None:
-    with pytest.raises(ConfigError, match=r"kv_memory=2048 is more than the 1024 bytes that are"):
+    too_much = r"kv_memory=2048 is more than the 1024 bytes .* at most that, or a share such as 0\.9"
+    with pytest.raises(ConfigError, match=too_much):
         capacity(model, 1024, kv_memory=2048)
+    with pytest.raises(ConfigError, match=r"kv_memory=1 is more than the 0 bytes"):
+        capacity(model, 1024, device="cuda", kv_memory=1)
     with pytest.raises(ConfigError, match=r"1024 bytes .* are free, 512 may be .* raise kv_memory"):
         capacity(model, 1024, kv_memory=0.5)
     with pytest.raises(ConfigError, match=r"kv_capacity_tokens=15 .* use at least 16"):
