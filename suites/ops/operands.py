@@ -12,6 +12,8 @@ from engine._C import Context, Tensor
 
 Array = np.ndarray
 T = TypeVar("T")
+# How values become a tensor: load, strided or shifted.
+Place = Callable[[Context, Array, str], Tensor]
 
 # Several times the last level cache of a GPU, or of the cores that share one.
 COLD_BYTES = 1 << 28
@@ -31,6 +33,12 @@ def strided(context: Context, values: Array, dtype: str) -> Tensor:
     padding = np.full((rows, 1, *inner[1:]), np.nan)
     wide = np.concatenate([padding, values, padding, padding], axis=1)
     return load(context, wide, dtype).slice(1, 1, 1 + inner[0])
+
+
+def shifted(context: Context, values: Array, dtype: str) -> Tensor:
+    """The same tensor, contiguous, but one element into its storage: not where 16 bytes begin."""
+    flat = np.concatenate([[np.nan], np.ravel(values)])
+    return load(context, flat, dtype).slice(0, 1, flat.size).view(list(np.shape(values)))
 
 
 def poisoned(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
