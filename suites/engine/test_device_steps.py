@@ -13,6 +13,8 @@ import pytest
 from engine import LLM, SamplingParams
 from engine._C import Ledger
 from engine.models.registry import load_model_config
+from engine.outputs import CompletionOutput
+from suites.offline.same_answer import is_same_answer, near_tie
 
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
@@ -93,6 +95,29 @@ def test_weights_workspace_and_kv_take_device_memory(
     if device == "cuda":
         # The rest is what the driver loads kernels into; a second copy of anything would be more.
         assert held["kv"] <= found["taken"] < 1.5 * sum(held.values())
+
+
+@pytest.mark.criterion("s3.decode-path")
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_16_bit_decode_agrees_between_the_attention_forms(
+    model_path: Path, device: str, num_threads: int, dtype: str
+) -> None:
+    """On a GPU by another kernel, on tensor cores; rounding may turn a near tie."""
+    greedy = SamplingParams(temperature=0, max_tokens=48, ignore_eos=True, logprobs=5)
+    answers: list[list[CompletionOutput]] = []
+    tolerance = 0.0
+    for backend in ("native", "csr"):
+        llm = LLM(
+            model_path, device=device, dtype=dtype, backend=backend, kv_capacity_tokens=1024,
+            num_threads=num_threads,
+        )  # fmt: skip
+        tolerance = max(tolerance, near_tie(llm.engine.config))
+        for _ in range(2):  # the second time behind prefix hits
+            answers.append([output.outputs[0] for output in llm.generate(PROMPTS, greedy)])
+    for outputs in answers[1:]:
+        for output, first in zip(outputs, answers[0], strict=True):
+            assert len(output.token_ids) == 48
+            assert is_same_answer(output.token_ids, first, tolerance)
 
 
 @pytest.mark.criterion("s3.decode-path")
