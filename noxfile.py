@@ -96,8 +96,8 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(default=False, tags=["gpu"])
 def sanitize(session: nox.Session) -> None:
-    """Build, then check operators with compute-sanitizer: nox -s sanitize -- [--tool memcheck]"""
-    install_engine(session, cuda=True)
+    """Build, then run compute-sanitizer: nox -s sanitize -- [--tool memcheck] [PYTEST...]"""
+    install_engine(session, cuda=True, flashinfer=wants_flashinfer(session.posargs))
     install(session, *project_list("server"), *project_list("test"))
     if not shutil.which("compute-sanitizer"):
         install(session, *dependency_group("sanitizer"))

@@ -88,10 +88,10 @@ def apply_to_array(array: np.ndarray, step: tuple) -> np.ndarray:
 @pytest.mark.criterion("s1.tensor")
 @given(chain=view_chains())
 @settings(max_examples=150, deadline=None)
-def test_views_of_views_are_numpys(chain: tuple[tuple[int, ...], list[tuple]]) -> None:
+def test_views_of_views_are_numpys(device: str, chain: tuple[tuple[int, ...], list[tuple]]) -> None:
     shape, steps = chain
     array = counted(shape)
-    tensor = Tensor.from_numpy(array)
+    tensor = on_device(array, device)
     for step in steps:
         array = apply_to_array(array, step)
         tensor = getattr(tensor, step[0])(*step[1:])
@@ -105,6 +105,33 @@ def test_views_of_views_are_numpys(chain: tuple[tuple[int, ...], list[tuple]]) -
 
 
 @pytest.mark.criterion("s1.tensor")
+@given(chain=view_chains(), dtype=st.sampled_from([*DTYPES]))
+@settings(max_examples=60, deadline=None)
+def test_copies_into_views_change_nothing_else(
+    device: str, chain: tuple[tuple[int, ...], list[tuple]], dtype: str
+) -> None:
+    shape, steps = chain
+    whole = np.zeros(shape, DTYPES[dtype])
+    tensor = on_device(whole, device)
+    part, view = whole, tensor
+    for step in steps:
+        part = apply_to_array(part, step)
+        view = getattr(view, step[0])(*step[1:])
+    part[...] = counted(part.shape, dtype) + 1
+    _C.copy(on_device(part, device), view)
+    np.testing.assert_array_equal(values(tensor), whole)
+
+
+@pytest.mark.criterion("s1.tensor")
+@pytest.mark.parametrize("device", ["cuda"])
+def test_a_copy_of_millions_of_elements(device: str) -> None:
+    """More than the largest grid of a copy has threads, so that some move two."""
+    array = counted((4099, 4099), "u8")
+    tensor = on_device(array, device).permute([1, 0])
+    np.testing.assert_array_equal(values(tensor), array.T)
+
+
+@pytest.mark.criterion("s1.tensor")
 @pytest.mark.parametrize("shape", [[24], [4, 6], [2, -1], [-1], [1, 24, 1], [2, 3, 2, 2]])
 def test_view_and_reshape(device: str, shape: list[int]) -> None:
     array = counted((2, 3, 4))
@@ -113,13 +140,15 @@ def test_view_and_reshape(device: str, shape: list[int]) -> None:
         np.testing.assert_array_equal(values(result), array.reshape(shape))
 
 
+@pytest.mark.criterion("s1.tensor")
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_reshape_gathers_what_is_not_contiguous(dtype: str) -> None:
+def test_reshape_gathers_what_is_not_contiguous(device: str, dtype: str) -> None:
     array = counted((3, 4), dtype)
-    tensor = Tensor.from_numpy(array).permute([1, 0])
-    np.testing.assert_array_equal(tensor.reshape([2, 6]).numpy(), array.T.reshape(2, 6))
+    tensor = on_device(array, device).permute([1, 0])
+    np.testing.assert_array_equal(values(tensor.reshape([2, 6])), array.T.reshape(2, 6))
 
 
+@pytest.mark.criterion("s1.tensor")
 def test_views_share_memory(device: str) -> None:
     """A rotation in place of a view is seen through the tensor it is a view of."""
     whole = on_device(np.ones((2, 3, 2), np.float32), device)
@@ -132,16 +161,17 @@ def test_views_share_memory(device: str) -> None:
     np.testing.assert_array_equal(values(whole), expected)
 
 
+@pytest.mark.criterion("s1.tensor")
 def test_contiguous_copies_only_what_is_not(device: str) -> None:
     """The copy does not follow its source, the tensor itself does."""
-    array = np.zeros((2, 2), np.float32)
-    tensor = Tensor.from_buffer(array, "f32", [2, 2])
+    tensor = _C.zeros([2, 2], "f32", device)
     same, copied = tensor.contiguous(), tensor.permute([1, 0]).contiguous()
-    array[:] = 5
-    assert same.numpy().all()
-    assert not copied.numpy().any()
+    _C.copy(on_device(np.full((2, 2), 5, np.float32), device), tensor)
+    assert values(same).all()
+    assert not values(copied).any()
 
 
+@pytest.mark.criterion("s1.tensor")
 @pytest.mark.parametrize("shape", [[5], [-1, 5], [-1, -1], [-2, -12], [2, 3, 5], [0, -1]])
 @pytest.mark.parametrize("method", ["view", "reshape"])
 def test_view_of_another_size(device: str, shape: list[int], method: str) -> None:
@@ -150,6 +180,7 @@ def test_view_of_another_size(device: str, shape: list[int], method: str) -> Non
         getattr(tensor, method)(shape)
 
 
+@pytest.mark.criterion("s1.tensor")
 def test_view_needs_contiguous_elements(device: str) -> None:
     tensor = on_device(counted((3, 4)), device)
     for view in (tensor.permute([1, 0]), tensor.slice(1, 0, 2)):
@@ -168,6 +199,7 @@ def test_element_count_does_not_wrap_around(shape: list[int]) -> None:
             Tensor.from_buffer(counted((count,)), "i32", shape)
 
 
+@pytest.mark.criterion("s1.tensor")
 @pytest.mark.parametrize(
     ("dim", "start", "stop"), [(0, -1, 1), (0, 0, 4), (0, 2, 1), (1, 0, 5), (2, 0, 1), (-1, 0, 1)]
 )
@@ -177,6 +209,7 @@ def test_slice_outside(device: str, dim: int, start: int, stop: int) -> None:
         tensor.slice(dim, start, stop)
 
 
+@pytest.mark.criterion("s1.tensor")
 def test_slice_of_no_rows(device: str) -> None:
     """A step without tokens still splits its merged projection."""
     tensor = _C.zeros([0, 12], "f32", device)
@@ -187,6 +220,7 @@ def test_slice_of_no_rows(device: str) -> None:
     ]
 
 
+@pytest.mark.criterion("s1.tensor")
 @pytest.mark.parametrize("dims", [[0], [0, 0], [0, 2], [0, 1, 2], [-1, 0], []])
 def test_permute_needs_a_permutation(device: str, dims: list[int]) -> None:
     tensor = on_device(counted((3, 4)), device)

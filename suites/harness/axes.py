@@ -7,7 +7,9 @@ What takes long waits to be asked for by its marker.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import itertools
+import random
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -36,15 +38,27 @@ def is_opted_out(item: pytest.Item, markexpr: str) -> bool:
     return any(name not in markexpr and item.get_closest_marker(name) for name in OPT_IN)
 
 
-def spread(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:
-    """At most so many cases of each test, evenly spread over its parameters."""
+def cover(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:
+    """At most so many cases of each test, in which every value of every parameter occurs if so many
+    are enough.
+
+    The next case is one that brings the most values that none before it has, of those one that
+    brings the most pairs of values, of those one whose values are the rarest so far, of those the
+    first in an order drawn by the name of the test: the same in every run.
+    """
     cases: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         cases[item.nodeid.partition("[")[0]].append(item)
     chosen: set[pytest.Item] = set()
-    for group in cases.values():
-        count = min(most, len(group))
-        chosen.update(group[index * len(group) // count] for index in range(count))
+    for name, group in cases.items():
+        random.Random(name).shuffle(group)
+        left = {item: _values_and_pairs(item) for item in group}
+        seen: Counter[object] = Counter()
+        for _ in range(min(most, len(group))):
+            best = max(left, key=lambda item: _news(*left[item], seen))
+            for parts in left.pop(best):
+                seen.update(parts)
+            chosen.add(best)
     return chosen
 
 
@@ -79,6 +93,23 @@ def _is_switched_off(item: pytest.Item, settings: Settings) -> bool:
     switches = {"parity": settings.run_parity, "requires_hf": settings.run_hf}
     return any(
         run == "never" and item.get_closest_marker(marker) for marker, run in switches.items()
+    )
+
+
+def _values_and_pairs(item: pytest.Item) -> tuple[list[object], list[object]]:
+    """The values of its parameters, as written for not all can be hashed, and every two of them."""
+    values = [(name, repr(value)) for name, value in sorted(_params(item).items())]
+    return [*values], [*itertools.combinations(values, 2)]
+
+
+def _news(
+    values: Sequence[object], pairs: Sequence[object], seen: Counter[object]
+) -> tuple[int, int, int]:
+    """How much a case brings: what max compares."""
+    return (
+        sum(seen[value] == 0 for value in values),
+        sum(seen[pair] == 0 for pair in pairs),
+        -sum(seen[value] for value in values),
     )
 
 

@@ -116,7 +116,8 @@ def add_options(parser: pytest.Parser) -> None:
         "--cases-per-test",
         type=_positive,
         metavar="N",
-        help="run N parameter sets of each test, spread evenly; what is left out proves nothing",
+        help="run N parameter sets of each test, with as many values of its parameters as they can "
+        "have; what is left out proves nothing",
     )
     group.addoption(
         "--soak-seconds",

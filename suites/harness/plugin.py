@@ -113,7 +113,7 @@ class StageRun:
                     self.collector.add_left_out(criteria, item.nodeid)
                 deselected.append(item)
         if self.settings.cases_per_test is not None:
-            chosen = axes.spread(selected, self.settings.cases_per_test)
+            chosen = axes.cover(selected, self.settings.cases_per_test)
             for item in selected:
                 if item not in chosen:
                     self.collector.add_left_out(noted_criteria(item), item.nodeid)

@@ -60,9 +60,54 @@ def test_a_sample_has_cases_of_every_test(project: Project) -> None:
     project.add_test(
         "core/test_cases.py",
         "@pytest.mark.parametrize('number', range(10))\n"
-        "def test_many(number): print('number', number)\n"
+        "def test_many(number): pass\n"
         "def test_one(): pass",
     )
-    result = project.run("--cases-per-test", "3", "-s")
-    result.assert_outcomes(passed=4, deselected=7)
-    result.stdout.fnmatch_lines(["*number 0", "*number 3", "*number 6"])
+    project.run("--cases-per-test", "3").assert_outcomes(passed=4, deselected=7)
+
+
+MATRIX = """
+@pytest.mark.parametrize("values", [[], [0], [1, 2], [3]])
+@pytest.mark.parametrize(("name", "length"), [(name, len(name)) for name in "a bb ccc d".split()])
+@pytest.mark.parametrize("form", ["dense", "csr", "paged"])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_matrix(dtype, form, name, length, values): print("case", dtype, form, name, values)
+"""
+SIZES = [3, 3, 4, 4]  # values of dtype, form, name and values
+
+
+def cases_of(project: Project, most: int) -> list[list[str]]:
+    result = project.run("--cases-per-test", str(most), "-s")
+    found = [line.partition("case ")[2] for line in result.outlines if "case " in line]
+    return [line.split(" ", 3) for line in found]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 6, 12])
+def test_a_sample_has_every_value_it_has_room_for(project: Project, most: int) -> None:
+    """Whatever order the parameters have: one that varies slowly is seen as much as the others."""
+    project.add_test("core/test_cases.py", MATRIX)
+    cases = cases_of(project, most)
+    assert len(cases) == most
+    for values, size in zip(zip(*cases, strict=True), SIZES, strict=True):
+        assert len(set(values)) == min(most, size)
+
+
+def test_a_sample_has_the_pairs_it_has_room_for(project: Project) -> None:
+    project.add_test("core/test_cases.py", MATRIX)
+    assert len({(dtype, form) for dtype, form, *_ in cases_of(project, 9)}) == 9
+
+
+def test_a_sample_uses_each_value_as_often_as_the_others(project: Project) -> None:
+    project.add_test("core/test_cases.py", MATRIX)
+    for values in list(zip(*cases_of(project, 6), strict=True))[:2]:
+        assert [values.count(value) for value in set(values)] == [2, 2, 2]
+
+
+def test_a_sample_is_the_same_in_every_run(project: Project) -> None:
+    project.add_test("core/test_cases.py", MATRIX)
+    assert cases_of(project, 5) == cases_of(project, 5)
+
+
+def test_a_sample_leaves_out_nothing_when_there_are_few(project: Project) -> None:
+    project.add_test("core/test_cases.py", MATRIX)
+    assert len(cases_of(project, 1000)) == 3 * 3 * 4 * 4

@@ -11,9 +11,7 @@ import pytest
 from engine._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops.bounds import F32, HALF_SMALLEST, UNIT_ROUNDOFF, assert_within, sum_error
-from suites.ops.operands import fetch, load, poisoned, rounded
-
-Place = Callable[[Context, np.ndarray, str], Tensor]
+from suites.ops.operands import Place, fetch, load, poisoned, rounded
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from engine._C import Context, Tensor
 
 Array = np.ndarray
 T = TypeVar("T")
+# How values become a tensor: load, strided or shifted.
+Place = Callable[[Context, Array, str], Tensor]
 
 # Several times the last level cache of a GPU, or of the cores that share one.
 COLD_BYTES = 1 << 28
@@ -31,6 +33,12 @@ def strided(context: Context, values: Array, dtype: str) -> Tensor:
     padding = np.full((rows, 1, *inner[1:]), np.nan)
     wide = np.concatenate([padding, values, padding, padding], axis=1)
     return load(context, wide, dtype).slice(1, 1, 1 + inner[0])
+
+
+def shifted(context: Context, values: Array, dtype: str) -> Tensor:
+    """The same tensor, contiguous, but one element into its storage: not where 16 bytes begin."""
+    flat = np.append(-1 if dtype in ("i32", "i64") else np.nan, np.ravel(values))
+    return load(context, flat, dtype).slice(0, 1, flat.size).view(list(np.shape(values)))
 
 
 def poisoned(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
@@ -56,9 +64,3 @@ def cold(make: Callable[[], T], size_bytes: int) -> Callable[[], T]:
     before it. A benchmark that used one copy again and again would time a cache.
     """
     return itertools.cycle([make() for _ in range(-(-COLD_BYTES // size_bytes))]).__next__
-
-
-def between_boundaries(context: Context, values: Array, dtype: str) -> Tensor:
-    """Contiguous, but one element behind a 16-byte boundary, whatever its rows divide into."""
-    flat = np.append(-1 if dtype in ("i32", "i64") else np.nan, np.ravel(values))
-    return load(context, flat, dtype).slice(0, 1, flat.size).view(list(np.shape(values)))

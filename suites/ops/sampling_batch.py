@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from engine import _C
 from engine._C import Context, Tensor, ops
-from suites.ops.operands import fetch, load, poisoned
+from suites.ops.operands import Place, fetch, load, poisoned
 from suites.ops.sampling_reference import Row
 
 SCALARS = {
@@ -69,7 +69,7 @@ def sample(
     logits: np.ndarray,
     rows: Sequence[Row],
     num_logprobs: int = 0,
-    place: Callable[[Context, np.ndarray, str], Tensor] = load,
+    place: Place = load,
 ) -> Sampled:
     """logits [R, V], or [V] for the same in every row; place makes their tensor."""
     logits = np.broadcast_to(logits, (len(rows), np.shape(logits)[-1]))

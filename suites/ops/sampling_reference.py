@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from suites.ops.bounds import F32
 from suites.ops.references import softmax
 
 Array = np.ndarray
@@ -87,10 +88,38 @@ def uniforms(row: Row, vocab: int) -> Array:
     return (words[:vocab].astype(np.float64) + 0.5) * 2.0**-32
 
 
+def times(logits: Array, row: Row) -> Array:
+    """When each token's exponential clock of rate p rings; never where p is 0."""
+    p = distribution(logits, row)
+    with np.errstate(divide="ignore"):
+        return -np.log(uniforms(row, len(p))) / p
+
+
 def draw(logits: Array, row: Row) -> int:
     """Gumbel-max as a race of exponential clocks: the first of those with rates p."""
     if row.temperature == 0:
         return int(adjusted(logits, row).argmax())
-    p = distribution(logits, row)
-    with np.errstate(divide="ignore"):
-        return int(np.argmin(-np.log(uniforms(row, len(p))) / p))
+    return int(times(logits, row).argmin())
+
+
+def may_draw(token: int, logits: Array, row: Row) -> bool:
+    """Whether it is the token drawn, or so near to being it that f32 cannot tell the two apart.
+
+    Bias and penalties round an adjusted logit five times at most. Its distance from the largest
+    and the quotient by the temperature round once each, and the exponential is good to 2e-7.
+    """
+    strength = max(row.repetition_penalty, 1 / row.repetition_penalty)
+    added = max((abs(value) for value in row.bias.values() if np.isfinite(value)), default=0)
+    most = max(row.history.values(), default=0)
+    largest = (
+        strength * (np.abs(logits).max() + added)
+        + abs(row.presence_penalty)
+        + most * abs(row.frequency_penalty)
+    )
+    error = 5 * F32 * largest
+    if row.temperature == 0:
+        logits = adjusted(logits, row)
+        return bool(logits[token] >= logits.max() - 2 * error)
+    exponent = (2 * error + 4 * F32 * largest) / row.temperature + 2e-7 + F32
+    clocks = times(logits, row)
+    return bool(clocks[token] <= clocks.min() * np.exp(2 * exponent))

@@ -1,4 +1,4 @@
-"""Run the operators' tests on a GPU under NVIDIA's compute-sanitizer.
+"""Run the tests of operators and tensors on a GPU under NVIDIA's compute-sanitizer.
 
     python -m suites.ops.sanitize [--tool racecheck] [--cases-per-test 4] [PYTEST...]
 
@@ -12,9 +12,10 @@ Three tools, one run of the suite each:
   see. A read that a kernel of cuBLAS makes is counted apart and fails nothing: they load whole
   tiles and leave out what lies outside of the matrix afterwards.
 
-The suite is suites/ops with what takes one small launch or a few: of every test some cases, evenly
-spread over its parameters, of every property a few examples, no benchmark. A CUDA call that fails
-is not reported here: the engine turns it into an exception, and some tests provoke one.
+What runs is suites/ops and suites/core, as far as it takes one small launch or a few: of every test
+some cases, which have every value of its parameters that so many can have; of every property of an
+operator a few examples; no benchmark. A CUDA call that fails is not reported here: the engine turns
+it into an exception, and some tests provoke one.
 """
 
 from __future__ import annotations
@@ -50,17 +51,21 @@ TOOLS = {
     # The slowest: it follows every access to shared memory.
     "racecheck": Tool(
         ["--kernel-name", f"kernel_substring={OWN_KERNELS}"],
-        cases=2,
-        without=("test_linear.py", "test_layer.py", "test_ledger.py"),
+        cases=3,
+        without=(
+            "suites/ops/test_linear.py",
+            "suites/ops/test_layer.py",
+            "suites/ops/test_ledger.py",
+        ),
     ),
-    "initcheck": Tool([], cases=4, without=("test_layer.py",)),
+    "initcheck": Tool([], cases=4, without=("suites/ops/test_layer.py",)),
 }
 # Tools whose findings in kernels of others count for nothing.
 OWN_ONLY = {"initcheck"}
 
 PYTEST = [
-    "-m", "pytest", "suites/ops", "--device", "nvidia", "--require", "gpu", "--benchmark-skip",
-    "--hypothesis-profile", "few", "-p", "no:cacheprovider", "-q",
+    "-m", "pytest", "suites/ops", "suites/core", "--device", "nvidia", "--require", "gpu",
+    "--benchmark-skip", "--hypothesis-profile", "few", "-p", "no:cacheprovider", "-q",
 ]  # fmt: skip
 
 # A finding begins at the margin and goes on indented. The summary at the end is none.
@@ -123,7 +128,7 @@ def program() -> str | None:
 def run(tool: str, sanitizer: str, log: Path, arguments: list[str]) -> bool:
     """One tool over the suite; prints what it found and returns whether all is well."""
     options, cases, without = TOOLS[tool]
-    left_out = [f"--ignore=suites/ops/{name}" for name in without]
+    left_out = [f"--ignore={path}" for path in without]
     done = subprocess.run(
         [
             sanitizer, "--tool", tool, "--log-file", str(log), "--print-limit", "0",

@@ -2,21 +2,40 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from engine._C import Context, ops
+from suites.harness.options import DTYPES
 from suites.ops.bounds import F32, assert_within
-from suites.ops.operands import fetch, load, poisoned, rounded
+from suites.ops.examples import examples
+from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted
+
+
+def check(context: Context, shape: tuple[int, ...], dtype: str, place: Place = load) -> None:
+    random = np.random.default_rng(1)
+    a, b = random.standard_normal(shape) * 10, random.standard_normal(shape)
+    out = poisoned(context, shape, dtype)
+    ops.add(context, place(context, a, dtype), load(context, b, dtype), out)
+    expected = rounded(a, dtype) + rounded(b, dtype)
+    assert_within(fetch(out), expected, dtype, F32 * abs(expected))
 
 
 @pytest.mark.criterion("s1.smoke")
 @pytest.mark.parametrize("shape", [(1,), (3, 5), (2, 3, 17), (5000,), (0, 4), ()])
 def test_agrees_with_float64(context: Context, dtype: str, shape: tuple[int, ...]) -> None:
-    random = np.random.default_rng(1)
-    a, b = random.standard_normal(shape) * 10, random.standard_normal(shape)
-    out = poisoned(context, shape, dtype)
-    ops.add(context, load(context, a, dtype), load(context, b, dtype), out)
-    expected = rounded(a, dtype) + rounded(b, dtype)
-    assert_within(fetch(out), expected, dtype, F32 * abs(expected))
+    check(context, shape, dtype)
+
+
+@given(
+    shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=24),
+    dtype=st.sampled_from(DTYPES),
+    place=st.sampled_from([load, shifted]),
+)
+@examples(40)
+def test_any_shape(device: str, shape: tuple[int, ...], dtype: str, place: Place) -> None:
+    check(Context(device), shape, dtype, place)
 
 
 @pytest.mark.parametrize("into", ["a", "b"])

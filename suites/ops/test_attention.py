@@ -69,7 +69,7 @@ LARGE_BATCHES = {
 }
 
 
-@pytest.mark.criterion("s3.cpu-match", "s3.ragged")
+@pytest.mark.criterion("s3.cpu-match")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", BATCHES)
 def test_agrees_with_float64(context: Context, dtype: str, form: Callable, name: str) -> None:
@@ -83,7 +83,7 @@ def test_agrees_with_float64(context: Context, dtype: str, form: Callable, name:
     )
 
 
-@pytest.mark.criterion("s3.cpu-match", "s3.ragged")
+@pytest.mark.criterion("s3.cpu-match")
 @pytest.mark.parametrize("device", ["cuda"])
 @pytest.mark.parametrize("bias", [0.0, 200.0])
 @pytest.mark.parametrize("block_size", [16, 64])
@@ -217,6 +217,7 @@ def test_equal_keys_average_the_values(context: Context, form: Callable) -> None
     np.testing.assert_allclose(form(context, batch, "f32"), 63.5, rtol=1e-6)
 
 
+@pytest.mark.criterion("s3.ragged")
 def test_rows_of_any_choice(context: Context, dtype: str) -> None:
     """Every row sees its own slots; some see none and give zeros."""
     batch = make_batch([90], [9], Heads(6, 2, 24), ascending=True)
@@ -229,6 +230,7 @@ def test_rows_of_any_choice(context: Context, dtype: str) -> None:
     assert not actual[[1, 6]].any()
 
 
+@pytest.mark.criterion("s3.ragged")
 @pytest.mark.parametrize("name", BATCHES)
 def test_padded_rows(device: str, dtype: str, name: str) -> None:
     """In one order of summation, for tensor cores may split the keys of a longer operand more."""
@@ -244,6 +246,7 @@ def test_padded_rows(device: str, dtype: str, name: str) -> None:
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
+@pytest.mark.criterion("s3.ragged")
 def test_all_rows_empty(context: Context, dtype: str) -> None:
     batch = make_batch([5], [5], SMALL)
     actual = run_rows(context, batch, [np.array([], int)] * 5, np.array([], int), dtype)
@@ -267,6 +270,7 @@ def batches(draw: st.DrawFn) -> Batch:
     )
 
 
+@pytest.mark.criterion("s3.ragged")
 @given(batch=batches())
 @examples(40)
 def test_any_batch(device: str, batch: Batch) -> None:
@@ -380,6 +384,7 @@ def wide_batches(draw: st.DrawFn) -> Batch:
     return make_batch(lengths, query_lens, heads, block_size, ascending=True, seed=seed)
 
 
+@pytest.mark.criterion("s3.ragged")
 @given(batch=wide_batches(), dtype=st.sampled_from(["f16", "bf16"]))
 @examples(25)
 def test_any_wide_batch(device: str, batch: Batch, dtype: str) -> None:

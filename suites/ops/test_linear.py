@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
+from suites.harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import assert_within, linear_error
 from suites.ops.examples import examples
-from suites.ops.operands import between_boundaries, fetch, load, poisoned, rounded, strided
+from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted, strided
 
 
 def run(
@@ -28,11 +31,12 @@ def check(
     dtype: str,
     *,
     out_dtype: str | None = None,
+    place: Place = load,
 ) -> None:
     out_dtype = out_dtype or dtype
     actual = run(
         context,
-        load(context, x, dtype),
+        place(context, x, dtype),
         load(context, weight, dtype),
         None if bias is None else load(context, bias, dtype),
         out_dtype,
@@ -85,11 +89,44 @@ def test_f32_result_of_16_bit_operands_keeps_the_f32_sum(
     check(context, *random_operands(rows, 96, 40), dtype, out_dtype="f32")
 
 
-@given(rows=st.integers(1, 20), depth=st.integers(1, 70), width=st.integers(1, 40))
+@st.composite
+def any_shape(draw: st.DrawFn) -> tuple[int, int, int]:
+    """Rows, depth and width: every other time in units of 8, where a library adds the bias."""
+    unit = draw(st.sampled_from([1, 8]))
+    depth, width = (unit * draw(st.integers(0, most // unit)) for most in (72, 40))
+    return draw(st.integers(0, 20)), depth, width
+
+
+@given(shape=any_shape(), with_bias=st.booleans(), place=st.sampled_from([load, strided]))
 @examples(40)
-@pytest.mark.parametrize("kind", ["f32", "bf16"])
-def test_any_shape(device: str, kind: str, rows: int, depth: int, width: int) -> None:
-    check(Context(device), *random_operands(rows, depth, width), kind)
+@pytest.mark.parametrize("kind", DTYPES)
+def test_any_shape(
+    device: str, kind: str, shape: tuple[int, int, int], with_bias: bool, place: Place
+) -> None:
+    x, weight, bias = random_operands(*shape)
+    check(Context(device), x, weight, bias if with_bias else None, kind, place=place)
+
+
+@lru_cache(maxsize=1)
+def layer(depth: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias, drawn once for the tests that follow each other."""
+    random = np.random.default_rng([depth, width])
+    return (
+        random.standard_normal((width, depth), np.float32),
+        random.standard_normal(width, np.float32),
+    )
+
+
+@pytest.mark.criterion("s2.cpu-match")
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize(
+    ("rows", "depth", "width"),
+    [(1, 1536, 2048), (8, 1536, 2048), (64, 1536, 2048), (5, 8960, 1536)],
+)
+def test_layer_of_a_model(context: Context, dtype: str, rows: int, depth: int, width: int) -> None:
+    """Every row begins at 16 bytes, so the library adds the bias, and a long sum may be split."""
+    x = np.random.default_rng(rows).standard_normal((rows, depth))
+    check(context, x, *layer(depth, width), dtype)
 
 
 def test_cancelling_terms(context: Context, dtype: str) -> None:
@@ -202,7 +239,7 @@ def test_operands_between_boundaries(
     values = dict(zip(OPERANDS, random_operands(rows, 64, 24), strict=False))
 
     def place(name: str, array: np.ndarray, kind: str) -> Tensor:
-        return (between_boundaries if name in moved else load)(context, array, kind)
+        return (shifted if name in moved else load)(context, array, kind)
 
     for out_dtype in sorted({dtype, "f32"}):
         operands = [place(name, array, dtype) for name, array in values.items()]

@@ -2,18 +2,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine._C import Context, ops
+from suites.harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within, sum_error
-from suites.ops.operands import fetch, load, poisoned, rounded
+from suites.ops.examples import examples, sizes
+from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted
 
 EPS = 1e-6
 
 
-def check(context: Context, x: np.ndarray, weight: np.ndarray, dtype: str) -> None:
+def check(
+    context: Context, x: np.ndarray, weight: np.ndarray, dtype: str, place: Place = load
+) -> None:
     out = poisoned(context, x.shape, dtype)
-    ops.rms_norm(context, load(context, x, dtype), load(context, weight, dtype), EPS, out)
+    ops.rms_norm(context, load(context, x, dtype), place(context, weight, dtype), EPS, out)
     x, weight = rounded(x, dtype), rounded(weight, dtype)
     expected = references.rms_norm(x, weight, float(np.float32(EPS)))
     # The sum of squares does not cancel and its square root halves the error; then a division, a
@@ -22,11 +28,31 @@ def check(context: Context, x: np.ndarray, weight: np.ndarray, dtype: str) -> No
     assert_within(fetch(out), expected, dtype, relative * abs(expected))
 
 
+# The widest are more than the threads of a block take at once on a GPU.
+SHAPES = [(1, 1), (3, 7), (2, 64), (5, 129), (4, 896), (0, 16), (3, 1536), (2, 3584), (2, 8960)]
+
+
 @pytest.mark.criterion("s1.smoke")
-@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 64), (5, 129), (4, 896), (0, 16)])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_agrees_with_float64(context: Context, dtype: str, shape: tuple[int, int]) -> None:
     random = np.random.default_rng(shape[1])
     check(context, random.standard_normal(shape) * 3, random.standard_normal(shape[1]), dtype)
+
+
+@given(
+    rows=st.integers(0, 5),
+    width=sizes(300).filter(bool),
+    scale=st.sampled_from([1e-3, 1.0, 300.0]),
+    dtype=st.sampled_from(DTYPES),
+    place=st.sampled_from([load, shifted]),
+)
+@examples(40)
+def test_any_shape(
+    device: str, rows: int, width: int, scale: float, dtype: str, place: Place
+) -> None:
+    random = np.random.default_rng([rows, width])
+    x, weight = random.standard_normal((rows, width)) * scale, random.standard_normal(width)
+    check(Context(device), x, weight, dtype, place)
 
 
 def test_outlier_channels(context: Context, dtype: str) -> None:
@@ -68,6 +94,13 @@ def test_threads_do_not_change_the_result(
     ops.rms_norm(context, x, weight, EPS, one)
     ops.rms_norm(two_threads, x, weight, EPS, two)
     np.testing.assert_array_equal(fetch(one), fetch(two))
+
+
+def test_rows_without_elements(context: Context, dtype: str) -> None:
+    """Their mean square is 0 / 0, which nobody asks for."""
+    x, out = (poisoned(context, (3, 0), dtype) for _ in range(2))
+    ops.rms_norm(context, x, poisoned(context, (0,), dtype), EPS, out)
+    context.synchronize()
 
 
 def test_not_a_number_stays_in_its_row(context: Context, dtype: str) -> None:

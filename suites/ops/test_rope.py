@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError, ShapeError
+from suites.harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within
+from suites.ops.examples import examples
 from suites.ops.faults import assert_names_one
-from suites.ops.operands import fetch, load, rounded, strided
+from suites.ops.operands import Place, fetch, load, rounded, shifted, strided
 
 THETA = 1e6
 
@@ -29,22 +33,42 @@ def pairs_length(x: np.ndarray) -> np.ndarray:
 SHAPES = [(1, 1, 2), (3, 2, 6), (4, 14, 64), (2, 3, 34), (0, 2, 8)]
 
 
-@pytest.mark.criterion("s1.smoke")
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("place", [load, strided])
-def test_agrees_with_float64(
-    context: Context, dtype: str, shape: tuple[int, int, int], place: type(load)
+def check(
+    context: Context, shape: tuple[int, int, int], num_positions: int, dtype: str, place: Place
 ) -> None:
     random = np.random.default_rng(shape)
     values = random.standard_normal(shape) * 4
-    positions = random.integers(0, 5000, shape[0])
+    positions = random.integers(0, num_positions, shape[0])
     x = place(context, values, dtype)
-    ops.rope(context, x, load(context, positions, "i32"), *tables(context, 5000, shape[2]))
+    cos_sin = tables(context, num_positions, shape[2])
+    ops.rope(context, x, load(context, positions, "i32"), *cos_sin)
     values = rounded(values, dtype)
     expected = references.rope(values, references.rope_angles(positions, shape[2], THETA))
     # The table rounds twice (cos and sin), each product once and their sum once, all relative to
     # the length of the pair, which the rotation keeps: |c| + |s| <= sqrt(2).
     assert_within(fetch(x), expected, dtype, 4 * F32 * pairs_length(values))
+
+
+@pytest.mark.criterion("s1.smoke")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("place", [load, strided])
+def test_agrees_with_float64(
+    context: Context, dtype: str, shape: tuple[int, int, int], place: Place
+) -> None:
+    check(context, shape, 5000, dtype, place)
+
+
+@given(
+    shape=st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(1, 40).map(lambda n: 2 * n)),
+    num_positions=st.integers(1, 200),
+    dtype=st.sampled_from(DTYPES),
+    place=st.sampled_from([load, strided, shifted]),
+)
+@examples(40)
+def test_any_shape(
+    device: str, shape: tuple[int, int, int], num_positions: int, dtype: str, place: Place
+) -> None:
+    check(Context(device), shape, num_positions, dtype, place)
 
 
 def test_strided_rows_leave_what_lies_between(context: Context, dtype: str) -> None:

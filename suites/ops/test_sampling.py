@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from engine import _C
 from engine._C import Context, ops
 from engine.errors import ArgumentError, ShapeError
 from suites.ops import sampling_reference as reference
+from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned
 from suites.ops.sampling_batch import sample, sampling_tensors
 from suites.ops.sampling_reference import Row
@@ -221,6 +224,62 @@ def test_neighbours_change_nothing(context: Context, two_threads: Context) -> No
     np.testing.assert_array_equal(shuffled, whole[order])
     np.testing.assert_array_equal(alone, whole[::7])
     np.testing.assert_array_equal(sample(two_threads, logits, rows).token_ids, whole)
+
+
+def numbers(least: float, most: float) -> st.SearchStrategy[float]:
+    return st.floats(least, most, width=32)
+
+
+@st.composite
+def any_row(draw: st.DrawFn, vocab: int) -> Row:
+    """Parameters that leave at least one token to draw."""
+    tokens = st.integers(0, vocab - 1)
+    free = draw(tokens)
+    bias = draw(st.dictionaries(tokens, numbers(-10, 10) | st.just(-np.inf), max_size=5))
+    if bias.get(free) == -np.inf:
+        del bias[free]
+    allowed = draw(st.none() | st.frozensets(tokens))
+    return Row(
+        temperature=draw(st.just(0.0) | numbers(0.0625, 8)),
+        top_k=draw(st.integers(0, vocab + 1)),
+        top_p=draw(numbers(0.0078125, 1)),
+        min_p=draw(numbers(0, 1)),
+        repetition_penalty=draw(numbers(0.5, 2)),
+        presence_penalty=draw(numbers(-2, 2)),
+        frequency_penalty=draw(numbers(-2, 2)),
+        seed=draw(st.integers(-(2**63), 2**63 - 1)),
+        draw_index=draw(st.integers(0, 2**63 - 1)),
+        history=draw(st.dictionaries(tokens, st.integers(0, 5), max_size=5)),
+        bias=bias,
+        allowed=None if allowed is None else allowed | {free},
+    )
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[np.ndarray, list[Row]]:
+    """Logits and what each row asks for. The logits are not drawn: they must not tie at a cut."""
+    vocab = draw(st.integers(1, 80))
+    rows = draw(st.lists(any_row(vocab), min_size=1, max_size=6))
+    random = np.random.default_rng([vocab, len(rows), draw(st.integers(0, 99))])
+    return random.standard_normal((len(rows), vocab)).astype(np.float32) * 3, rows
+
+
+@given(batch=batches())
+@examples(40)
+def test_any_batch(device: str, batch: tuple[np.ndarray, list[Row]]) -> None:
+    """Each row draws its token, whatever its neighbours ask for."""
+    context = Context(device)
+    logits, rows = batch
+    count = min(3, logits.shape[1])
+    whole = sample(context, logits, rows, count)
+    for token, *asked in zip(whole.token_ids, logits, rows, strict=True):
+        assert reference.may_draw(token, *asked)
+    backwards = sample(context, logits[::-1], rows[::-1], count)
+    alone = sample(context, logits[:1], rows[:1], count)
+    for name in ("token_ids", "logprobs", "top_ids", "top_logprobs"):
+        together = getattr(whole, name)
+        np.testing.assert_array_equal(getattr(backwards, name)[::-1], together)
+        np.testing.assert_array_equal(getattr(alone, name), together[:1])
 
 
 def test_greedy_takes_the_largest_after_bias_and_penalties(context: Context) -> None:

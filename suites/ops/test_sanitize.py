@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from suites.ops.sanitize import Finding, findings
+from pathlib import Path
+
+import pytest
+
+from suites.harness.options import DTYPES
+from suites.ops.attention_batch import FORMS
+from suites.ops.sanitize import TOOLS, Finding, findings
+
+ROOT = Path(__file__).parents[2]
 
 MEMCHECK = """\
 ========= COMPUTE-SANITIZER
@@ -54,3 +62,15 @@ def test_what_no_kernel_did_is_ours() -> None:
 
 def test_a_clean_run_has_none() -> None:
     assert list(findings(CLEAN)) == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_has_cases_for_every_format_and_form(tool: str) -> None:
+    """A sample of so many cases has every value of a parameter with as many or fewer."""
+    assert TOOLS[tool].cases >= max(len(DTYPES), len(FORMS))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_a_tool_leaves_out_is_there(tool: str) -> None:
+    """pytest ignores a path that does not exist, and would then run what must not."""
+    assert all((ROOT / path).is_file() for path in TOOLS[tool].without)

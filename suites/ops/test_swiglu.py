@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine._C import Context, ops
+from suites.harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within
-from suites.ops.operands import fetch, load, poisoned, rounded
+from suites.ops.examples import examples, sizes
+from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted
 
 
-def check(context: Context, gate_up: np.ndarray, dtype: str) -> None:
+def check(context: Context, gate_up: np.ndarray, dtype: str, place: Place = load) -> None:
     out = poisoned(context, (gate_up.shape[0], gate_up.shape[1] // 2), dtype)
-    ops.swiglu(context, load(context, gate_up, dtype), out)
+    ops.swiglu(context, place(context, gate_up, dtype), out)
     gate_up = rounded(gate_up, dtype)
     expected = references.swiglu(gate_up)
     # The exponential within two units, then a sum, a quotient and a product. Far below zero the
@@ -25,6 +29,21 @@ def check(context: Context, gate_up: np.ndarray, dtype: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 2), (3, 14), (2, 128), (5, 258), (0, 8), (4, 0)])
 def test_agrees_with_float64(context: Context, dtype: str, shape: tuple[int, int]) -> None:
     check(context, np.random.default_rng(shape[1]).standard_normal(shape) * 4, dtype)
+
+
+@given(
+    rows=st.integers(0, 5),
+    width=sizes(300),
+    scale=st.sampled_from([0.1, 4.0, 30.0]),
+    dtype=st.sampled_from(DTYPES),
+    place=st.sampled_from([load, shifted]),
+)
+@examples(40)
+def test_any_shape(
+    device: str, rows: int, width: int, scale: float, dtype: str, place: Place
+) -> None:
+    gate_up = np.random.default_rng([rows, width]).standard_normal((rows, 2 * width)) * scale
+    check(Context(device), gate_up, dtype, place)
 
 
 def test_gates_from_closed_to_open(context: Context, dtype: str) -> None:

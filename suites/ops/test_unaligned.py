@@ -12,7 +12,7 @@ from engine._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops import sampling_reference as reference
 from suites.ops.bounds import F32, assert_within, sum_error
-from suites.ops.operands import between_boundaries, fetch, load, rounded
+from suites.ops.operands import fetch, load, rounded, shifted
 from suites.ops.sampling_batch import sample
 from suites.ops.test_sampling_sizes import mixed, random_logits
 
@@ -25,7 +25,7 @@ def placements(
     """Each of the operands alone between boundaries, then all of them."""
     for moved in [*({name} for name in operands), set(operands)]:
         yield {
-            name: (between_boundaries if name in moved else load)(context, values, dtype)
+            name: (shifted if name in moved else load)(context, values, dtype)
             for name, values in operands.items()
         }
 
@@ -61,7 +61,7 @@ def test_rms_norm(context: Context, dtype: str) -> None:
 
 def test_embedding(context: Context, dtype: str) -> None:
     rows = [4, 0, 2]
-    for place in (load, between_boundaries):
+    for place in (load, shifted):
         ids = place(context, rows, "i32")
         for operands in placements(context, dtype, {"table": A, "out": unwritten(3, 64)}):
             ops.embedding(context, ids=ids, **operands)
@@ -69,8 +69,8 @@ def test_embedding(context: Context, dtype: str) -> None:
 
 
 def test_argmax(context: Context, dtype: str) -> None:
-    x = between_boundaries(context, A, dtype)
-    out = between_boundaries(context, np.full(5, -1), "i32")
+    x = shifted(context, A, dtype)
+    out = shifted(context, np.full(5, -1), "i32")
     ops.argmax(context, x, out)
     np.testing.assert_array_equal(fetch(out), rounded(A, dtype).argmax(axis=1))
 
@@ -80,7 +80,7 @@ def test_sample(context: Context, vocab: int) -> None:
     logits, rows = random_logits(20, vocab), mixed(20)
     expected = [reference.draw(*pair) for pair in zip(logits, rows, strict=True)]
     aligned = sample(context, logits, rows, num_logprobs=5)
-    actual = sample(context, logits, rows, num_logprobs=5, place=between_boundaries)
+    actual = sample(context, logits, rows, num_logprobs=5, place=shifted)
     assert actual.token_ids.tolist() == expected
     for name in ("logprobs", "top_ids", "top_logprobs"):
         np.testing.assert_array_equal(getattr(actual, name), getattr(aligned, name))
