@@ -32,6 +32,7 @@ from suites.ops.attention_batch import (
     skip_what_flashinfer_lacks,
 )
 from suites.ops.examples import examples
+from suites.ops.faults import assert_names_one
 from suites.ops.operands import load, rounded, strided
 
 
@@ -298,6 +299,9 @@ def run_to_end(context: Context, operator: Callable, *operands: object) -> None:
     context.synchronize()
 
 
+# Operands for each kernel of a GPU: heads of 64 and 128 in 16 bits go to tensor cores.
+EVERY_KERNEL = [("f32", 4), ("bf16", 64), ("f16", 128)]
+
 CSR_RULES = {
     "used_slots[1] = 6 is outside a cache of 6 slots": ([0, 6], [0, 1, 2], [0, 1]),
     "used_slots[0] = -1 is outside a cache of 6 slots": ([-1, 0], [0, 1, 2], [0, 1]),
@@ -318,15 +322,34 @@ CSR_RULES = {
 }
 
 
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
 @pytest.mark.parametrize("rule", CSR_RULES)
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_csr_rule(device: str, rule: str, num_threads: int) -> None:
+def test_csr_rule(device: str, rule: str, num_threads: int, dtype: str, head_dim: int) -> None:
     context = Context(device, num_threads)
-    q, cache = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (2, 6))
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
     metadata = [load(context, values, "i32") for values in CSR_RULES[rule]]
     with pytest.raises(ArgumentError) as caught:
         run_to_end(context, ops.self_attention_paged, q, cache, cache, *metadata, 1.0, q)
     assert f"self_attention_paged: {rule}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+def test_columns_far_below_zero(context: Context, dtype: str, head_dim: int) -> None:
+    """They ascend, so that the second is found by its sign alone."""
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
+    columns = [-2_000_000_000, -1_999_999_999]
+    metadata = [load(context, values, "i32") for values in ([0, 1], [0, 2, 2], columns)]
+    sentences = [
+        f"self_attention_paged: col_idx[{at}] = {column} of query 0 does not ascend or is outside "
+        "2 used slots"
+        for at, column in enumerate(columns)
+    ]
+    assert_names_one(
+        context,
+        lambda: ops.self_attention_paged(context, q, cache, cache, *metadata, 1.0, q),
+        sentences,
+    )
 
 
 # block_tables, context_lens and cu_seqlens_q over 2 queries and 6 slots in blocks of 2
@@ -342,10 +365,9 @@ PAGED_RULES = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "head_dim"), [("f32", 4), ("bf16", 64)])
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
 @pytest.mark.parametrize("rule", PAGED_RULES)
 def test_paged_rule(context: Context, rule: str, dtype: str, head_dim: int) -> None:
-    """Every kernel finds it, those on tensor cores too."""
     skip_what_flashinfer_lacks(context, dtype, head_dim)
     q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
     metadata = [load(context, values, "i32") for values in PAGED_RULES[rule]]

@@ -151,7 +151,7 @@ __device__ inline std::int32_t slot_of(const Keys& keys, const Visible& seen, in
       const int at = seen.origin + i;
       const int column = csr.col_idx[at];
       const int before = i == 0 ? -1 : csr.col_idx[at - 1];
-      if (column <= before || column >= csr.used || is_padding(csr, column)) {
+      if (column < 0 || column <= before || column >= csr.used || is_padding(csr, column)) {
         report(fault, FaultKind::kColIdx, column, query, csr.used, at);
         return -1;
       }
