@@ -33,6 +33,12 @@ def strided(context: Context, values: Array, dtype: str) -> Tensor:
     return load(context, wide, dtype).slice(1, 1, 1 + inner[0])
 
 
+def shifted(context: Context, values: Array, dtype: str) -> Tensor:
+    """The same tensor, contiguous, but one element into its storage: not where 16 bytes begin."""
+    flat = np.concatenate([[np.nan], np.ravel(values)])
+    return load(context, flat, dtype).slice(0, 1, flat.size).view(list(np.shape(values)))
+
+
 def poisoned(context: Context, shape: Sequence[int], dtype: str) -> Tensor:
     """A result nobody has written yet: NaN, or -1 for integers."""
     return load(context, np.full(shape, -1 if dtype in ("i32", "i64") else np.nan), dtype)

@@ -33,7 +33,7 @@ from suites.ops.attention_batch import (
 )
 from suites.ops.examples import examples
 from suites.ops.faults import assert_names_one
-from suites.ops.operands import load, rounded, strided
+from suites.ops.operands import load, rounded, shifted, strided
 
 
 @pytest.fixture
@@ -133,13 +133,46 @@ def test_forms_agree_to_the_bit(one_order: Context, dtype: str, name: str) -> No
     np.testing.assert_array_equal(paged, dense)
 
 
+@pytest.mark.parametrize("query_lens", [[1, 1, 1, 1], [1, 5, 3, 16]], ids=["decode", "mixture"])
+@pytest.mark.parametrize("head_dim", [64, 128])
 @pytest.mark.parametrize("form", FORMS)
-def test_strided_queries(context: Context, dtype: str, form: Callable) -> None:
-    """For self_attention keys and values are strided too."""
-    batch = make_batch(*BATCHES["mixture"], ascending=True)
+@pytest.mark.parametrize("operand", ["q", "k", "v"])
+def test_strided_rows(
+    context: Context,
+    dtype: str,
+    operand: str,
+    form: Callable,
+    head_dim: int,
+    query_lens: list[int],
+) -> None:
+    if context.attention == "flashinfer" and form is run_paged and operand != "q":
+        pytest.skip("FlashInfer takes rows of keys and values that are equally far apart")
+    batch = make_batch([33, 5, 129, 16], query_lens, Heads(6, 2, head_dim), ascending=True)
     np.testing.assert_array_equal(
-        form(context, batch, dtype, strided), form(context, batch, dtype, load)
+        form(context, batch, dtype, **{operand: strided}), form(context, batch, dtype)
     )
+
+
+@pytest.mark.criterion("s3.cpu-match")
+@pytest.mark.parametrize("query_lens", [[1, 1], [40, 1]], ids=["decode", "mixture"])
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operand", ["q", "k", "v", "out"])
+def test_operands_may_start_anywhere(
+    context: Context,
+    dtype: str,
+    operand: str,
+    form: Callable,
+    head_dim: int,
+    query_lens: list[int],
+) -> None:
+    """Not only where 16 bytes begin, as kernels on tensor cores need."""
+    if context.attention == "flashinfer" and form is run_paged:
+        pytest.skip("FlashInfer refuses such rows")
+    batch = make_batch([130, 33], query_lens, Heads(4, 2, head_dim))
+    actual = form(context, batch, dtype, **{operand: shifted})
+    rounded_by = roundings(context, form, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
 @pytest.mark.parametrize("form", FORMS)

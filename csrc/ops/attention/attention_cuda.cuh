@@ -44,7 +44,7 @@ struct DenseKeys {
   int before;  // keys that the first query sees besides its own
 };
 
-// Whether rows can be read 16 bytes at a time.
+// Whether rows can be read and written 16 bytes at a time.
 inline bool rows_aligned(const Tensor& tensor) {
   constexpr std::uintptr_t kBytes = 16;
   const auto stride = static_cast<std::uintptr_t>(tensor.stride(0)) * size_of(tensor.dtype());

@@ -280,10 +280,11 @@ void launch_prefill(const Context& context, const Operands& operands, const Page
 
 }  // namespace
 
-bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache) {
+bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
+                        const Tensor& out) {
   const std::int64_t head_dim = q.dim(2);
   return size_of(q.dtype()) == 2 && (head_dim == 64 || head_dim == 128) && rows_aligned(q) &&
-         rows_aligned(k_cache) && rows_aligned(v_cache);
+         rows_aligned(k_cache) && rows_aligned(v_cache) && rows_aligned(out);
 }
 
 void paged_prefill(const Context& context, const Tensor& q, const Tensor& k_cache,

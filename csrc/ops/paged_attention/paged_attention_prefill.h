@@ -8,8 +8,9 @@ namespace stagegate::cuda {
 struct PagedKeys;
 
 // Whether paged_prefill has a kernel for these operands: 16 bits, head_dim 64 or 128, rows that
-// start at multiples of 16 bytes.
-bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache);
+// start at multiples of 16 bytes, those of the result too.
+bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
+                        const Tensor& out);
 
 // Paged attention on tensor cores. Scores, maxima, totals and sums in f32; weights are rounded to
 // the dtype for the product with the values.
