@@ -409,6 +409,24 @@ def test_paged_rule(context: Context, rule: str, dtype: str, head_dim: int) -> N
     assert f"paged_attention: {rule}" in str(caught.value)
 
 
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+def test_queries_beyond_32_bits(context: Context, dtype: str, head_dim: int) -> None:
+    """Modulo 2^32 the second sequence has one query, number 2147483647, and the ends are right."""
+    skip_what_flashinfer_lacks(context, dtype, head_dim)
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
+    values = ([[0, 1]] * 3, [3, 3, 3], [0, 2**31 - 1, -(2**31), 2])
+    metadata = [load(context, array, "i32") for array in values]
+    sentences = [
+        f"paged_attention: sequence {sequence} of 3 tokens cannot have {queries} queries"
+        for sequence, queries in enumerate([2**31 - 1, 1 - 2**32, 2**31 + 2])
+    ]
+    assert_names_one(
+        context,
+        lambda: ops.paged_attention(context, q, cache, cache, *metadata, 2, 1.0, q),
+        sentences,
+    )
+
+
 @pytest.mark.parametrize("block_size", [0, -16])
 def test_block_size_must_be_positive(context: Context, block_size: int) -> None:
     q = load(context, np.ones((1, 2, 4)), "f32")

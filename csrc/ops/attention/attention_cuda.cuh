@@ -65,10 +65,15 @@ struct Visible {
   int origin;
 };
 
+// The queries of a sequence. Entries of wrong metadata differ by what 32 bits do not hold.
+__device__ inline std::int64_t num_queries(const PagedKeys& keys, int sequence) {
+  return std::int64_t{keys.first_query[sequence + 1]} - keys.first_query[sequence];
+}
+
 // The tokens of a sequence, or -1 when its metadata is wrong.
 __device__ inline int checked_length(const PagedKeys& keys, int sequence, Fault* fault) {
   const int length = keys.context_lens[sequence];
-  const int queries = keys.first_query[sequence + 1] - keys.first_query[sequence];
+  const std::int64_t queries = num_queries(keys, sequence);
   const std::int64_t room = static_cast<std::int64_t>(keys.width) * keys.block_size;
   if (queries < 0 || queries > length) {
     report(fault, FaultKind::kQueries, queries, sequence, length);
