@@ -251,6 +251,27 @@ def test_equal_keys_average_the_values(context: Context, form: Callable) -> None
     np.testing.assert_allclose(form(context, batch, "f32"), 63.5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("heads", [SMALL, QWEN, Heads(6, 1, 128)])
+@pytest.mark.parametrize("queries", [1, 70])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operand", ["k", "v"])
+def test_nan_is_for_those_who_see_it(
+    context: Context, dtype: str, operand: str, form: Callable, queries: int, heads: Heads
+) -> None:
+    """In the last of 70 tokens: for its query, and for none before it.
+
+    That paged_attention does not promise of values, which it may multiply by zero.
+    """
+    if context.attention == "flashinfer" and form is run_paged:
+        pytest.skip("what FlashInfer makes of NaN is its own affair")
+    batch = make_batch([70], [queries], heads, ascending=True)
+    getattr(batch, operand)[batch.slots(0)[-1]] = np.nan
+    actual = form(context, batch, dtype)
+    assert np.isnan(actual[-1]).all()
+    if not (form is run_paged and operand == "v"):
+        assert np.isfinite(actual[:-1]).all()
+
+
 def test_rows_of_any_choice(context: Context, dtype: str) -> None:
     """Every row sees its own slots; some see none and give zeros."""
     batch = make_batch([90], [9], Heads(6, 2, 24), ascending=True)
