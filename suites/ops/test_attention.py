@@ -100,6 +100,26 @@ def test_large_batch_agrees_with_float64(
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
+@pytest.mark.criterion("s3.ragged")
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("form", [run_csr, run_paged])
+@pytest.mark.parametrize(
+    "heads",
+    [QWEN, Heads(12, 2, 128), Heads(28, 4, 128), Heads(40, 2, 64), Heads(40, 2, 128)],
+    ids=lambda heads: f"{heads.query}-{heads.key}-{heads.dim}",
+)
+def test_decode_of_many_sequences(
+    context: Context, dtype: str, form: Callable, heads: Heads
+) -> None:
+    """More thread blocks than run at once, so that no keys are split: many tiles for each warp."""
+    lengths = np.random.default_rng(3).integers(1, 700, 512 // heads.key).tolist()
+    batch = make_batch(lengths, [1] * len(lengths), heads, 32)
+    rounded_by = roundings(context, form, batch, dtype)
+    actual = form(context, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
+
+
 @pytest.mark.parametrize("device", ["cuda"])
 @pytest.mark.parametrize("name", LARGE_BATCHES)
 def test_large_batch_alone_and_together(one_order: Context, dtype: str, name: str) -> None:
