@@ -292,15 +292,18 @@ def test_nan_is_for_those_who_see_it(
         assert np.isfinite(actual[:-1]).all()
 
 
-def test_rows_of_any_choice(context: Context, dtype: str) -> None:
+@pytest.mark.parametrize("heads", [Heads(6, 2, 24), QWEN, Heads(20, 1, 128)])
+def test_rows_of_any_choice(context: Context, dtype: str, heads: Heads) -> None:
     """Every row sees its own slots; some see none and give zeros."""
-    batch = make_batch([90], [9], Heads(6, 2, 24), ascending=True)
+    batch = make_batch([300], [9], heads, ascending=True)
     random = np.random.default_rng(2)
     used = batch.slots(0)
-    lengths = [1, 0, 90, 33, 64, 65, 0, 2, 17]
-    columns = [np.sort(random.permutation(90)[:length]) for length in lengths]
+    lengths = [1, 0, 300, 33, 64, 65, 0, 2, 257]
+    columns = [np.sort(random.permutation(300)[:length]) for length in lengths]
     actual = run_rows(context, batch, columns, used, dtype)
-    assert_exact_enough(actual, batch, [used[row] for row in columns], dtype)
+    rounded_by = roundings(context, run_csr, batch, dtype)
+    visible = [used[row] for row in columns]
+    assert_exact_enough(actual, batch, visible, dtype, roundings=rounded_by)
     assert not actual[[1, 6]].any()
 
 
@@ -319,8 +322,9 @@ def test_padded_rows(device: str, dtype: str, name: str) -> None:
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
-def test_all_rows_empty(context: Context, dtype: str) -> None:
-    batch = make_batch([5], [5], SMALL)
+@pytest.mark.parametrize("heads", [SMALL, QWEN])
+def test_all_rows_empty(context: Context, dtype: str, heads: Heads) -> None:
+    batch = make_batch([5], [5], heads)
     actual = run_rows(context, batch, [np.array([], int)] * 5, np.array([], int), dtype)
     assert not actual.any()
 
