@@ -7,6 +7,7 @@ tables for paged_attention. Whatever no query sees is NaN.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -33,7 +34,7 @@ from suites.ops.attention_batch import (
 )
 from suites.ops.examples import examples
 from suites.ops.faults import assert_names_one
-from suites.ops.operands import load, rounded, shifted, strided
+from suites.ops.operands import fetch, load, poisoned, rounded, shifted, strided
 
 
 @pytest.fixture
@@ -470,6 +471,83 @@ def test_queries_beyond_32_bits(context: Context, dtype: str, head_dim: int) -> 
         lambda: ops.paged_attention(context, q, cache, cache, *metadata, 2, 1.0, q),
         sentences,
     )
+
+
+# Near what is allowed, far from it, and what wraps in 32 bits.
+ENTRIES = st.sampled_from(
+    [0, 1, 2, 3, 5, -1, -2, -9, 10**9, -(10**9), 2**31 - 1, -(2**31), 1 - 2**31]
+)
+
+
+@st.composite
+def boundaries(draw: st.DrawFn, count: int, last: int) -> list[int]:
+    """Where each of so many lists begins and the last ends: right, wrong, or right at both ends."""
+    ascending = st.lists(st.integers(0, last), min_size=count + 1, max_size=count + 1).map(sorted)
+    entries = draw(ascending | st.lists(ENTRIES, min_size=count + 1, max_size=count + 1))
+    if draw(st.booleans()):
+        entries[0], entries[-1] = 0, last
+    return entries
+
+
+@st.composite
+def hostile_rows(draw: st.DrawFn) -> tuple[int, list]:
+    """Queries, and their used_slots, row_ptr and col_idx."""
+    queries = draw(st.integers(1, 4))
+    columns = draw(st.lists(ENTRIES, max_size=6))
+    row_ptr = draw(boundaries(queries, len(columns)))
+    used = draw(st.lists(ENTRIES, max_size=6) | st.just([0, 1, 3, 5]))
+    return queries, [used, row_ptr, columns]
+
+
+@st.composite
+def hostile_tables(draw: st.DrawFn) -> tuple[int, list]:
+    """Queries, and their block_tables, context_lens and cu_seqlens_q."""
+    queries, sequences, width = (draw(st.integers(1, most)) for most in (4, 4, 3))
+    blocks, tokens = st.integers(0, 2) | ENTRIES, st.integers(1, 2 * width) | ENTRIES
+    tables = draw(st.lists(blocks, min_size=sequences * width, max_size=sequences * width))
+    lengths = draw(st.lists(tokens, min_size=sequences, max_size=sequences))
+    starts = draw(boundaries(sequences, queries))
+    return queries, [np.reshape(tables, (sequences, width)), lengths, starts]
+
+
+def assert_stays_in_bounds(
+    context: Context, operator: Callable, dtype: str, head_dim: int, queries: int, *metadata: object
+) -> None:
+    """An operator may refuse such operands, and writes nothing but its result.
+
+    What it reads where it may not, the device finds, or compute-sanitizer.
+    """
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (queries, 6))
+    around = poisoned(context, (queries + 2, 2, head_dim), dtype)
+    out = around.slice(0, 1, queries + 1)
+    with contextlib.suppress(ArgumentError):
+        run_to_end(context, operator, q, cache, cache, *metadata, 1.0, out)
+    context.synchronize()
+    assert np.isnan(fetch(around)[[0, -1]]).all()
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+@given(rows=hostile_rows(), deterministic=st.booleans())
+@examples(150)
+def test_hostile_rows(
+    device: str, dtype: str, head_dim: int, rows: tuple[int, list], deterministic: bool
+) -> None:
+    context = Context(device, deterministic=deterministic)
+    queries, values = rows
+    metadata = [load(context, array, "i32") for array in values]
+    assert_stays_in_bounds(context, ops.self_attention_paged, dtype, head_dim, queries, *metadata)
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+@given(tables=hostile_tables(), deterministic=st.booleans())
+@examples(150)
+def test_hostile_tables(
+    device: str, dtype: str, head_dim: int, tables: tuple[int, list], deterministic: bool
+) -> None:
+    context = Context(device, deterministic=deterministic)
+    queries, values = tables
+    metadata = [load(context, array, "i32") for array in values]
+    assert_stays_in_bounds(context, ops.paged_attention, dtype, head_dim, queries, *metadata, 2)
 
 
 @pytest.mark.parametrize("block_size", [0, -16])
