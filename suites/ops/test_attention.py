@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
-from engine.errors import ArgumentError, ShapeError
+from engine._C import Context, Tensor, copy, empty, ops
+from engine.errors import ArgumentError, OutOfMemoryError, ShapeError
 from suites.ops.attention_batch import (
     FORMS,
     QWEN,
@@ -119,6 +120,43 @@ def test_decode_of_many_sequences(
     rounded_by = roundings(context, form, batch, dtype)
     actual = form(context, batch, dtype)
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
+
+
+# A slot of 128 elements behind so many begins 2^31 elements into its cache, at 4.3 GB of 16 bits.
+SLOTS_BEFORE = 2**31 // 128
+
+
+def behind_others(context: Context, values: np.ndarray, dtype: str) -> Tensor:
+    first, end = SLOTS_BEFORE, SLOTS_BEFORE + len(values)
+    try:
+        cache = empty([end, *values.shape[1:]], dtype, context.device)
+    except OutOfMemoryError as error:
+        pytest.skip(str(error))
+    copy(load(context, values, dtype), cache.slice(0, first, end))
+    return cache
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("form", [run_csr, run_paged])
+@pytest.mark.parametrize("query_lens", [[1, 1], [40, 1]], ids=["decode", "mixture"])
+@pytest.mark.parametrize("heads", [QWEN, Heads(7, 1, 128)])
+def test_end_of_a_cache_beyond_31_bits(
+    device: str,
+    dtype: str,
+    heads: Heads,
+    query_lens: list[int],
+    form: Callable,
+    deterministic: bool,
+) -> None:
+    """It holds what its beginning does."""
+    context = Context(device, deterministic=deterministic)
+    batch = make_batch([300, 90], query_lens, heads)
+    last = replace(batch, block_tables=batch.block_tables + SLOTS_BEFORE // batch.block_size)
+    np.testing.assert_array_equal(
+        form(context, last, dtype, k=behind_others, v=behind_others), form(context, batch, dtype)
+    )
 
 
 @pytest.mark.parametrize("device", ["cuda"])
