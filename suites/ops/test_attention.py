@@ -122,6 +122,39 @@ def test_decode_of_many_sequences(
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
+@pytest.mark.criterion("s3.ragged")
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("form", [run_csr, run_paged])
+@pytest.mark.parametrize("block_size", [16, 256])
+@pytest.mark.parametrize("query_lens", [[1, 1, 1], [70, 1, 9]], ids=["decode", "mixture"])
+def test_long_contexts(
+    device: str, query_lens: list[int], block_size: int, form: Callable, deterministic: bool
+) -> None:
+    """As long as the models take. The first and last query of a sequence and half of the heads are
+    compared: float64 has its time.
+    """
+    context = Context(device, deterministic=deterministic)
+    batch = make_batch([33_001, 40, 32_768], query_lens, QWEN, block_size)
+    actual = form(context, batch, "bf16")
+    rows = np.unique([batch.cu_seqlens_q[:-1], batch.cu_seqlens_q[1:] - 1])
+    group = QWEN.query // QWEN.key
+    compared = replace(
+        batch,
+        heads=Heads(group, 1, QWEN.dim),
+        q=batch.q[rows, -group:],
+        k=batch.k[:, -1:],
+        v=batch.v[:, -1:],
+    )
+    assert_exact_enough(
+        actual[rows, -group:],
+        compared,
+        [batch.visible()[row] for row in rows],
+        "bf16",
+        roundings=roundings(context, form, batch, "bf16"),
+    )
+
+
 # A slot of 128 elements behind so many begins 2^31 elements into its cache, at 4.3 GB of 16 bits.
 SLOTS_BEFORE = 2**31 // 128
 
