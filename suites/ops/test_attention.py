@@ -217,6 +217,26 @@ def test_large_batch_alone_and_together(one_order: Context, dtype: str, name: st
         np.testing.assert_array_equal(run_paged(one_order, alone, dtype)[0], paged[last - 1])
 
 
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_calls_leave_nothing_behind(device: str, dtype: str, deterministic: bool) -> None:
+    """In scratch memory and counters, which calls of other shapes on the same context find."""
+    batches = [
+        make_batch([2000, 300], [1, 1], Heads(12, 2, 128)),
+        make_batch([30] * 128, [1] * 128, Heads(28, 4, 128)),
+        make_batch([300, 40], [200, 40], QWEN),
+        make_batch([9, 700, 65], [1, 1, 1], QWEN),
+    ]
+    calls = [(form, batch) for batch in batches for form in (run_csr, run_paged)]
+    expected = [
+        form(Context(device, deterministic=deterministic), batch, dtype) for form, batch in calls
+    ]
+    context = Context(device, deterministic=deterministic)
+    for _ in range(3):
+        for (form, batch), once in zip(calls, expected, strict=True):
+            np.testing.assert_array_equal(form(context, batch, dtype), once)
+
+
 @pytest.mark.parametrize("name", ["mixture", "one key head", "a head each"])
 def test_forms_agree_to_the_bit(one_order: Context, dtype: str, name: str) -> None:
     batch = make_batch(*BATCHES[name], ascending=True)
