@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from engine._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops.bounds import F32, HALF_SMALLEST, UNIT_ROUNDOFF, assert_within, sum_error
-from suites.ops.operands import Place, fetch, load, poisoned, rounded
+from suites.ops.operands import Place, fetch, load, rounded
 
 
 @dataclass(frozen=True)
@@ -105,20 +105,32 @@ def skip_what_flashinfer_lacks(context: Context, dtype: str, head_dim: int) -> N
         pytest.skip("FlashInfer takes f16 and bf16, and heads of 64 and 128")
 
 
-def run_paged(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
-    skip_what_flashinfer_lacks(context, dtype, batch.heads.dim)
-    out = poisoned(context, batch.q.shape, dtype)
-    ops.paged_attention(
-        context,
-        place(context, batch.q, dtype),
-        load(context, batch.k, dtype),
-        load(context, batch.v, dtype),
-        *paged_metadata(context, batch),
-        batch.block_size,
-        batch.scale,
-        out,
-    )
+def placed(
+    context: Context,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    dtype: str,
+    places: Mapping[str, Place],
+) -> list[Tensor]:
+    """These and `out`, a result nobody has written yet: each as its place says, else loaded."""
+    values = {"q": q, "k": k, "v": v, "out": np.full(q.shape, np.nan)}
+    assert places.keys() <= values.keys()
+    return [places.get(name, load)(context, array, dtype) for name, array in values.items()]
+
+
+def fetch_sound(context: Context, out: Tensor) -> np.ndarray:
+    """A result whose operator found nothing wrong, which on a GPU only who waits is told."""
+    context.synchronize()
     return fetch(out)
+
+
+def run_paged(context: Context, batch: Batch, dtype: str, **places: Place) -> np.ndarray:
+    skip_what_flashinfer_lacks(context, dtype, batch.heads.dim)
+    q, k, v, out = placed(context, batch.q, batch.k, batch.v, dtype, places)
+    metadata = paged_metadata(context, batch)
+    ops.paged_attention(context, q, k, v, *metadata, batch.block_size, batch.scale, out)
+    return fetch_sound(context, out)
 
 
 def paged_metadata(context: Context, batch: Batch) -> list[Tensor]:
@@ -127,8 +139,8 @@ def paged_metadata(context: Context, batch: Batch) -> list[Tensor]:
     return [load(context, array, "i32") for array in values]
 
 
-def run_csr(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
-    return run_rows(context, batch, *csr_rows(batch), dtype, place=place)
+def run_csr(context: Context, batch: Batch, dtype: str, **places: Place) -> np.ndarray:
+    return run_rows(context, batch, *csr_rows(batch), dtype, **places)
 
 
 def csr_rows(batch: Batch) -> tuple[list[np.ndarray], np.ndarray]:
@@ -145,20 +157,13 @@ def run_rows(
     used: np.ndarray,
     dtype: str,
     *,
-    place: Place = load,
     padding: int = 0,
+    **places: Place,
 ) -> np.ndarray:
-    out = poisoned(context, batch.q.shape, dtype)
-    ops.self_attention_paged(
-        context,
-        place(context, batch.q, dtype),
-        load(context, batch.k, dtype),
-        load(context, batch.v, dtype),
-        *csr_metadata(context, columns, used, padding),
-        batch.scale,
-        out,
-    )
-    return fetch(out)
+    q, k, v, out = placed(context, batch.q, batch.k, batch.v, dtype, places)
+    metadata = csr_metadata(context, columns, used, padding)
+    ops.self_attention_paged(context, q, k, v, *metadata, batch.scale, out)
+    return fetch_sound(context, out)
 
 
 def csr_metadata(
@@ -174,15 +179,14 @@ def csr_metadata(
     return [load(context, array, "i32") for array in values]
 
 
-def run_dense(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
+def run_dense(context: Context, batch: Batch, dtype: str, **places: Place) -> np.ndarray:
     results = [np.zeros((0, *batch.q.shape[1:]))]
     for sequence, queries in enumerate(batch.query_lens):
         first, slots = batch.cu_seqlens_q[sequence], batch.slots(sequence)
         operands = (batch.q[first : first + queries], batch.k[slots], batch.v[slots])
-        out = poisoned(context, operands[0].shape, dtype)
-        tensors = [place(context, values, dtype) for values in operands]
-        ops.self_attention(context, *tensors, batch.scale, out)
-        results.append(fetch(out))
+        q, k, v, out = placed(context, *operands, dtype, places)
+        ops.self_attention(context, q, k, v, batch.scale, out)
+        results.append(fetch_sound(context, out))
     return np.concatenate(results)
 
 

@@ -7,15 +7,17 @@ tables for paged_attention. Whatever no query sees is NaN.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
-from engine.errors import ArgumentError, ShapeError
+from engine._C import Context, Tensor, copy, empty, ops
+from engine.errors import ArgumentError, OutOfMemoryError, ShapeError
 from suites.ops.attention_batch import (
     FORMS,
     QWEN,
@@ -32,7 +34,8 @@ from suites.ops.attention_batch import (
     skip_what_flashinfer_lacks,
 )
 from suites.ops.examples import examples
-from suites.ops.operands import load, rounded, strided
+from suites.ops.faults import assert_names_one
+from suites.ops.operands import fetch, load, poisoned, rounded, shifted, strided
 
 
 @pytest.fixture
@@ -99,6 +102,96 @@ def test_large_batch_agrees_with_float64(
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
+@pytest.mark.criterion("s3.ragged")
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("form", [run_csr, run_paged])
+@pytest.mark.parametrize(
+    "heads",
+    [QWEN, Heads(12, 2, 128), Heads(28, 4, 128), Heads(40, 2, 64), Heads(40, 2, 128)],
+    ids=lambda heads: f"{heads.query}-{heads.key}-{heads.dim}",
+)
+def test_decode_of_many_sequences(
+    context: Context, dtype: str, form: Callable, heads: Heads
+) -> None:
+    """More thread blocks than run at once, so that no keys are split: many tiles for each warp."""
+    lengths = np.random.default_rng(3).integers(1, 700, 512 // heads.key).tolist()
+    batch = make_batch(lengths, [1] * len(lengths), heads, 32)
+    rounded_by = roundings(context, form, batch, dtype)
+    actual = form(context, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
+
+
+@pytest.mark.criterion("s3.ragged")
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("form", [run_csr, run_paged])
+@pytest.mark.parametrize("block_size", [16, 256])
+@pytest.mark.parametrize("query_lens", [[1, 1, 1], [70, 1, 9]], ids=["decode", "mixture"])
+def test_long_contexts(
+    device: str, query_lens: list[int], block_size: int, form: Callable, deterministic: bool
+) -> None:
+    """As long as the models take. The first and last query of a sequence and half of the heads are
+    compared: float64 has its time.
+    """
+    context = Context(device, deterministic=deterministic)
+    batch = make_batch([33_001, 40, 32_768], query_lens, QWEN, block_size)
+    actual = form(context, batch, "bf16")
+    rows = np.unique([batch.cu_seqlens_q[:-1], batch.cu_seqlens_q[1:] - 1])
+    group = QWEN.query // QWEN.key
+    compared = replace(
+        batch,
+        heads=Heads(group, 1, QWEN.dim),
+        q=batch.q[rows, -group:],
+        k=batch.k[:, -1:],
+        v=batch.v[:, -1:],
+    )
+    assert_exact_enough(
+        actual[rows, -group:],
+        compared,
+        [batch.visible()[row] for row in rows],
+        "bf16",
+        roundings=roundings(context, form, batch, "bf16"),
+    )
+
+
+# A slot of 128 elements behind so many begins 2^31 elements into its cache, at 4.3 GB of 16 bits.
+SLOTS_BEFORE = 2**31 // 128
+
+
+def behind_others(context: Context, values: np.ndarray, dtype: str) -> Tensor:
+    first, end = SLOTS_BEFORE, SLOTS_BEFORE + len(values)
+    try:
+        cache = empty([end, *values.shape[1:]], dtype, context.device)
+    except OutOfMemoryError as error:
+        pytest.skip(str(error))
+    copy(load(context, values, dtype), cache.slice(0, first, end))
+    return cache
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("form", [run_csr, run_paged])
+@pytest.mark.parametrize("query_lens", [[1, 1], [40, 1]], ids=["decode", "mixture"])
+@pytest.mark.parametrize("heads", [QWEN, Heads(7, 1, 128)])
+def test_end_of_a_cache_beyond_31_bits(
+    device: str,
+    dtype: str,
+    heads: Heads,
+    query_lens: list[int],
+    form: Callable,
+    deterministic: bool,
+) -> None:
+    """It holds what its beginning does."""
+    context = Context(device, deterministic=deterministic)
+    batch = make_batch([300, 90], query_lens, heads)
+    last = replace(batch, block_tables=batch.block_tables + SLOTS_BEFORE // batch.block_size)
+    np.testing.assert_array_equal(
+        form(context, last, dtype, k=behind_others, v=behind_others), form(context, batch, dtype)
+    )
+
+
 @pytest.mark.parametrize("device", ["cuda"])
 @pytest.mark.parametrize("name", LARGE_BATCHES)
 def test_large_batch_alone_and_together(one_order: Context, dtype: str, name: str) -> None:
@@ -124,6 +217,26 @@ def test_large_batch_alone_and_together(one_order: Context, dtype: str, name: st
         np.testing.assert_array_equal(run_paged(one_order, alone, dtype)[0], paged[last - 1])
 
 
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_calls_leave_nothing_behind(device: str, dtype: str, deterministic: bool) -> None:
+    """In scratch memory and counters, which calls of other shapes on the same context find."""
+    batches = [
+        make_batch([2000, 300], [1, 1], Heads(12, 2, 128)),
+        make_batch([30] * 128, [1] * 128, Heads(28, 4, 128)),
+        make_batch([300, 40], [200, 40], QWEN),
+        make_batch([9, 700, 65], [1, 1, 1], QWEN),
+    ]
+    calls = [(form, batch) for batch in batches for form in (run_csr, run_paged)]
+    expected = [
+        form(Context(device, deterministic=deterministic), batch, dtype) for form, batch in calls
+    ]
+    context = Context(device, deterministic=deterministic)
+    for _ in range(3):
+        for (form, batch), once in zip(calls, expected, strict=True):
+            np.testing.assert_array_equal(form(context, batch, dtype), once)
+
+
 @pytest.mark.parametrize("name", ["mixture", "one key head", "a head each"])
 def test_forms_agree_to_the_bit(one_order: Context, dtype: str, name: str) -> None:
     batch = make_batch(*BATCHES[name], ascending=True)
@@ -132,13 +245,46 @@ def test_forms_agree_to_the_bit(one_order: Context, dtype: str, name: str) -> No
     np.testing.assert_array_equal(paged, dense)
 
 
+@pytest.mark.parametrize("query_lens", [[1, 1, 1, 1], [1, 5, 3, 16]], ids=["decode", "mixture"])
+@pytest.mark.parametrize("head_dim", [64, 128])
 @pytest.mark.parametrize("form", FORMS)
-def test_strided_queries(context: Context, dtype: str, form: Callable) -> None:
-    """For self_attention keys and values are strided too."""
-    batch = make_batch(*BATCHES["mixture"], ascending=True)
+@pytest.mark.parametrize("operand", ["q", "k", "v"])
+def test_strided_rows(
+    context: Context,
+    dtype: str,
+    operand: str,
+    form: Callable,
+    head_dim: int,
+    query_lens: list[int],
+) -> None:
+    if context.attention == "flashinfer" and form is run_paged and operand != "q":
+        pytest.skip("FlashInfer takes rows of keys and values that are equally far apart")
+    batch = make_batch([33, 5, 129, 16], query_lens, Heads(6, 2, head_dim), ascending=True)
     np.testing.assert_array_equal(
-        form(context, batch, dtype, strided), form(context, batch, dtype, load)
+        form(context, batch, dtype, **{operand: strided}), form(context, batch, dtype)
     )
+
+
+@pytest.mark.criterion("s3.cpu-match")
+@pytest.mark.parametrize("query_lens", [[1, 1], [40, 1]], ids=["decode", "mixture"])
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operand", ["q", "k", "v", "out"])
+def test_operands_may_start_anywhere(
+    context: Context,
+    dtype: str,
+    operand: str,
+    form: Callable,
+    head_dim: int,
+    query_lens: list[int],
+) -> None:
+    """Not only where 16 bytes begin, as kernels on tensor cores need."""
+    if context.attention == "flashinfer" and form is run_paged:
+        pytest.skip("FlashInfer refuses such rows")
+    batch = make_batch([130, 33], query_lens, Heads(4, 2, head_dim))
+    actual = form(context, batch, dtype, **{operand: shifted})
+    rounded_by = roundings(context, form, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -217,16 +363,40 @@ def test_equal_keys_average_the_values(context: Context, form: Callable) -> None
     np.testing.assert_allclose(form(context, batch, "f32"), 63.5, rtol=1e-6)
 
 
+@pytest.mark.parametrize("heads", [SMALL, QWEN, Heads(6, 1, 128)])
+@pytest.mark.parametrize("queries", [1, 70])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("operand", ["k", "v"])
+def test_nan_is_for_those_who_see_it(
+    context: Context, dtype: str, operand: str, form: Callable, queries: int, heads: Heads
+) -> None:
+    """In the last of 70 tokens: for its query, and for none before it.
+
+    That paged_attention does not promise of values, which it may multiply by zero.
+    """
+    if context.attention == "flashinfer" and form is run_paged:
+        pytest.skip("what FlashInfer makes of NaN is its own affair")
+    batch = make_batch([70], [queries], heads, ascending=True)
+    getattr(batch, operand)[batch.slots(0)[-1]] = np.nan
+    actual = form(context, batch, dtype)
+    assert np.isnan(actual[-1]).all()
+    if not (form is run_paged and operand == "v"):
+        assert np.isfinite(actual[:-1]).all()
+
+
 @pytest.mark.criterion("s3.ragged")
-def test_rows_of_any_choice(context: Context, dtype: str) -> None:
+@pytest.mark.parametrize("heads", [Heads(6, 2, 24), QWEN, Heads(20, 1, 128)])
+def test_rows_of_any_choice(context: Context, dtype: str, heads: Heads) -> None:
     """Every row sees its own slots; some see none and give zeros."""
-    batch = make_batch([90], [9], Heads(6, 2, 24), ascending=True)
+    batch = make_batch([300], [9], heads, ascending=True)
     random = np.random.default_rng(2)
     used = batch.slots(0)
-    lengths = [1, 0, 90, 33, 64, 65, 0, 2, 17]
-    columns = [np.sort(random.permutation(90)[:length]) for length in lengths]
+    lengths = [1, 0, 300, 33, 64, 65, 0, 2, 257]
+    columns = [np.sort(random.permutation(300)[:length]) for length in lengths]
     actual = run_rows(context, batch, columns, used, dtype)
-    assert_exact_enough(actual, batch, [used[row] for row in columns], dtype)
+    rounded_by = roundings(context, run_csr, batch, dtype)
+    visible = [used[row] for row in columns]
+    assert_exact_enough(actual, batch, visible, dtype, roundings=rounded_by)
     assert not actual[[1, 6]].any()
 
 
@@ -247,8 +417,9 @@ def test_padded_rows(device: str, dtype: str, name: str) -> None:
 
 
 @pytest.mark.criterion("s3.ragged")
-def test_all_rows_empty(context: Context, dtype: str) -> None:
-    batch = make_batch([5], [5], SMALL)
+@pytest.mark.parametrize("heads", [SMALL, QWEN])
+def test_all_rows_empty(context: Context, dtype: str, heads: Heads) -> None:
+    batch = make_batch([5], [5], heads)
     actual = run_rows(context, batch, [np.array([], int)] * 5, np.array([], int), dtype)
     assert not actual.any()
 
@@ -302,6 +473,9 @@ def run_to_end(context: Context, operator: Callable, *operands: object) -> None:
     context.synchronize()
 
 
+# Operands for each kernel of a GPU: heads of 64 and 128 in 16 bits go to tensor cores.
+EVERY_KERNEL = [("f32", 4), ("bf16", 64), ("f16", 128)]
+
 CSR_RULES = {
     "used_slots[1] = 6 is outside a cache of 6 slots": ([0, 6], [0, 1, 2], [0, 1]),
     "used_slots[0] = -1 is outside a cache of 6 slots": ([-1, 0], [0, 1, 2], [0, 1]),
@@ -322,15 +496,34 @@ CSR_RULES = {
 }
 
 
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
 @pytest.mark.parametrize("rule", CSR_RULES)
 @pytest.mark.parametrize("num_threads", [1, 2])
-def test_csr_rule(device: str, rule: str, num_threads: int) -> None:
+def test_csr_rule(device: str, rule: str, num_threads: int, dtype: str, head_dim: int) -> None:
     context = Context(device, num_threads)
-    q, cache = (load(context, np.ones((rows, 2, 4)), "f32") for rows in (2, 6))
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
     metadata = [load(context, values, "i32") for values in CSR_RULES[rule]]
     with pytest.raises(ArgumentError) as caught:
         run_to_end(context, ops.self_attention_paged, q, cache, cache, *metadata, 1.0, q)
     assert f"self_attention_paged: {rule}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+def test_columns_far_below_zero(context: Context, dtype: str, head_dim: int) -> None:
+    """They ascend, so that the second is found by its sign alone."""
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
+    columns = [-2_000_000_000, -1_999_999_999]
+    metadata = [load(context, values, "i32") for values in ([0, 1], [0, 2, 2], columns)]
+    sentences = [
+        f"self_attention_paged: col_idx[{at}] = {column} of query 0 does not ascend or is outside "
+        "2 used slots"
+        for at, column in enumerate(columns)
+    ]
+    assert_names_one(
+        context,
+        lambda: ops.self_attention_paged(context, q, cache, cache, *metadata, 1.0, q),
+        sentences,
+    )
 
 
 # block_tables, context_lens and cu_seqlens_q over 2 queries and 6 slots in blocks of 2
@@ -346,16 +539,110 @@ PAGED_RULES = {
 }
 
 
-@pytest.mark.parametrize(("dtype", "head_dim"), [("f32", 4), ("bf16", 64)])
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
 @pytest.mark.parametrize("rule", PAGED_RULES)
 def test_paged_rule(context: Context, rule: str, dtype: str, head_dim: int) -> None:
-    """Every kernel finds it, those on tensor cores too."""
     skip_what_flashinfer_lacks(context, dtype, head_dim)
     q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
     metadata = [load(context, values, "i32") for values in PAGED_RULES[rule]]
     with pytest.raises(ArgumentError) as caught:
         run_to_end(context, ops.paged_attention, q, cache, cache, *metadata, 2, 1.0, q)
     assert f"paged_attention: {rule}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+def test_queries_beyond_32_bits(context: Context, dtype: str, head_dim: int) -> None:
+    """Modulo 2^32 the second sequence has one query, number 2147483647, and the ends are right."""
+    skip_what_flashinfer_lacks(context, dtype, head_dim)
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
+    values = ([[0, 1]] * 3, [3, 3, 3], [0, 2**31 - 1, -(2**31), 2])
+    metadata = [load(context, array, "i32") for array in values]
+    sentences = [
+        f"paged_attention: sequence {sequence} of 3 tokens cannot have {queries} queries"
+        for sequence, queries in enumerate([2**31 - 1, 1 - 2**32, 2**31 + 2])
+    ]
+    assert_names_one(
+        context,
+        lambda: ops.paged_attention(context, q, cache, cache, *metadata, 2, 1.0, q),
+        sentences,
+    )
+
+
+# Near what is allowed, far from it, and what wraps in 32 bits.
+ENTRIES = st.sampled_from(
+    [0, 1, 2, 3, 5, -1, -2, -9, 10**9, -(10**9), 2**31 - 1, -(2**31), 1 - 2**31]
+)
+
+
+@st.composite
+def boundaries(draw: st.DrawFn, count: int, last: int) -> list[int]:
+    """Where each of so many lists begins and the last ends: right, wrong, or right at both ends."""
+    ascending = st.lists(st.integers(0, last), min_size=count + 1, max_size=count + 1).map(sorted)
+    entries = draw(ascending | st.lists(ENTRIES, min_size=count + 1, max_size=count + 1))
+    if draw(st.booleans()):
+        entries[0], entries[-1] = 0, last
+    return entries
+
+
+@st.composite
+def hostile_rows(draw: st.DrawFn) -> tuple[int, list]:
+    """Queries, and their used_slots, row_ptr and col_idx."""
+    queries = draw(st.integers(1, 4))
+    columns = draw(st.lists(ENTRIES, max_size=6))
+    row_ptr = draw(boundaries(queries, len(columns)))
+    used = draw(st.lists(ENTRIES, max_size=6) | st.just([0, 1, 3, 5]))
+    return queries, [used, row_ptr, columns]
+
+
+@st.composite
+def hostile_tables(draw: st.DrawFn) -> tuple[int, list]:
+    """Queries, and their block_tables, context_lens and cu_seqlens_q."""
+    queries, sequences, width = (draw(st.integers(1, most)) for most in (4, 4, 3))
+    blocks, tokens = st.integers(0, 2) | ENTRIES, st.integers(1, 2 * width) | ENTRIES
+    tables = draw(st.lists(blocks, min_size=sequences * width, max_size=sequences * width))
+    lengths = draw(st.lists(tokens, min_size=sequences, max_size=sequences))
+    starts = draw(boundaries(sequences, queries))
+    return queries, [np.reshape(tables, (sequences, width)), lengths, starts]
+
+
+def assert_stays_in_bounds(
+    context: Context, operator: Callable, dtype: str, head_dim: int, queries: int, *metadata: object
+) -> None:
+    """An operator may refuse such operands, and writes nothing but its result.
+
+    What it reads where it may not, the device finds, or compute-sanitizer.
+    """
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (queries, 6))
+    around = poisoned(context, (queries + 2, 2, head_dim), dtype)
+    out = around.slice(0, 1, queries + 1)
+    with contextlib.suppress(ArgumentError):
+        run_to_end(context, operator, q, cache, cache, *metadata, 1.0, out)
+    context.synchronize()
+    assert np.isnan(fetch(around)[[0, -1]]).all()
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+@given(rows=hostile_rows(), deterministic=st.booleans())
+@examples(150)
+def test_hostile_rows(
+    device: str, dtype: str, head_dim: int, rows: tuple[int, list], deterministic: bool
+) -> None:
+    context = Context(device, deterministic=deterministic)
+    queries, values = rows
+    metadata = [load(context, array, "i32") for array in values]
+    assert_stays_in_bounds(context, ops.self_attention_paged, dtype, head_dim, queries, *metadata)
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+@given(tables=hostile_tables(), deterministic=st.booleans())
+@examples(150)
+def test_hostile_tables(
+    device: str, dtype: str, head_dim: int, tables: tuple[int, list], deterministic: bool
+) -> None:
+    context = Context(device, deterministic=deterministic)
+    queries, values = tables
+    metadata = [load(context, array, "i32") for array in values]
+    assert_stays_in_bounds(context, ops.paged_attention, dtype, head_dim, queries, *metadata, 2)
 
 
 @pytest.mark.parametrize("block_size", [0, -16])

@@ -58,8 +58,7 @@ def native() -> Context:
 
 
 def check(context: Context, batch: Batch, dtype: str, place: Place = load) -> np.ndarray:
-    actual = run_paged(context, batch, dtype, place)
-    context.synchronize()
+    actual = run_paged(context, batch, dtype, q=place)
     rounded_by = roundings(context, run_paged, batch, dtype)
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
     return actual

@@ -9,7 +9,7 @@ void attend(const Context& context, const Tensor& q, const Tensor& k, const Tens
   // Which kernel depends on shapes alone, as a captured graph must.
   if (q.numel() == 0) return;
   if (!context.deterministic && keys.kind != Keys::Kind::kDense &&
-      attend_decode_fits(q, k, v, scale)) {
+      attend_decode_fits(q, k, v, scale, out)) {
     return attend_decode(context, q, k, v, keys, max_keys, scale, out);
   }
   dispatch_device("attention", q.dtype(), [&](auto tag) {

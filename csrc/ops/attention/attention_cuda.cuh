@@ -44,7 +44,7 @@ struct DenseKeys {
   int before;  // keys that the first query sees besides its own
 };
 
-// Whether rows can be read 16 bytes at a time.
+// Whether rows can be read and written 16 bytes at a time.
 inline bool rows_aligned(const Tensor& tensor) {
   constexpr std::uintptr_t kBytes = 16;
   const auto stride = static_cast<std::uintptr_t>(tensor.stride(0)) * size_of(tensor.dtype());
@@ -65,10 +65,15 @@ struct Visible {
   int origin;
 };
 
+// The queries of a sequence. Entries of wrong metadata differ by what 32 bits do not hold.
+__device__ inline std::int64_t num_queries(const PagedKeys& keys, int sequence) {
+  return std::int64_t{keys.first_query[sequence + 1]} - keys.first_query[sequence];
+}
+
 // The tokens of a sequence, or -1 when its metadata is wrong.
 __device__ inline int checked_length(const PagedKeys& keys, int sequence, Fault* fault) {
   const int length = keys.context_lens[sequence];
-  const int queries = keys.first_query[sequence + 1] - keys.first_query[sequence];
+  const std::int64_t queries = num_queries(keys, sequence);
   const std::int64_t room = static_cast<std::int64_t>(keys.width) * keys.block_size;
   if (queries < 0 || queries > length) {
     report(fault, FaultKind::kQueries, queries, sequence, length);
@@ -151,7 +156,7 @@ __device__ inline std::int32_t slot_of(const Keys& keys, const Visible& seen, in
       const int at = seen.origin + i;
       const int column = csr.col_idx[at];
       const int before = i == 0 ? -1 : csr.col_idx[at - 1];
-      if (column <= before || column >= csr.used || is_padding(csr, column)) {
+      if (column < 0 || column <= before || column >= csr.used || is_padding(csr, column)) {
         report(fault, FaultKind::kColIdx, column, query, csr.used, at);
         return -1;
       }

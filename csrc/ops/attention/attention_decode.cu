@@ -342,10 +342,11 @@ void launch_decode(const Context& context, const Operands& operands, const Keys&
 
 }  // namespace
 
-bool attend_decode_fits(const Tensor& q, const Tensor& k, const Tensor& v, float scale) {
+bool attend_decode_fits(const Tensor& q, const Tensor& k, const Tensor& v, float scale,
+                        const Tensor& out) {
   const std::int64_t head_dim = q.dim(2);
   return size_of(q.dtype()) == 2 && (head_dim == 64 || head_dim == 128) && rows_aligned(q) &&
-         rows_aligned(k) && rows_aligned(v) && scale > 0.0f;
+         rows_aligned(k) && rows_aligned(v) && rows_aligned(out) && scale > 0.0f;
 }
 
 void attend_decode(const Context& context, const Tensor& q, const Tensor& k, const Tensor& v,

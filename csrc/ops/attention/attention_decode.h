@@ -8,8 +8,9 @@ namespace stagegate::cuda {
 struct Keys;
 
 // Whether attend_decode has a kernel for these operands: 16 bits, head_dim 64 or 128, rows that
-// start at multiples of 16 bytes, a positive scale.
-bool attend_decode_fits(const Tensor& q, const Tensor& k, const Tensor& v, float scale);
+// start at multiples of 16 bytes, those of the result too, a positive scale.
+bool attend_decode_fits(const Tensor& q, const Tensor& k, const Tensor& v, float scale,
+                        const Tensor& out);
 
 // As attend, on tensor cores: the heads that share a key head are the rows of one product. Each
 // query is on its own, so this is for queries that see nearly different keys, as in a decode.

@@ -14,6 +14,9 @@ namespace stagegate {
 //   cu_seqlens_q     i32 [B + 1], first query of each sequence; cu_seqlens_q[B] = T
 // The queries of a sequence are its last positions (bottom-right causal), so prefill, prefill
 // behind a cached prefix, decode and any mixture are one call. Scores and accumulation stay in f32.
+// The values of a sequence's later tokens in this step must be finite: a kernel may multiply them
+// by the zero that they weigh for an earlier query, and zero times infinity is NaN. Their keys, and
+// what no query sees, may be anything.
 // Throws ArgumentError when the metadata breaks one of these rules or names a slot outside [0, S).
 void paged_attention(const Context& context, const Tensor& q, const Tensor& k_cache,
                      const Tensor& v_cache, const Tensor& block_tables, const Tensor& context_lens,

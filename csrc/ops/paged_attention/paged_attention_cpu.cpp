@@ -40,7 +40,7 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
            " to ", first_query[sequences]);
   std::vector<std::vector<std::int32_t>> slots(static_cast<std::size_t>(sequences));
   for (std::int64_t b = 0; b < sequences; ++b) {
-    const std::int64_t queries = first_query[b + 1] - first_query[b];
+    const std::int64_t queries = std::int64_t{first_query[b + 1]} - first_query[b];
     SG_CHECK(ArgumentError, queries >= 0 && queries <= lengths[b], "paged_attention: sequence ", b,
              " of ", lengths[b], " tokens cannot have ", queries, " queries");
     slots[static_cast<std::size_t>(b)] =

@@ -33,7 +33,7 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
   // negative scale would turn the maximum of the unscaled scores around.
   const bool decode = q.dim(0) == context_lens.dim(0);
   if (!decode && !context.deterministic && scale > 0.0f &&
-      paged_prefill_fits(q, k_cache, v_cache)) {
+      paged_prefill_fits(q, k_cache, v_cache, out)) {
     return paged_prefill(context, q, k_cache, v_cache, keys.paged, scale, out);
   }
   attend(context, q, k_cache, v_cache, keys, block_tables.dim(1) * block_size, scale, out);

@@ -37,8 +37,9 @@ __device__ inline Tile find_tile(const PagedKeys& keys, int group, int block) {
     const int b = base + lane;
     int tiles = 0;
     if (b < keys.sequences) {
-      const int queries = keys.first_query[b + 1] - keys.first_query[b];
-      tiles = queries <= 0 || queries > keys.queries ? 0 : (queries * group + kRows - 1) / kRows;
+      const std::int64_t queries = num_queries(keys, b);
+      const bool some = queries > 0 && queries <= keys.queries;
+      tiles = some ? (static_cast<int>(queries) * group + kRows - 1) / kRows : 0;
     }
     int through = tiles;  // tiles up to and with this lane's sequence
 #pragma unroll
@@ -93,8 +94,9 @@ __global__ __launch_bounds__(kThreads,
   if (tile.sequence < 0) return;
   const int length = checked_length(keys, tile.sequence, fault);
   const int first_query = keys.first_query[tile.sequence];
-  const int queries = keys.first_query[tile.sequence + 1] - first_query;
-  if (length < 0 || first_query < 0 || first_query + queries > keys.queries) return;
+  const int end_query = keys.first_query[tile.sequence + 1];
+  if (length < 0 || first_query < 0 || end_query > keys.queries) return;
+  const int queries = end_query - first_query;
 
   const int rows = queries * group;
   const int first_row = tile.index * kRows;
@@ -280,10 +282,11 @@ void launch_prefill(const Context& context, const Operands& operands, const Page
 
 }  // namespace
 
-bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache) {
+bool paged_prefill_fits(const Tensor& q, const Tensor& k_cache, const Tensor& v_cache,
+                        const Tensor& out) {
   const std::int64_t head_dim = q.dim(2);
   return size_of(q.dtype()) == 2 && (head_dim == 64 || head_dim == 128) && rows_aligned(q) &&
-         rows_aligned(k_cache) && rows_aligned(v_cache);
+         rows_aligned(k_cache) && rows_aligned(v_cache) && rows_aligned(out);
 }
 
 void paged_prefill(const Context& context, const Tensor& q, const Tensor& k_cache,
