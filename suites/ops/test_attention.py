@@ -645,11 +645,11 @@ def test_hostile_tables(
     assert_stays_in_bounds(context, ops.paged_attention, dtype, head_dim, queries, *metadata, 2)
 
 
-@pytest.mark.parametrize("block_size", [0, -16])
+@pytest.mark.parametrize("block_size", [0, -16, 2**31, 2**32])
 def test_block_size_must_be_positive(context: Context, block_size: int) -> None:
     q = load(context, np.ones((1, 2, 4)), "f32")
     metadata = [load(context, values, "i32") for values in ([[0]], [1], [0, 1])]
-    message = f"paged_attention: block_size must be positive, got {block_size}"
+    message = rf"block_size must be positive and fit into 32 bits, got {block_size}$"
     with pytest.raises(ArgumentError, match=message):
         ops.paged_attention(context, q, q, q, *metadata, block_size, 1.0, q)
 

@@ -52,7 +52,6 @@ __global__ void copy_kernel(const From* source, To* destination, Layout layout,
 template <typename From, typename To>
 void queue(const Tensor& source, const Tensor& destination) {
   const std::int64_t count = source.numel();
-  if (count == 0) return;
   SG_CHECK(ShapeError, source.rank() <= kMaxRank, "copy: ", source.describe(), " has more than ",
            kMaxRank, " dimensions");
   Layout layout{.rank = source.rank(), .shape = {}, .from = {}, .to = {}};
@@ -71,6 +70,7 @@ void queue(const Tensor& source, const Tensor& destination) {
 }  // namespace
 
 void copy_strided(const Tensor& source, const Tensor& destination) {
+  if (source.numel() == 0) return;
   const CurrentDevice current(source.device().index);
   if (source.dtype() == destination.dtype() && source.is_contiguous() &&
       destination.is_contiguous()) {

@@ -1,5 +1,7 @@
 #include "ops/paged_attention/paged_attention.h"
 
+#include <limits>
+
 #include "device/cuda/runtime.h"
 #include "device/ledger.h"
 #include "ops/attention/attention_checks.h"
@@ -36,8 +38,8 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
                 {{"block_tables", &block_tables},
                  {"context_lens", &context_lens},
                  {"cu_seqlens_q", &cu_seqlens_q}});
-  SG_CHECK(ArgumentError, block_size > 0, "paged_attention: block_size must be positive, got ",
-           block_size);
+  SG_CHECK(ArgumentError, block_size > 0 && block_size <= std::numeric_limits<std::int32_t>::max(),
+           "paged_attention: block_size must be positive and fit into 32 bits, got ", block_size);
   const Dispatch dispatch(kOp, context.device);
   if (context.device.is_cpu())
     return cpu::paged_attention(context, q, k_cache, v_cache, block_tables, context_lens,
