@@ -14,10 +14,11 @@ import pytest
 
 from suites.harness.options import Settings
 
-# Tests that run only where -m names their marker.
+# Tests that run only where -m names their marker: why, and what runs them.
 OPT_IN = {
-    "soak": "takes many minutes",
-    "large": "takes minutes, and tens of gigabytes of disk and of GPU memory",
+    "soak": "takes many minutes: nox -s soak -- --device nvidia",
+    "large": "takes tens of gigabytes of disk and of GPU memory: "
+    "nox -s suite -- stage4 -m large --run-hf always",
 }
 
 
@@ -31,9 +32,19 @@ def is_selected(item: pytest.Item, settings: Settings) -> bool:
     )
 
 
-def is_opted_out(item: pytest.Item, markexpr: str) -> bool:
-    """Whether a case waits for -m to name a marker that it has. markexpr: the argument of -m."""
-    return any(name not in markexpr and item.get_closest_marker(name) for name in OPT_IN)
+def is_opt_in(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in OPT_IN)
+
+
+def why_opted_out(item: pytest.Item, markexpr: str) -> str | None:
+    """Why a case waits for -m to name a marker that it has; None where it does not wait.
+
+    markexpr: the argument of -m.
+    """
+    for name, why in OPT_IN.items():
+        if name not in markexpr and item.get_closest_marker(name):
+            return why
+    return None
 
 
 def spread(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:

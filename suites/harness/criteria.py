@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Numbers of test cases behind one criterion; left_out: by an option."""
+    """Numbers of test cases behind one criterion; left_out: by an option, or for want of one."""
 
     passed: int = 0
     failed: int = 0
@@ -63,10 +63,12 @@ class EvidenceCollector:
         # criterion -> case -> outcome; a case reports its setup, call and teardown separately.
         self._outcomes: dict[str, dict[str, TestOutcome]] = defaultdict(dict)
 
-    def add_left_out(self, criteria: Iterable[str], nodeid: str) -> None:
+    def add_left_out(
+        self, criteria: Iterable[str], nodeid: str, reason: str = "left out by an option"
+    ) -> None:
         for criterion in criteria:
             self._outcomes[criterion][nodeid] = TestOutcome(
-                test=nodeid, outcome="left-out", seconds=0.0, reason="left out by an option"
+                test=nodeid, outcome="left-out", seconds=0.0, reason=reason
             )
 
     def add_report(self, report: pytest.TestReport) -> None:

@@ -50,7 +50,7 @@ MARKERS = (
     "requires_hf: runs Hugging Face transformers",
     "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",
-    *(f"{name}: {cost}; runs with -m {name} only" for name, cost in axes.OPT_IN.items()),
+    *(f"{name}: {why}" for name, why in axes.OPT_IN.items()),
 )
 
 
@@ -98,12 +98,14 @@ class StageRun:
                 # Skipped one by one they would fill the record with tests nobody asked for.
                 deselected.append(item)
                 continue
-            if axes.is_opted_out(item, config.option.markexpr):
+            criteria = [name for name in criteria_of(item, stages) if stages[name].is_about(item)]
+            why = axes.why_opted_out(item, config.option.markexpr)
+            if why is not None:
+                self.collector.add_left_out(criteria, item.nodeid, why)
                 deselected.append(item)
                 continue
-            criteria = [name for name in criteria_of(item, stages) if stages[name].is_about(item)]
-            # A benchmark proves what its marks say: alone it does not stand for its suite.
-            if self.stage is not None and not is_benchmark:
+            # What may run alone proves what its marks say: it does not stand for its suite.
+            if self.stage is not None and not is_benchmark and not axes.is_opt_in(item):
                 criteria += self.stage.criteria_of_place(item, config.rootpath)
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)

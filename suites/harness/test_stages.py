@@ -174,3 +174,35 @@ def test_the_stages_of_this_project_are_named_after_their_criteria(
         assert stage.suites
         assert stage.criteria
         assert all(name.startswith(f"s{stage.name[-1]}.") for name in stage.criteria)
+
+
+OPT_IN = """
+@pytest.mark.soak
+@pytest.mark.criterion('s0.two')
+def test_long(): pass
+@pytest.mark.criterion('s0.one')
+def test_short(): pass
+"""
+
+
+def test_what_waits_to_be_asked_for_is_unproved_and_names_its_command(project: Project) -> None:
+    project.add_test("core/test_core.py", OPT_IN)
+    project.run("--stage", "stage0").stdout.fnmatch_lines(
+        [
+            "s0.one  proved *",
+            "s0.two  unproved *0 passed *0 failed *0 skipped *1 left out *",
+            "        unproved: takes many minutes: nox -s soak *",
+        ]
+    )
+    project.run("--stage", "stage0", "-m", "soak").stdout.fnmatch_lines(
+        ["s0.one  unproved *", "*no test of this run is about it", "s0.two  proved *1 passed *"]
+    )
+
+
+def test_what_is_asked_for_does_not_stand_for_its_suite(project: Project) -> None:
+    stages = project.path / "suites" / "stages.toml"
+    stages.write_text(stages.read_text() + '[stage0.proved_by_suites]\n"s0.one" = ["core"]\n')
+    project.add_test("core/test_core.py", OPT_IN)
+    project.run("--stage", "stage0", "-m", "soak").stdout.fnmatch_lines(
+        ["s0.one  unproved *0 passed *", "s0.two  proved *1 passed *"]
+    )
