@@ -46,6 +46,7 @@ def decode_rate(batch: int, length: int, generate: Callable[[int], None]) -> flo
     return batch * (length - 1) / seconds
 
 
+@pytest.mark.criterion("s5.decode-speed")
 @pytest.mark.parametrize("batch", [1, 8])
 def test_decode(
     measure: Measure, checkpoint: Path, batch: int, device: str, num_threads: int
