@@ -98,7 +98,7 @@ class StageRun:
                 # Skipped one by one they would fill the record with tests nobody asked for.
                 deselected.append(item)
                 continue
-            criteria = [name for name in criteria_of(item, stages) if stages[name].is_about(item)]
+            criteria = criteria_of(item, stages)
             why = axes.why_opted_out(item, config.option.markexpr)
             if why is not None:
                 self.collector.add_left_out(criteria, item.nodeid, why)

@@ -17,6 +17,14 @@ def test_a_stage_runs_its_suites_alone(project: Project) -> None:
     result.stdout.fnmatch_lines(["*ops/test_ops.py::test_ops PASSED*"])
 
 
+def test_a_stage_runs_one_file_of_a_suite(project: Project) -> None:
+    stages = project.path / "suites" / "stages.toml"
+    stages.write_text(stages.read_text().replace('["ops"]', '["ops", "core/test_one.py"]'))
+    for name in ("ops/test_ops.py", "core/test_one.py", "core/test_two.py"):
+        project.add_test(name, "@pytest.mark.criterion('s1.one')\ndef test_it(): pass")
+    project.run("--stage", "stage1").stdout.fnmatch_lines(["s1.one  proved *2 passed *"])
+
+
 def test_a_stage_without_tests_is_red(project: Project) -> None:
     project.add_test("core/test_core.py", "def test_core(): pass")
     assert project.run("--stage", "stage1").ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -35,6 +43,13 @@ def test_an_unknown_criterion_is_a_usage_error(project: Project) -> None:
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*test_core: criterion 's0.three' is not in stages.toml*"])
+
+
+def test_a_mark_where_its_stage_does_not_run_is_a_usage_error(project: Project) -> None:
+    project.add_test("ops/test_ops.py", "@pytest.mark.criterion('s0.one')\ndef test_it(): pass")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_it: stage0 does not run it, so it cannot prove s0.one*"])
 
 
 def test_proved_when_every_case_that_ran_passed(project: Project) -> None:
