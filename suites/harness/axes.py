@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from suites.harness.options import Settings
+from suites.harness.options import SOAK_SECONDS, Settings
 
 # Tests that run only where -m names their marker: why, and what runs them.
 OPT_IN = {
@@ -68,6 +68,11 @@ def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
         value is not None and _params(item).get(axis, value) != value
         for axis, value in wanted.items()
     )
+
+
+def is_cut_short(item: pytest.Item, settings: Settings) -> bool:
+    """Whether --soak-seconds makes a soak shorter than the one its criterion is about."""
+    return item.get_closest_marker("soak") is not None and settings.soak_seconds < SOAK_SECONDS
 
 
 def _is_duplicate(item: pytest.Item) -> bool:

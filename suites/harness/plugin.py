@@ -75,8 +75,9 @@ class StageRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = config.stash[options.SETTINGS]
-        self.stages = load_stages(config.rootpath)
-        self.stage = find_stage(self.stages, self.settings.stage)
+        stages = load_stages(config.rootpath)
+        self.stage = find_stage(stages, self.settings.stage)
+        self.stage_of = {name: stage for stage in stages.values() for name in stage.criteria}
         self.collector = EvidenceCollector()
         self.num_run = 0
 
@@ -90,23 +91,21 @@ class StageRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        stages = {name: stage for stage in self.stages.values() for name in stage.criteria}
         selected, deselected = [], []
         for item in items:
-            is_benchmark = "benchmark" in getattr(item, "fixturenames", ())
-            if config.getoption("benchmark_only", False) and not is_benchmark:
+            if config.getoption("benchmark_only", False) and not _is_benchmark(item):
                 # Skipped one by one they would fill the record with tests nobody asked for.
                 deselected.append(item)
                 continue
-            criteria = criteria_of(item, stages)
+            criteria = self._criteria_of(item)
             why = axes.why_opted_out(item, config.option.markexpr)
             if why is not None:
                 self.collector.add_left_out(criteria, item.nodeid, why)
                 deselected.append(item)
                 continue
-            # What may run alone proves what its marks say: it does not stand for its suite.
-            if self.stage is not None and not is_benchmark and not axes.is_opt_in(item):
-                criteria += self.stage.criteria_of_place(item, config.rootpath)
+            if axes.is_cut_short(item, self.settings):
+                self.collector.add_left_out(criteria, item.nodeid)
+                criteria = []
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
                 selected.append(item)
@@ -128,6 +127,13 @@ class StageRun:
             random.Random(os.environ[ORDER_VARIABLE]).shuffle(items)
         # Nothing is timed in a process that has been traced.
         items.sort(key=lambda item: item.get_closest_marker("requires_cupti") is not None)
+
+    def _criteria_of(self, item: pytest.Item) -> list[str]:
+        criteria = criteria_of(item, self.stage_of)
+        # What may run alone proves what its marks say: it does not stand for its suite.
+        if self.stage is not None and not _is_benchmark(item) and not axes.is_opt_in(item):
+            criteria += self.stage.criteria_of_place(item, item.config.rootpath)
+        return criteria
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -162,3 +168,7 @@ class StageRun:
             terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:
             write_table(terminalreporter, self.stage, self.collector)
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    return "benchmark" in getattr(item, "fixturenames", ())

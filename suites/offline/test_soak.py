@@ -141,7 +141,7 @@ def test_mixed_requests(model_path: Path, device: str, layout: str, num_threads:
 
 
 @pytest.mark.soak
-@pytest.mark.criterion("s4.no-device-errors")
+@pytest.mark.criterion("s4.soak")
 def test_mixed_requests_for_minutes(
     model_path: Path, device: str, layout: str, num_threads: int, soak_seconds: int
 ) -> None:
