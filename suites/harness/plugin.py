@@ -25,6 +25,7 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
     model_path,
     num_threads,
     pictures,
+    run_log,
     soak_seconds,
     workload,
 )
