@@ -90,7 +90,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Build, then load the engine for minutes: nox -s soak -- [--device nvidia] [PYTEST...]"""
+    """Build, then load engine and server for minutes: nox -s soak -- [--device nvidia] [PYTEST]"""
     prepare(session, session.posargs)
     stage = ["--stage", "stage4"] if wants_cuda(session.posargs) else []
     record = record_of("soak", session.posargs)
@@ -191,9 +191,11 @@ def record_of(name: str, arguments: list[str]) -> Path:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m")
     parser.add_argument("--layout")
-    wanted, _ = parser.parse_known_args(arguments)
-    parts = [re.sub(r"\W+", "-", part) for part in (wanted.m, wanted.layout) if part]
-    return OUT / f"{'-'.join([name, *parts])}.json"
+    wanted, others = parser.parse_known_args(arguments)
+    places = [Path(argument.partition("::")[0]) for argument in others]
+    parts = [wanted.m, wanted.layout, *(path.stem for path in places if path.exists())]
+    joined = "-".join([name, *(part for part in parts if part)])
+    return OUT / f"{re.sub('[^A-Za-z0-9_]+', '-', joined)}.json"
 
 
 def wants_cuda(arguments: list[str]) -> bool:

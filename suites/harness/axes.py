@@ -72,7 +72,8 @@ def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
 
 def is_cut_short(item: pytest.Item, settings: Settings) -> bool:
     """Whether --soak-seconds makes a soak shorter than the one its criterion is about."""
-    return item.get_closest_marker("soak") is not None and settings.soak_seconds < SOAK_SECONDS
+    asks = "soak_seconds" in getattr(item, "fixturenames", ())
+    return asks and settings.soak_seconds < SOAK_SECONDS
 
 
 def _is_duplicate(item: pytest.Item) -> bool:

@@ -215,7 +215,7 @@ def test_what_waits_to_be_asked_for_is_unproved_and_names_its_command(project: P
 
 
 def test_a_soak_that_is_cut_short_proves_nothing(project: Project) -> None:
-    project.add_test("core/test_core.py", OPT_IN)
+    project.add_test("core/test_core.py", OPT_IN.replace("test_long()", "test_long(soak_seconds)"))
     result = project.run("--stage", "stage0", "-m", "soak", "--soak-seconds", "479")
     result.assert_outcomes(passed=1, deselected=1)
     result.stdout.fnmatch_lines(["s0.two  unproved *1 left out *", "*left out by an option"])
