@@ -268,6 +268,22 @@ class FakeTelemetry:
         return [sample for sample in self._samples if sample.seconds >= since]
 
 
+def test_a_benchmark_states_its_own_workload(tmp_path: Path) -> None:
+    item = fake_item(tmp_path, rounds=3)
+    own = Workload(rounds=1, prompts=1, input_len=32, output_len=129, seed=5, repeat_prompts=True)
+    rates = Measure(FakeBenchmark(), item)(lambda _: {"tokens_per_sec": 1.0}, workload=own)
+    assert len(rates["tokens_per_sec"]) == 3
+    [case] = item.config.stash[CASES]
+    assert case.params == {
+        "prompts": 1,
+        "input_len": 32,
+        "output_len": 129,
+        "seed": 5,
+        "repeat_prompts": True,
+        "num_threads": 1,
+    }
+
+
 WRONG = """
 def test_wrong(measure):
     measure(lambda index: {"tokens_per_sec": 1.0})
