@@ -21,6 +21,8 @@ import pytest
 from baselines.record_file import read_record
 from baselines.records import Better, TelemetrySample
 from baselines.store import Store
+from reports.assemble import assemble
+from reports.files import load_plans
 from suites.harness.conftest import Project
 from suites.harness.measure import CASES, TELEMETRY, Measure
 from suites.harness.options import SETTINGS, Workload
@@ -156,6 +158,29 @@ def test_evidence_alone_makes_a_record(project: Project) -> None:
     assert [evidence.state for evidence in record.evidence] == ["proved", "unproved"]
     [test] = record.evidence[0].tests
     assert (test.test, test.outcome) == ("suites/core/test_core.py::test_it", "passed")
+
+
+WAITS = """
+@pytest.mark.soak
+@pytest.mark.criterion("s0.two")
+@pytest.mark.parametrize("layout", ["block", "slot"])
+def test_long(layout): pass
+@pytest.mark.criterion("s0.one")
+def test_short(): pass
+"""
+
+
+def test_a_stage_and_what_waits_to_be_asked_for_add_up(project: Project) -> None:
+    project.add_test("core/test_core.py", WAITS)
+    plans = load_plans(project.path / "suites" / "stages.toml")
+    records, states = [], []
+    soak = ["-m", "soak", "--layout"]
+    for arguments in ([], [*soak, "block"], [*soak, "slot"]):
+        done = run_process(project, "--stage", "stage0", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        records.append(read_record(project.path / "record.json"))
+        states.append([item.state for item in assemble(plans, records).stages[0].criteria])
+    assert states == [["proved", "unproved"], ["proved", "unproved"], ["proved", "proved"]]
 
 
 def test_skipped_benchmarks_leave_the_evidence(project: Project) -> None:
