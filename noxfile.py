@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -62,7 +63,7 @@ def suite(session: nox.Session) -> None:
     parser.add_argument("stage", help="stage0 to stage7, see suites/stages.toml")
     arguments, others = parser.parse_known_args(session.posargs)
     prepare(session, [arguments.stage, *others])
-    record = OUT / f"{arguments.stage}.json"
+    record = record_of(arguments.stage, others)
     session.run(
         "python", "-m", "pytest", "--stage", arguments.stage, f"--benchmark-json={record}", *others
     )
@@ -89,9 +90,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
-    """Build, then load the engine for minutes: nox -s soak -- [--device nvidia] [PYTEST...]"""
+    """Build, then load engine and server for minutes: nox -s soak -- [--device nvidia] [PYTEST]"""
     prepare(session, session.posargs)
-    session.run("python", "-m", "pytest", "-m", "soak", "-s", *session.posargs)
+    stage = ["--stage", "stage4"] if wants_cuda(session.posargs) else []
+    record = record_of("soak", session.posargs)
+    session.run(
+        "python", "-m", "pytest", "-m", "soak", "-s", *stage, f"--benchmark-json={record}",
+        *session.posargs,
+    )  # fmt: skip
 
 
 @nox.session(default=False, tags=["gpu"])
@@ -178,6 +184,18 @@ def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))
     OUT.mkdir(parents=True, exist_ok=True)
+
+
+def record_of(name: str, arguments: list[str]) -> Path:
+    """Where a run leaves its record: the parts of a proof, such as a layout each, side by side."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-m")
+    parser.add_argument("--layout")
+    wanted, others = parser.parse_known_args(arguments)
+    places = [Path(argument.partition("::")[0]) for argument in others]
+    parts = [wanted.m, wanted.layout, *(path.stem for path in places if path.exists())]
+    joined = "-".join([name, *(part for part in parts if part)])
+    return OUT / f"{re.sub('[^A-Za-z0-9_]+', '-', joined)}.json"
 
 
 def wants_cuda(arguments: list[str]) -> bool:

@@ -58,6 +58,11 @@ def pictures_of(record: Path) -> Path:
     return record.with_name(f"{record.stem}-pictures")
 
 
+def log_of(record: Path) -> Path:
+    """The file beside a record's with what its tests had to say as they went on."""
+    return record.with_suffix(".log")
+
+
 def traces_of(record: Path) -> Path:
     """The folder beside a record's file with the kernel traces of its cases."""
     return record.with_name(f"{record.stem}-traces")

@@ -114,11 +114,11 @@ class Telemetry:
             temperature_c=ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
             memory_used_bytes=None if memory is None else memory.used,
             throttle_reasons=reason_names(ask(nvml.nvmlDeviceGetCurrentClocksEventReasons) or 0),
-            other_processes=_count_others([process.pid for process in processes]),
+            other_processes=count_others([process.pid for process in processes]),
         )
 
 
-def _count_others(pids: Sequence[int]) -> int:
+def count_others(pids: Sequence[int]) -> int:
     """Processes on a GPU beside this one and its children.
 
     In a container NVML may tell process ids of the host. Then one of them is taken to be ours, as

@@ -69,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build(names: Sequence[str], gate_folders: Sequence[Path], store: Store) -> Report:
     """The report of these records. Raises ReportInputError or StoreError."""
     gates = [load_gate(folder) for folder in gate_folders]
-    chosen = names or sorted(map(str, OUT.glob("*.json")))
+    # A run that was killed leaves an empty one.
+    chosen = names or sorted(str(path) for path in OUT.glob("*.json") if path.stat().st_size)
     read = dict(load_record(name, store) for name in chosen)
     records = [*read.values(), *(record for gate in gates for record in gate.new)]
     if not records:

@@ -78,7 +78,8 @@ def _stage(
     for record in records:
         for evidence in record.evidence:
             sentences.setdefault(evidence.criterion, evidence.sentence)
-    criteria = tuple(_criterion(name, text, records) for name, text in sentences.items())
+    counted = _counted(records)
+    criteria = tuple(_criterion(name, text, counted) for name, text in sentences.items())
     return StageView(
         name=plan.name,
         title=plan.title,
@@ -100,8 +101,24 @@ def _state(states: Sequence[str], *, ran: bool) -> StageState:
     return StageState.PASSED
 
 
+def _counted(records: Sequence[Record]) -> list[Record]:
+    """Whose evidence adds up: that of the newest record with any, and of its revision and machine.
+
+    What another revision or machine proved says nothing about this one.
+    """
+    proving = [record for record in records if record.evidence]
+    return [record for record in proving if _subject(record) == _subject(proving[-1])]
+
+
+def _subject(record: Record) -> tuple[str, str]:
+    return revision(record), record.machine_key
+
+
 def _criterion(name: str, sentence: str, records: Sequence[Record]) -> CriterionView:
-    """Over several records: one failure fails it; runs that left something out may add up."""
+    """Over several records: failed beats proved beats unproved.
+
+    Runs that left something out may add up to a proof.
+    """
     found = [item for record in records for item in record.evidence if item.criterion == name]
     tests: dict[str, TestOutcome] = {}
     for test in (test for item in found for test in item.tests):
@@ -129,6 +146,12 @@ def _notes(records: Sequence[Record]) -> tuple[str, ...]:
         notes.append("The working tree had changes that no revision holds.")
     if len({record.machine_key for record in records}) > 1:
         notes.append("Its records are of different machines.")
+    if counted := _counted(records):
+        of, machine = _subject(counted[-1])
+        if any(record.evidence and record not in counted for record in records):
+            notes.append(
+                f"What proves its criteria is of revision {of} on machine {machine} alone."
+            )
     samples = [sample for record in records for sample in record.telemetry]
     # A GPU with nothing to do lowers its clocks, which slows nothing.
     if reasons := sorted({r for sample in samples for r in sample.throttle_reasons} - {"gpu-idle"}):

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from suites.harness.options import Settings
+from suites.harness.options import SOAK_SECONDS, Settings
 
-# Tests that run only where -m names their marker.
+# Tests that run only where -m names their marker: why, and what runs them.
 OPT_IN = {
-    "soak": "takes many minutes",
-    "large": "takes minutes, and tens of gigabytes of disk and of GPU memory",
+    "soak": "takes many minutes: nox -s soak -- --device nvidia",
+    "large": "takes tens of gigabytes of disk and of GPU memory: "
+    "nox -s suite -- stage4 -m large --run-hf always",
 }
 
 
@@ -33,9 +34,19 @@ def is_selected(item: pytest.Item, settings: Settings) -> bool:
     )
 
 
-def is_opted_out(item: pytest.Item, markexpr: str) -> bool:
-    """Whether a case waits for -m to name a marker that it has. markexpr: the argument of -m."""
-    return any(name not in markexpr and item.get_closest_marker(name) for name in OPT_IN)
+def is_opt_in(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in OPT_IN)
+
+
+def why_opted_out(item: pytest.Item, markexpr: str) -> str | None:
+    """Why a case waits for -m to name a marker that it has; None where it does not wait.
+
+    markexpr: the argument of -m.
+    """
+    for name, why in OPT_IN.items():
+        if name not in markexpr and item.get_closest_marker(name):
+            return why
+    return None
 
 
 def cover(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:
@@ -71,6 +82,12 @@ def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
         value is not None and _params(item).get(axis, value) != value
         for axis, value in wanted.items()
     )
+
+
+def is_cut_short(item: pytest.Item, settings: Settings) -> bool:
+    """Whether --soak-seconds makes a soak shorter than the one its criterion is about."""
+    asks = "soak_seconds" in getattr(item, "fixturenames", ())
+    return asks and settings.soak_seconds < SOAK_SECONDS
 
 
 def _is_duplicate(item: pytest.Item) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Numbers of test cases behind one criterion; left_out: by an option."""
+    """Numbers of test cases behind one criterion; left_out: by an option, or for want of one."""
 
     passed: int = 0
     failed: int = 0
@@ -41,14 +41,21 @@ class Evidence:
         return State.PROVED if self.passed and not self.left_out else State.UNPROVED
 
 
-def criteria_of(item: pytest.Item, known: Collection[str]) -> list[str]:
-    """Ids a test proves. Raises pytest.UsageError for an id that no stage has."""
+def criteria_of(item: pytest.Item, stages: Mapping[str, Stage]) -> list[str]:
+    """Ids a test proves. stages: by criterion.
+
+    Raises pytest.UsageError for an id that no stage has, or one that does not run the test.
+    """
     ids = [str(criterion) for mark in item.iter_markers("criterion") for criterion in mark.args]
     for criterion in ids:
-        if criterion not in known:
+        if criterion not in stages:
             msg = f"{item.nodeid}: criterion {criterion!r} is not in stages.toml"
             raise pytest.UsageError(msg)
-    return ids
+        stage = stages[criterion]
+        if not stage.covers(item.path, item.config.rootpath):
+            msg = f"{item.nodeid}: {stage.name} does not run it, so it cannot prove {criterion}"
+            raise pytest.UsageError(msg)
+    return [criterion for criterion in ids if stages[criterion].is_about(item)]
 
 
 def noted_criteria(case: pytest.Item | pytest.TestReport) -> list[str]:
@@ -63,10 +70,12 @@ class EvidenceCollector:
         # criterion -> case -> outcome; a case reports its setup, call and teardown separately.
         self._outcomes: dict[str, dict[str, TestOutcome]] = defaultdict(dict)
 
-    def add_left_out(self, criteria: Iterable[str], nodeid: str) -> None:
+    def add_left_out(
+        self, criteria: Iterable[str], nodeid: str, reason: str = "left out by an option"
+    ) -> None:
         for criterion in criteria:
             self._outcomes[criterion][nodeid] = TestOutcome(
-                test=nodeid, outcome="left-out", seconds=0.0, reason="left out by an option"
+                test=nodeid, outcome="left-out", seconds=0.0, reason=reason
             )
 
     def add_report(self, report: pytest.TestReport) -> None:

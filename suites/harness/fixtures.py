@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.record_file import pictures_of
+from baselines.record_file import log_of, pictures_of
 from engine.config import BACKENDS, LAYOUTS
 from suites.harness.ceilings import Ceilings, measure_ceilings, measure_gpu_ceilings
 from suites.harness.options import SETTINGS, Workload, attention_of
@@ -63,6 +63,13 @@ def pictures(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
     folder = pictures_of(Path(record.name))
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def run_log(pytestconfig: pytest.Config, tmp_path: Path) -> Path:
+    """File to append to as a test goes on: beside the record, which a killed run never writes."""
+    record = pytestconfig.getoption("benchmark_json", None)
+    return tmp_path / "run.log" if record is None else log_of(Path(record.name))
 
 
 @pytest.fixture(scope="session")

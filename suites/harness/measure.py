@@ -20,7 +20,7 @@ from suites.harness.calls import CallTimer
 from suites.harness.ceilings import Ceilings
 from suites.harness.hot_path import headline
 from suites.harness.metrics import as_metric
-from suites.harness.options import SETTINGS
+from suites.harness.options import SETTINGS, Workload
 from suites.harness.traced_rounds import TRACED_ROUNDS
 
 Metrics = Mapping[str, float | int | None]
@@ -46,6 +46,7 @@ class Measure:
         self._benchmark = benchmark
         self._item = item
         self.planted = planted.planted_share(os.environ.get(planted.VARIABLE, ""), item.name)
+        self._workload: Workload = item.config.stash[SETTINGS].workload
         self._invalid: list[str] = []
         self._case: Case | None = None
 
@@ -55,16 +56,20 @@ class Measure:
         *,
         prepare: Callable[[int], object] = lambda index: None,
         model_digest: str | None = None,
+        workload: Workload | None = None,
         trace: bool | Callable[[], object] = True,
     ) -> Samples:
         """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
 
         prepare: called before each round, outside the measurement. model_digest: of the checkpoint
-        that runs. trace: on a GPU one more round is traced when all tests are over; False where the
+        that runs. workload: what a round is, where it is not what the options say; they still say
+        how many. trace: on a GPU one more round is traced when all tests are over; False where the
         GPU works for another process, or what to trace instead of a round. What a test asserts
         after this call makes the case invalid when it does not hold.
         """
-        workload = self._item.config.stash[SETTINGS].workload
+        if workload is not None:
+            self._workload = workload
+        rounds = self._item.config.stash[SETTINGS].workload.rounds
         telemetry = self._item.config.stash.get(TELEMETRY, None)
         began = 0.0
         reported: list[Metrics] = []
@@ -80,7 +85,7 @@ class Measure:
             self._benchmark.pedantic(
                 lambda index: reported.append(run(index)),
                 setup=setup,
-                rounds=workload.rounds,
+                rounds=rounds,
                 warmup_rounds=1,
             )
         samples: Samples = {}
@@ -94,8 +99,8 @@ class Measure:
         if trace:
             self._item.config.stash[TRACED_ROUNDS].plan(
                 self._case,
-                trace if callable(trace) else lambda: run(workload.rounds),
-                prepare=lambda: prepare(workload.rounds),
+                trace if callable(trace) else lambda: run(rounds),
+                prepare=lambda: prepare(rounds),
             )
         self._benchmark.extra_info[EXTRA_INFO] = self._case.name
         self._item.config.stash[CASES].append(self._case)
@@ -152,7 +157,7 @@ class Measure:
     def _describe(self, samples: Samples, model_digest: str | None) -> Case:
         settings = self._item.config.stash[SETTINGS]
         # How often it is repeated does not change the work of a round.
-        work = asdict(replace(settings.workload, rounds=0)) | {"num_threads": settings.num_threads}
+        work = asdict(replace(self._workload, rounds=0)) | {"num_threads": settings.num_threads}
         params = getattr(getattr(self._item, "callspec", None), "params", {})
         stated = {
             name: anonymous(value) if isinstance(value, str) else value

@@ -18,6 +18,8 @@ ENGINE_DEVICES = {"cpu": "cpu", "nvidia": "cuda"}
 DTYPES = ("f32", "f16", "bf16")
 RUN_CHOICES = ("auto", "always", "never")
 REQUIREMENTS = ("gpu", "cupti", "flashinfer", "hf", "model")
+# What the criterion of a soak promises.
+SOAK_SECONDS = 480
 DEFAULT_MODEL = Path("suites/models/tiny-qwen2")
 
 
@@ -122,8 +124,10 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--soak-seconds",
         type=_positive,
-        default=480,
-        help="how long a soak of the engine runs on a layout, under -m soak",
+        default=SOAK_SECONDS,
+        metavar="N",
+        help="how long a soak of the engine runs on a layout, under -m soak; default: "
+        f"{SOAK_SECONDS}, and less proves nothing",
     )
     group.addoption(
         "--bench-repeat-prompts",

@@ -25,6 +25,7 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
     model_path,
     num_threads,
     pictures,
+    run_log,
     soak_seconds,
     workload,
 )
@@ -50,7 +51,7 @@ MARKERS = (
     "requires_hf: runs Hugging Face transformers",
     "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",
-    *(f"{name}: {cost}; runs with -m {name} only" for name, cost in axes.OPT_IN.items()),
+    *(f"{name}: {why}" for name, why in axes.OPT_IN.items()),
 )
 
 
@@ -75,8 +76,9 @@ class StageRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = config.stash[options.SETTINGS]
-        self.stages = load_stages(config.rootpath)
-        self.stage = find_stage(self.stages, self.settings.stage)
+        stages = load_stages(config.rootpath)
+        self.stage = find_stage(stages, self.settings.stage)
+        self.stage_of = {name: stage for stage in stages.values() for name in stage.criteria}
         self.collector = EvidenceCollector()
         self.num_run = 0
 
@@ -90,21 +92,21 @@ class StageRun:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        stages = {name: stage for stage in self.stages.values() for name in stage.criteria}
         selected, deselected = [], []
         for item in items:
-            is_benchmark = "benchmark" in getattr(item, "fixturenames", ())
-            if config.getoption("benchmark_only", False) and not is_benchmark:
+            if config.getoption("benchmark_only", False) and not _is_benchmark(item):
                 # Skipped one by one they would fill the record with tests nobody asked for.
                 deselected.append(item)
                 continue
-            if axes.is_opted_out(item, config.option.markexpr):
+            criteria = self._criteria_of(item)
+            why = axes.why_opted_out(item, config.option.markexpr)
+            if why is not None:
+                self.collector.add_left_out(criteria, item.nodeid, why)
                 deselected.append(item)
                 continue
-            criteria = [name for name in criteria_of(item, stages) if stages[name].is_about(item)]
-            # A benchmark proves what its marks say: alone it does not stand for its suite.
-            if self.stage is not None and not is_benchmark:
-                criteria += self.stage.criteria_of_place(item, config.rootpath)
+            if axes.is_cut_short(item, self.settings):
+                self.collector.add_left_out(criteria, item.nodeid)
+                criteria = []
             if axes.is_selected(item, self.settings):
                 item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
                 selected.append(item)
@@ -126,6 +128,13 @@ class StageRun:
             random.Random(os.environ[ORDER_VARIABLE]).shuffle(items)
         # Nothing is timed in a process that has been traced.
         items.sort(key=lambda item: item.get_closest_marker("requires_cupti") is not None)
+
+    def _criteria_of(self, item: pytest.Item) -> list[str]:
+        criteria = criteria_of(item, self.stage_of)
+        # What may run alone proves what its marks say: it does not stand for its suite.
+        if self.stage is not None and not _is_benchmark(item) and not axes.is_opt_in(item):
+            criteria += self.stage.criteria_of_place(item, item.config.rootpath)
+        return criteria
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -160,3 +169,7 @@ class StageRun:
             terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:
             write_table(terminalreporter, self.stage, self.collector)
+
+
+def _is_benchmark(item: pytest.Item) -> bool:
+    return "benchmark" in getattr(item, "fixturenames", ())

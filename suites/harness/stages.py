@@ -14,7 +14,7 @@ STAGES_FILE = Path("suites/stages.toml")
 
 @dataclass(frozen=True)
 class Stage:
-    """name: stageN. suites: folders below suites/. criteria: id -> what is to be proved.
+    """name: stageN. suites: folders or files below suites/. criteria: id -> what is to be proved.
 
     device: what it is about, as --device names it.
 

@@ -21,6 +21,8 @@ import pytest
 from baselines.record_file import read_record
 from baselines.records import Better, TelemetrySample
 from baselines.store import Store
+from reports.assemble import assemble
+from reports.files import load_plans
 from suites.harness.conftest import Project
 from suites.harness.measure import CASES, TELEMETRY, Measure
 from suites.harness.options import SETTINGS, Workload
@@ -158,6 +160,29 @@ def test_evidence_alone_makes_a_record(project: Project) -> None:
     assert (test.test, test.outcome) == ("suites/core/test_core.py::test_it", "passed")
 
 
+WAITS = """
+@pytest.mark.soak
+@pytest.mark.criterion("s0.two")
+@pytest.mark.parametrize("layout", ["block", "slot"])
+def test_long(layout): pass
+@pytest.mark.criterion("s0.one")
+def test_short(): pass
+"""
+
+
+def test_a_stage_and_what_waits_to_be_asked_for_add_up(project: Project) -> None:
+    project.add_test("core/test_core.py", WAITS)
+    plans = load_plans(project.path / "suites" / "stages.toml")
+    records, states = [], []
+    soak = ["-m", "soak", "--layout"]
+    for arguments in ([], [*soak, "block"], [*soak, "slot"]):
+        done = run_process(project, "--stage", "stage0", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        records.append(read_record(project.path / "record.json"))
+        states.append([item.state for item in assemble(plans, records).stages[0].criteria])
+    assert states == [["proved", "unproved"], ["proved", "unproved"], ["proved", "proved"]]
+
+
 def test_skipped_benchmarks_leave_the_evidence(project: Project) -> None:
     project.add_test("core/test_bench.py", BENCHMARK)
     project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.two')\ndef test_it(): pass")
@@ -266,6 +291,22 @@ class FakeTelemetry:
 
     def samples(self, since: float) -> list[TelemetrySample]:
         return [sample for sample in self._samples if sample.seconds >= since]
+
+
+def test_a_benchmark_states_its_own_workload(tmp_path: Path) -> None:
+    item = fake_item(tmp_path, rounds=3)
+    own = Workload(rounds=1, prompts=1, input_len=32, output_len=129, seed=5, repeat_prompts=True)
+    rates = Measure(FakeBenchmark(), item)(lambda _: {"tokens_per_sec": 1.0}, workload=own)
+    assert len(rates["tokens_per_sec"]) == 3
+    [case] = item.config.stash[CASES]
+    assert case.params == {
+        "prompts": 1,
+        "input_len": 32,
+        "output_len": 129,
+        "seed": 5,
+        "repeat_prompts": True,
+        "num_threads": 1,
+    }
 
 
 WRONG = """

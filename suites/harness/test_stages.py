@@ -17,6 +17,14 @@ def test_a_stage_runs_its_suites_alone(project: Project) -> None:
     result.stdout.fnmatch_lines(["*ops/test_ops.py::test_ops PASSED*"])
 
 
+def test_a_stage_runs_one_file_of_a_suite(project: Project) -> None:
+    stages = project.path / "suites" / "stages.toml"
+    stages.write_text(stages.read_text().replace('["ops"]', '["ops", "core/test_one.py"]'))
+    for name in ("ops/test_ops.py", "core/test_one.py", "core/test_two.py"):
+        project.add_test(name, "@pytest.mark.criterion('s1.one')\ndef test_it(): pass")
+    project.run("--stage", "stage1").stdout.fnmatch_lines(["s1.one  proved *2 passed *"])
+
+
 def test_a_stage_without_tests_is_red(project: Project) -> None:
     project.add_test("core/test_core.py", "def test_core(): pass")
     assert project.run("--stage", "stage1").ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -35,6 +43,13 @@ def test_an_unknown_criterion_is_a_usage_error(project: Project) -> None:
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*test_core: criterion 's0.three' is not in stages.toml*"])
+
+
+def test_a_mark_where_its_stage_does_not_run_is_a_usage_error(project: Project) -> None:
+    project.add_test("ops/test_ops.py", "@pytest.mark.criterion('s0.one')\ndef test_it(): pass")
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_it: stage0 does not run it, so it cannot prove s0.one*"])
 
 
 def test_proved_when_every_case_that_ran_passed(project: Project) -> None:
@@ -174,3 +189,42 @@ def test_the_stages_of_this_project_are_named_after_their_criteria(
         assert stage.suites
         assert stage.criteria
         assert all(name.startswith(f"s{stage.name[-1]}.") for name in stage.criteria)
+
+
+OPT_IN = """
+@pytest.mark.soak
+@pytest.mark.criterion('s0.two')
+def test_long(): pass
+@pytest.mark.criterion('s0.one')
+def test_short(): pass
+"""
+
+
+def test_what_waits_to_be_asked_for_is_unproved_and_names_its_command(project: Project) -> None:
+    project.add_test("core/test_core.py", OPT_IN)
+    project.run("--stage", "stage0").stdout.fnmatch_lines(
+        [
+            "s0.one  proved *",
+            "s0.two  unproved *0 passed *0 failed *0 skipped *1 left out *",
+            "        unproved: takes many minutes: nox -s soak *",
+        ]
+    )
+    project.run("--stage", "stage0", "-m", "soak").stdout.fnmatch_lines(
+        ["s0.one  unproved *", "*no test of this run is about it", "s0.two  proved *1 passed *"]
+    )
+
+
+def test_a_soak_that_is_cut_short_proves_nothing(project: Project) -> None:
+    project.add_test("core/test_core.py", OPT_IN.replace("test_long()", "test_long(soak_seconds)"))
+    result = project.run("--stage", "stage0", "-m", "soak", "--soak-seconds", "479")
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(["s0.two  unproved *1 left out *", "*left out by an option"])
+
+
+def test_what_is_asked_for_does_not_stand_for_its_suite(project: Project) -> None:
+    stages = project.path / "suites" / "stages.toml"
+    stages.write_text(stages.read_text() + '[stage0.proved_by_suites]\n"s0.one" = ["core"]\n')
+    project.add_test("core/test_core.py", OPT_IN)
+    project.run("--stage", "stage0", "-m", "soak").stdout.fnmatch_lines(
+        ["s0.one  unproved *0 passed *", "s0.two  proved *1 passed *"]
+    )

@@ -17,7 +17,9 @@ import pytest
 from baselines.fingerprint import model_digest
 from engine import LLM, SamplingParams
 from suites.harness.measure import Measure, Metrics
+from suites.harness.options import Workload
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
+from suites.offline.greedy_choice import Text, check_greedy
 
 INPUT_LEN = 32
 OUTPUT_LEN = {"cpu": 33, "cuda": 129}
@@ -36,16 +38,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, device: str) -> Path:
     return write_random_qwen2(tmp_path_factory.mktemp("models") / preset, PRESETS[preset])
 
 
-def decode_rate(batch: int, length: int, generate: Callable[[int], None]) -> float:
-    """Tokens per second after the first: the prompt's share is taken off by a run of one token."""
+def decode(
+    batch: int, length: int, generate: Callable[[int], list[list[int]]]
+) -> tuple[float, list[list[int]]]:
+    """Tokens, and how many a second after the first: a run of one takes the prompt's share off."""
     started = time.perf_counter()
     generate(1)
     prefilled = time.perf_counter()
-    generate(length)
+    texts = generate(length)
     seconds = (time.perf_counter() - prefilled) - (prefilled - started)
-    return batch * (length - 1) / seconds
+    assert [len(text) for text in texts] == [length] * batch
+    return batch * (length - 1) / seconds, texts
 
 
+@pytest.mark.criterion("s5.decode-speed")
 @pytest.mark.parametrize("batch", [1, 8])
 def test_decode(
     measure: Measure, checkpoint: Path, batch: int, device: str, num_threads: int
@@ -53,6 +59,7 @@ def test_decode(
     import torch
     from transformers import Qwen2ForCausalLM, StaticCache
 
+    length = OUTPUT_LEN[device]
     torch.set_num_threads(num_threads)
     prompts = np.random.default_rng(0).integers(0, 151936, (batch, INPUT_LEN))
     theirs = Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
@@ -60,7 +67,7 @@ def test_decode(
     on_gpu: dict[str, Any] = {}
     if device == "cuda":
         # With a cache of one size for every length, generate() compiles its decode step, once.
-        cache = StaticCache(config=theirs.config, max_cache_len=INPUT_LEN + OUTPUT_LEN[device])
+        cache = StaticCache(config=theirs.config, max_cache_len=INPUT_LEN + length)
         on_gpu = {"past_key_values": cache}
     ours = LLM(
         checkpoint,
@@ -71,11 +78,11 @@ def test_decode(
         enable_prefix_cache=False,
     )
 
-    def generate_theirs(count: int) -> None:
+    def generate_theirs(count: int) -> list[list[int]]:
         with torch.inference_mode():
             if on_gpu:
                 on_gpu["past_key_values"].reset()
-            theirs.generate(
+            sequences = theirs.generate(
                 torch.from_numpy(prompts).to(device),
                 attention_mask=torch.ones(prompts.shape, dtype=torch.long, device=device),
                 max_new_tokens=count,
@@ -84,19 +91,24 @@ def test_decode(
                 pad_token_id=0,
                 **on_gpu,
             )
+        return sequences[:, INPUT_LEN:].tolist()
 
-    def generate_ours(count: int) -> None:
+    def generate_ours(count: int) -> list[list[int]]:
         params = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
-        ours.generate(prompts.tolist(), params)
+        outputs = ours.generate(prompts.tolist(), params)
+        return [output.outputs[0].token_ids for output in outputs]
+
+    answers: dict[str, set[Text]] = {"stagegate": set(), "transformers": set()}
 
     def run(index: int) -> Metrics:
         # Who goes first alternates, so that a drift of the machine does not favour one.
-        rates = {}
+        rates: dict[str, float] = {}
         for name, generate in sorted(
             {"stagegate": generate_ours, "transformers": generate_theirs}.items(),
             reverse=index % 2 == 1,
         ):
-            rates[name] = decode_rate(batch, OUTPUT_LEN[device], generate)
+            rates[name], texts = decode(batch, length, generate)
+            answers[name].update((*p, *t) for p, t in zip(prompts.tolist(), texts, strict=True))
         return {
             "stagegate_tok_s": rates["stagegate"],
             "transformers_tok_s": rates["transformers"],
@@ -106,7 +118,13 @@ def test_decode(
     samples = measure(
         run,
         model_digest=model_digest(checkpoint),
-        trace=lambda: generate_ours(OUTPUT_LEN[device]),
-    )
+        workload=Workload(
+            rounds=1, prompts=batch, input_len=INPUT_LEN, output_len=length, seed=0,
+            repeat_prompts=True,
+        ),
+        trace=lambda: generate_ours(length),
+    )  # fmt: skip
+    # Fast and wrong is not fast.
+    check_greedy(theirs, INPUT_LEN, answers["transformers"], answers["stagegate"])
     ratios = samples["ratio"]
     assert np.median([ratio for ratio in ratios if ratio is not None]) >= 1.0

@@ -45,6 +45,7 @@ def test_greedy_tokens(
     assert generate(model.path, layout, backend, schedule) == expected
 
 
+@pytest.mark.criterion("s4.logits")
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 def test_16_bit_error_is_no_larger_than_theirs(
     model: Model, device: str, dtype: str, num_threads: int

@@ -47,15 +47,16 @@ F32_ERROR = 1e-4
 pytestmark = [
     pytest.mark.parity,
     pytest.mark.requires_hf,
-    pytest.mark.criterion("s4.parity"),
     # Whatever torch and transformers deprecate is not ours to mend.
     pytest.mark.filterwarnings("ignore"),
 ]
 
+LOGITS = pytest.mark.criterion("s4.logits")
+LOGITS_7B = pytest.mark.criterion("s4.logits-7b")
 MODELS = [
-    "group-7",
-    pytest.param("qwen2-1.5b", marks=pytest.mark.requires_gpu),
-    pytest.param("qwen2-7b", marks=[pytest.mark.requires_gpu, pytest.mark.large]),
+    pytest.param("group-7", marks=LOGITS),
+    pytest.param("qwen2-1.5b", marks=[LOGITS, pytest.mark.requires_gpu]),
+    pytest.param("qwen2-7b", marks=[LOGITS_7B, pytest.mark.requires_gpu, pytest.mark.large]),
 ]
 
 

@@ -100,6 +100,52 @@ def test_one_failure_outweighs_a_proof(records: Sample) -> None:
         assert [test.outcome for test in criterion.tests] == ["failed"]
 
 
+def test_runs_of_different_criteria_add_up(records: Sample) -> None:
+    """The suite in one run, and in another what waits to be asked for."""
+    suite = (
+        evidence("s0.a", "proved", short="passed"),
+        evidence("s0.b", "unproved", long="left-out"),
+    )
+    soak = (evidence("s0.a", "unproved"), evidence("s0.b", "proved", long="passed"))
+    runs = [with_evidence(records, *suite), with_evidence(records, *soak)]
+    assert assemble([PLAN], runs[:1]).stages[0].state is StageState.UNPROVED
+    for order in (runs, runs[::-1]):
+        assert assemble([PLAN], order).stages[0].state is StageState.PASSED
+    broken = with_evidence(records, evidence("s0.b", "failed", long="failed"))
+    assert assemble([PLAN], [*runs, broken]).stages[0].state is StageState.FAILED
+
+
+@pytest.mark.parametrize("state", ["proved", "failed"])
+@pytest.mark.parametrize("other", ["revision", "machine"])
+def test_another_revision_or_machine_says_nothing(
+    records: Sample, other: str, state: State
+) -> None:
+    now = with_evidence(records, evidence("s0.a", "proved"))
+    then = with_evidence(records, evidence("s0.b", state))
+    environment = then.environment.model_copy(update={"git_revision": "a" * 40})
+    update = {"environment": environment} if other == "revision" else {"machine_key": "0" * 16}
+    then = then.model_copy(update={"created": "2020-01-01T00:00:00Z", **update})
+    (stage,) = assemble([PLAN], [now, then]).stages
+    assert [criterion.state for criterion in stage.criteria] == ["proved", "unproved"]
+    assert "alone" in stage.notes[-1]
+
+
+def test_a_record_without_evidence_voids_none(records: Sample) -> None:
+    """Launches of a gate bring none, and may be newer."""
+    found = with_evidence(records, evidence("s0.a", "proved"), evidence("s0.b", "proved"))
+    launch = with_case(records).model_copy(
+        update={"evidence": (), "machine_key": "0" * 16, "created": "2099-01-01T00:00:00Z"}
+    )
+    (stage,) = assemble([PLAN], [found, launch]).stages
+    assert stage.state is StageState.PASSED
+
+
+def test_a_criterion_newer_than_a_record_is_unproved(records: Sample) -> None:
+    (stage,) = assemble([PLAN], [with_evidence(records, evidence("s0.a", "proved"))]).stages
+    assert [criterion.state for criterion in stage.criteria] == ["proved", "unproved"]
+    assert stage.state is StageState.UNPROVED
+
+
 def test_criteria_a_plan_forgot_are_kept(records: Sample) -> None:
     found = [evidence(name, "proved") for name in ("s0.a", "s0.b", "s0.old")]
     (stage,) = assemble([PLAN], [with_evidence(records, *found)]).stages
@@ -113,10 +159,11 @@ def test_doubtful_records_are_noted(records: Sample) -> None:
     )
     dirty = record.model_copy(update={"environment": environment, "machine_key": "0" * 16})
     (stage,) = assemble([PLAN], [record, dirty]).stages
-    different, changed, machines = stage.notes
+    different, changed, machines, counted = stage.notes
     assert "abcdef0123 with changes" in different
     assert "no revision holds" in changed
     assert "different machines" in machines
+    assert "revision abcdef0123 with changes on machine 0000000000000000 alone" in counted
 
 
 def test_a_disturbed_gpu_is_noted(records: Sample) -> None:

@@ -56,6 +56,16 @@ def test_writes_three_files(
     assert b"\r\n" in (out / "report.csv").read_bytes()
 
 
+def test_what_a_killed_run_left_is_passed_over(
+    tmp_path: Path, records: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reports.__main__.OUT", tmp_path)
+    write(tmp_path / "stage0.json", records.records[0])
+    (tmp_path / "soak.json").touch()
+    assert main(["--store", str(tmp_path / "store")]) == 0
+    assert "1 of 8 stages passed" in (tmp_path / "report.md").read_text("utf-8")
+
+
 def test_takes_records_of_the_store(tmp_path: Path, records: Sample) -> None:
     """By the names its own commands give them, or by path."""
     store = Store(tmp_path / "store")
