@@ -140,7 +140,6 @@ def test_sessions_do_not_mix(server: LiveServer, offline: LLM) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.criterion("s4.sessions")
 def test_two_hundred_sessions_for_five_minutes(
     model_path: Path, layout: str, device: str, offline: LLM, num_threads: int
 ) -> None:

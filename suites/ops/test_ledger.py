@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine._C import Context, Ledger, Tensor, ops
+from suites.ops.operands import fetch, load, poisoned
 
 VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 
@@ -53,6 +54,25 @@ def test_operators_run_where_their_operands_are(context: Context, device: str) -
     name = {"cpu": "cpu", "cuda": "cuda:0"}[device]
     assert ledger.copies == {}
     assert ledger.dispatches == {("linear", name): 1, ("rms_norm", name): 1, ("add", name): 1}
+
+
+@pytest.mark.criterion("s2.no-fallback")
+@pytest.mark.parametrize("rows", [1, 8, 64])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_linear_runs_where_its_operands_are(
+    context: Context, device: str, dtype: str, rows: int, with_bias: bool
+) -> None:
+    """Rows that GPU libraries have kernels for, and some they have none for."""
+    for depth, width in ((64, 24), (37, 11)):
+        x, weight, bias = (
+            load(context, np.ones(shape), dtype) for shape in ((rows, depth), (width, depth), width)
+        )
+        out = poisoned(context, (rows, width), dtype)
+        with Ledger() as ledger:
+            ops.linear(context, x, weight, bias if with_bias else None, out)
+        assert ledger.copies == {}
+        assert ledger.dispatches == {("linear", "cpu" if device == "cpu" else "cuda:0"): 1}
+        assert (fetch(out) == depth + with_bias).all()
 
 
 def test_ledgers_nest_and_a_closed_one_counts_no_more(context: Context, device: str) -> None:
