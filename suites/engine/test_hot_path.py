@@ -38,6 +38,7 @@ SAMPLING = {
 # of cuBLAS or our own.
 KERNELS = {
     "embedding": "embedding_kernel",
+    "fill_drawn": "fill_drawn_kernel",
     "rms_norm": "rms_norm_kernel",
     "rope": "rope_kernel",
     "kv_write": "kv_write_kernel",
@@ -74,10 +75,10 @@ class WaitedWorker(Worker):
     overlaps = False
 
 
-def start(model_path: Path, layout: str) -> LLMEngine:
+def start(model_path: Path, layout: str, kind: type[Worker] = WaitedWorker) -> LLMEngine:
     config = EngineConfig(model_path, device="cuda", layout=layout, kv_capacity_tokens=2048)
     model = load_model_config(model_path)
-    return LLMEngine(config, worker=WaitedWorker(config, model, model.dtype))
+    return LLMEngine(config, worker=kind(config, model, model.dtype))
 
 
 def queue(engine: LLMEngine, params: SamplingParams) -> None:
@@ -159,6 +160,29 @@ def test_a_decode_is_one_graph(steps: list[tuple[Trace, Ledger]]) -> None:
     for trace, _ in steps:
         graphs = [name for name in names_of(trace, LAUNCH) if name.startswith("cudaGraph")]
         assert len(graphs) == 1
+
+
+def test_steps_are_queued_ahead_as_graphs(model_path: Path, layout: str) -> None:
+    """Without a wait for anything but the results of the step before."""
+    engine = start(model_path, layout, Worker)
+    for _ in range(2):  # the first time to take all memory and capture all graphs
+        queue(engine, SAMPLING["greedy"])
+        while engine.unfinished_requests:
+            engine.step()
+    params = SAMPLING["greedy"]
+    assert params.max_tokens is not None
+    queue(engine, params)
+    for _ in range(params.max_tokens - STEPS):
+        engine.step()
+    with Ledger() as ledger, kernel_trace(calls=True) as trace:
+        while engine.unfinished_requests:
+            engine.step()
+    assert ledger.dispatches["fill_drawn", "cuda:0"] == STEPS
+    assert ledger.dispatches["sample", "cuda:0"] == STEPS
+    graphs = [name for name in names_of(trace, LAUNCH) if name.startswith("cudaGraph")]
+    assert len(graphs) == STEPS
+    assert names_of(trace, ALLOCATION) == []
+    assert names_of(trace, WAITING, whole=True) == []
 
 
 def test_every_step_launches_the_same(steps: list[tuple[Trace, Ledger]]) -> None:

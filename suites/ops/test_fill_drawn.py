@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, ops
+from suites.ops.examples import examples
 from suites.ops.faults import assert_names_one
 from suites.ops.operands import fetch, load
 
@@ -33,6 +34,7 @@ def test_fills_in_what_was_drawn(
 
 
 @given(data=st.data())
+@examples(60)
 def test_any_size(device: str, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(st.integers(0, 2**31 - 1), max_size=300))
     rows = data.draw(st.lists(st.integers(-1, len(drawn) - 1), max_size=300))
