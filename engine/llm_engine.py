@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
-from itertools import count
 from typing import TYPE_CHECKING
 
 from engine.chat_template import ChatTemplate
-from engine.detokenizer import Detokenizer
-from engine.errors import (
-    CapacityError,
-    ConfigError,
-    DeviceLostError,
-    InvalidRequestError,
-    StagegateError,
-)
-from engine.guide import GuideMaker
+from engine.errors import ConfigError, DeviceLostError, InvalidRequestError, StagegateError
+from engine.input_processor import InputProcessor
 from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
 from engine.kv.sizing import kv_capacity_tokens, memory_table
@@ -41,10 +32,6 @@ if TYPE_CHECKING:
     from engine.scheduler import ScheduledStep
     from engine.step import StepOutput
     from engine.worker import StepExecutor
-
-_INT64_RANGE = 1 << 64
-# 2^64 divided by the golden ratio: spreads the seeds of a request's sequences over all 64 bits.
-_SEED_STRIDE = 0x9E3779B97F4A7C15
 
 
 class LLMEngine:
@@ -76,16 +63,20 @@ class LLMEngine:
         self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
         self.worker.allocate(self._kv.num_slots)
         self._scheduler = Scheduler(config, self._kv)
-        self._eos_token_ids = tuple(
-            dict.fromkeys((*self.model.eos_token_ids, *self.generation.eos_token_ids))
+        self._inputs = InputProcessor(
+            self.tokenizer,
+            vocab_size=self.model.vocab_size,
+            eos_token_ids=tuple(
+                dict.fromkeys((*self.model.eos_token_ids, *self.generation.eos_token_ids))
+            ),
+            max_model_len=self.max_model_len,
+            seed=config.seed,
+            check_capacity=self._scheduler.check_capacity,
         )
-        self._guides = GuideMaker(self.tokenizer, self.model.vocab_size, self._eos_token_ids)
         self._requests: dict[str, Request] = {}
         self._owners: dict[int, tuple[Request, Choice]] = {}
         # Steps that run or are queued behind one that does, each with what waits for its result.
         self._under_way: deque[tuple[ScheduledStep, Callable[[], StepOutput]]] = deque()
-        self._ids = count()
-        self._seeds = random.Random(config.seed)
         self._chat_template: ChatTemplate | None = None
 
     @property
@@ -161,42 +152,7 @@ class LLMEngine:
 
         Arguments and errors are those of `add_request`.
         """
-        arrival = time.perf_counter()
-        if request_id is None:
-            request_id = str(next(self._ids))
-        token_ids = self._tokens_of(prompt)
-        self._check_params(params)
-        room = self.max_model_len - len(token_ids)
-        if room < 1:
-            msg = (
-                f"the prompt has {len(token_ids)} tokens and needs room for one more, but "
-                f"max_model_len is {self.max_model_len}; shorten the prompt"
-            )
-            raise CapacityError(msg, parameter="prompt")
-        self._scheduler.check_capacity(len(token_ids))
-        return Request(
-            request_id=request_id,
-            prompt=prompt if isinstance(prompt, str) else None,
-            prompt_token_ids=token_ids,
-            params=params,
-            arrival=arrival,
-            choices=[
-                Choice(
-                    self._sequence(
-                        token_ids,
-                        params,
-                        seed=_as_int64(seed + index * _SEED_STRIDE),
-                        room=room,
-                        priority=priority,
-                        scores_prompt=index == 0 and params.prompt_logprobs is not None,
-                    ),
-                    Detokenizer(self.tokenizer, skip_special_tokens=params.skip_special_tokens),
-                    params,
-                )
-                for seed in [self._seed_of(params)]
-                for index in range(params.n)
-            ],
-        )
+        return self._inputs.make_request(prompt, params, request_id=request_id, priority=priority)
 
     def submit(self, request: Request) -> None:
         """Queue a request. InvalidRequestError when its id is that of an unfinished one."""
@@ -344,63 +300,6 @@ class LLMEngine:
         for choice in request.choices:
             del self._owners[choice.sequence.seq_id]
 
-    def _sequence(
-        self,
-        token_ids: list[int],
-        params: SamplingParams,
-        *,
-        seed: int,
-        room: int,
-        priority: int,
-        scores_prompt: bool,
-    ) -> Sequence:
-        return Sequence(
-            next(self._ids),
-            token_ids,
-            params,
-            eos_token_ids=self._eos_token_ids,
-            seed=seed,
-            priority=priority,
-            max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
-            scores_prompt=scores_prompt,
-            guide=None if params.guidance is None else self._guides.make(params.guidance),
-        )
-
-    def _seed_of(self, params: SamplingParams) -> int:
-        return self._seeds.getrandbits(64) if params.seed is None else params.seed
-
-    def _tokens_of(self, prompt: str | list[int]) -> list[int]:
-        if isinstance(prompt, str):
-            token_ids = self.tokenizer.encode(prompt)
-        elif isinstance(prompt, list) and all(type(token) is int for token in prompt):
-            token_ids = list(prompt)
-        else:
-            msg = f"a prompt is text or a list of token ids, got {type(prompt).__name__}"
-            raise InvalidRequestError(msg, parameter="prompt")
-        if not token_ids:
-            msg = "the prompt is empty; give at least one token"
-            raise InvalidRequestError(msg, parameter="prompt")
-        self._check_tokens(token_ids, "prompt")
-        return token_ids
-
-    def _check_params(self, params: SamplingParams) -> None:
-        self._check_tokens(list(params.stop_token_ids), "stop_token_ids")
-        self._check_tokens(list(params.logit_bias), "logit_bias")
-        for name in ("logprobs", "prompt_logprobs"):
-            wanted = getattr(params, name)
-            if wanted is not None and wanted > self.model.vocab_size:
-                msg = f"{name}={wanted} is more than the {self.model.vocab_size} tokens"
-                raise InvalidRequestError(msg, parameter=name)
-
-    def _check_tokens(self, token_ids: list[int], parameter: str) -> None:
-        for token in token_ids:
-            if not 0 <= token < self.model.vocab_size:
-                msg = (
-                    f"{parameter} names token {token}, but the vocabulary of the model has "
-                    f"{self.model.vocab_size} tokens"
-                )
-                raise InvalidRequestError(msg, parameter=parameter)
-
 
 def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManager:
     if config.layout == "slot":
@@ -444,9 +343,3 @@ def _check_flashinfer(config: EngineConfig, model: Qwen2Config, dtype: str) -> N
             f"{model.head_dim}; use backend='native'"
         )
         raise ConfigError(msg)
-
-
-def _as_int64(value: int) -> int:
-    """The signed 64-bit integer with the low bits of `value`."""
-    value %= _INT64_RANGE
-    return value - _INT64_RANGE if value >= _INT64_RANGE // 2 else value

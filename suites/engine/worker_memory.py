@@ -15,7 +15,7 @@ from engine import _C
 from engine.config import EngineConfig
 from engine.models.registry import load_model_config
 from engine.worker import Worker
-from suites.offline.memory_use import device_bytes
+from suites.offline.memory_use import device_memory
 
 
 def main(model_path: str, device: str, num_threads: str, num_slots: str) -> None:
@@ -28,12 +28,12 @@ def main(model_path: str, device: str, num_threads: str, num_slots: str) -> None
     )
     # Else what a process takes for itself, and for its libraries, would count.
     context = _C.Context(device)
-    before = device_bytes() if device == "cuda" else 0
+    before = device_memory().size_bytes if device == "cuda" else 0
     worker = Worker(config, load_model_config(config.model), "f32")
     free = worker.prepare(max_tokens=512, max_rows=64, max_positions=512)
     worker.allocate(int(num_slots))
     context.synchronize()
-    taken = device_bytes() - before if device == "cuda" else 0
+    taken = device_memory().size_bytes - before if device == "cuda" else 0
     print(json.dumps({"free": free, "held": worker.memory_bytes, "taken": taken}))
 
 
