@@ -18,7 +18,6 @@ from suites.ops.attention_batch import (
     QWEN,
     Batch,
     Heads,
-    Place,
     assert_exact_enough,
     make_batch,
     roundings,
@@ -26,7 +25,7 @@ from suites.ops.attention_batch import (
 )
 from suites.ops.bounds import UNIT_ROUNDOFF
 from suites.ops.examples import examples
-from suites.ops.operands import load, poisoned, strided
+from suites.ops.operands import Place, load, poisoned, strided
 
 pytestmark = pytest.mark.requires_flashinfer
 
