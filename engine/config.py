@@ -31,7 +31,7 @@ class EngineConfig:
     kv_capacity_tokens: room in the KV storage; None sizes it by kv_memory.
     kv_memory: memory for the KV storage, a float from 0 to 1 as a share of what is free once
         weights and workspace are in place, or a number of bytes; None: 0.9 of a GPU, half of a
-        host.
+        host. 512 MiB of what a GPU has free are for steps and do not count.
     max_model_len: longest sequence, prompt and output together; None takes the checkpoint's.
     max_num_batched_tokens: tokens of one step, decode and prefill chunks together.
     max_num_seqs: sequences that run at the same time.

@@ -93,7 +93,8 @@ class EngineLoop:
                 raise EngineDeadError(msg)
             stats = self._stats
             # While nobody waits, as many as have a place will not wait either.
-            places = 0 if stats.waiting else self._engine.config.max_num_seqs - stats.running
+            free = self._engine.config.max_num_seqs - stats.running
+            places = 0 if stats.waiting else max(free, 0)
             waiting = stats.waiting + max(self._unseen - places, 0)
             if waiting >= self._max_waiting:
                 msg = f"{waiting} sequences wait, at most {self._max_waiting} may; try again later"

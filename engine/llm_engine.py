@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from engine.step import StepOutput
     from engine.worker import StepExecutor
 
+    # A step that failed, and why.
+    _Failure = tuple[ScheduledStep, BaseException]
+
 
 class LLMEngine:
     """Serves requests on one model. Not thread-safe, but for `make_request`: one loop owns it.
@@ -183,59 +186,59 @@ class LLMEngine:
         returns nothing. What ends a sequence is found one token late then, and that token dropped.
         A step whose penalties or forms have to see each token is waited for first.
 
-        When the core fails, the requests of the step end with finish reason "error" and carry the
-        error; all others go on. Raises DeviceLostError when the device failed for good.
+        When the core fails, or an interrupt comes, the requests of the step end with finish reason
+        "error" and carry the error; all others go on. Raises DeviceLostError when the device failed
+        for good, and what interrupts.
         """
         if not self._under_way:
             failure = self._start()
             if failure is not None:
-                return self._fail(*failure)
+                return self._end_failed([], [failure])
             if not self._under_way or self.worker.overlaps:
                 return []
         step, finish = self._under_way[0]
         goes_ahead = self.worker.overlaps and step.lets_the_next_run
         failure = self._start() if goes_ahead else None
         self._under_way.popleft()
+        touched: list[Request] = []
+        failures: list[_Failure] = []
         try:
             output = finish()
-        except DeviceLostError:
-            raise  # nothing can be served any more
-        except StagegateError as error:
-            touched = self._fail(step, error)
-        except BaseException:
-            self._scheduler.rollback(step)
-            if failure is not None:
-                self._scheduler.rollback(failure[0])
-            raise
+        except BaseException as error:
+            failures.append((step, error))
         else:
             advanced = self._scheduler.update(step, output.token_ids[: step.num_samples])
-            try:
-                if self.worker.overlaps and failure is None and not self._under_way:
-                    failure = self._start()
-            finally:  # whatever interrupts the start, these tokens were taken
-                touched = self._advance(step, output, advanced)
+            if self.worker.overlaps and failure is None and not self._under_way:
+                failure = self._start()
+            touched = self._advance(step, output, advanced)
         if failure is not None:
-            known = {request.request_id for request in touched}
-            failed = self._fail(*failure)
-            touched += [request for request in failed if request.request_id not in known]
-        return touched
+            failures.append(failure)
+        return self._end_failed(touched, failures)
 
-    def _start(self) -> tuple[ScheduledStep, StagegateError] | None:
-        """Start the next step, if there is work for one; the step and its error if that failed."""
+    def _start(self) -> _Failure | None:
+        """Start the next step, if there is work for one; what became of it when that failed."""
         step = self._scheduler.schedule()
         if step is None:
             return None
         try:
             self._under_way.append((step, self.worker.submit(build_step_input(step, self._kv))))
-        except DeviceLostError:
-            raise
-        except StagegateError as error:
+        except BaseException as error:
             return step, error
-        except BaseException:
-            # A bug or an interrupt: leave a state that can be aborted or stepped again.
-            self._scheduler.rollback(step)
-            raise
         return None
+
+    def _end_failed(self, touched: list[Request], failures: list[_Failure]) -> list[Request]:
+        """`touched`, and the requests that end with steps that failed.
+
+        Raises what is more than the affair of these requests, when they have ended.
+        """
+        for step, error in failures:
+            known = {request.request_id for request in touched}
+            failed = self._fail(step, error)
+            touched += [request for request in failed if request.request_id not in known]
+        for _, error in failures:
+            if not isinstance(error, StagegateError) or isinstance(error, DeviceLostError):
+                raise error
+        return touched
 
     def _advance(
         self, step: ScheduledStep, output: StepOutput, advanced: list[Sequence]
@@ -280,7 +283,9 @@ class LLMEngine:
         if not self._scheduler.finish(sequence.seq_id, SequenceStatus.FINISHED_STOPPED, stop):
             sequence.finish(SequenceStatus.FINISHED_STOPPED, stop)
 
-    def _fail(self, step: ScheduledStep, error: StagegateError) -> list[Request]:
+    def _fail(self, step: ScheduledStep, error: BaseException) -> list[Request]:
+        if not isinstance(error, StagegateError):
+            error = StagegateError(f"the step was interrupted: {error!r}")
         touched: dict[str, Request] = {}
         for sequence in self._scheduler.rollback(step):
             request, _ = self._owners[sequence.seq_id]

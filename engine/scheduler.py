@@ -95,9 +95,6 @@ class _Draft:
         self.tokens -= stop - start
         self.rows -= max(stop - first_row, 0)
         self.scheduled.append(item)
-        sequence.num_computed = stop
-        sequence.num_scored += len(item.scored)
-        sequence.num_drawing += item.samples
 
 
 class Scheduler:
@@ -196,6 +193,11 @@ class Scheduler:
         if not draft.scheduled:
             return None
         step = ScheduledStep(tuple(draft.scheduled))
+        # Only now: an interrupt before this leaves nothing planned.
+        for item in step.sequences:
+            item.sequence.num_computed = item.start + item.num_tokens
+            item.sequence.num_scored += len(item.scored)
+            item.sequence.num_drawing += item.samples
         self._under_way.append(step)
         return step
 
@@ -268,7 +270,9 @@ class Scheduler:
                 draft.add(sequence)
 
     def _admit(self, draft: _Draft) -> None:
-        while self._waiting and len(self._running) < self._max_num_seqs:
+        # Whose last token is under way needs no place in this step.
+        places = self._max_num_seqs - sum(map(self._may_go_on, self._running))
+        while self._waiting and places > 0:
             if draft.tokens == 0 or draft.rows == 0:
                 return
             sequence = self._waiting[0]
@@ -285,6 +289,7 @@ class Scheduler:
             sequence.status = SequenceStatus.RUNNING
             insort(self._running, sequence, key=self._rank)
             draft.add(sequence)  # there is a token and a row left, whichever it needs
+            places -= 1
 
     def _may_go_on(self, sequence: Sequence) -> bool:
         """False when the token that a step under way draws is its last, whatever it will be."""

@@ -94,9 +94,10 @@ class StepExecutor(Protocol):
         """Whether a step runs while its caller goes on; else `submit` takes as long as the step."""
 
     def submit(self, step: StepInput) -> Callable[[], StepOutput]:
-        """Start a step; what is returned waits for its result and is called once, before the next
-        step is submitted.
+        """Start a step; what is returned waits for its result.
 
+        It is called once, in the order of the steps, before the second step after this one is
+        submitted. `drawn_rows` of a step refers to what the one submitted before it draws.
         StagegateError from either fails the requests of the step.
         """
 

@@ -56,16 +56,17 @@ def kv_capacity_tokens(
     free_bytes: of the device, with weights and workspace in place. Raises ConfigError when not even
     one block fits.
     """
-    free_bytes = max(0, free_bytes - _STEP_BYTES[config.device])
+    for_steps = _STEP_BYTES[config.device]
+    usable = max(0, free_bytes - for_steps)
     granule = config.block_size if config.layout == "block" else 1
     per_token = kv_bytes_per_token(model, dtype)
     wanted = config.kv_capacity_tokens
     if wanted is None:
         memory = _SHARES[config.device] if config.kv_memory is None else config.kv_memory
-        budget = int(free_bytes * memory) if isinstance(memory, float) else memory
-        if budget > free_bytes:
+        budget = int(usable * memory) if isinstance(memory, float) else memory
+        if budget > usable:
             msg = (
-                f"kv_memory={memory} is more than the {free_bytes} bytes that are free for it; "
+                f"kv_memory={memory} is more than the {usable} bytes that are free for it; "
                 "use at most that, or a share such as 0.9"
             )
             raise ConfigError(msg)
@@ -74,8 +75,8 @@ def kv_capacity_tokens(
         if wanted < granule:
             msg = (
                 f"no room for KV storage: {free_bytes} bytes of {config.device} memory are free, "
-                f"{budget} may be taken, and {granule} tokens take {granule * per_token}; free "
-                "memory, raise kv_memory or use a smaller model"
+                f"{for_steps} are for steps, {budget} may be taken, and {granule} tokens take "
+                f"{granule * per_token}; free memory, raise kv_memory or use a smaller model"
             )
             raise ConfigError(msg)
     if wanted < granule:

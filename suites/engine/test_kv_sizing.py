@@ -95,8 +95,10 @@ def test_what_cannot_be_had_is_refused(model: Qwen2Config) -> None:
         capacity(model, 1024, kv_memory=2048)
     with pytest.raises(ConfigError, match=r"kv_memory=1 is more than the 0 bytes"):
         capacity(model, 1024, device="cuda", kv_memory=1)
-    with pytest.raises(ConfigError, match=r"1024 bytes .* are free, 512 may be .* raise kv_memory"):
+    with pytest.raises(ConfigError, match=r"1024 bytes .* are free, .* 512 may be .* raise kv_mem"):
         capacity(model, 1024, kv_memory=0.5)
+    with pytest.raises(ConfigError, match=r"1048576 bytes .* free, 536870912 are for steps, 0 may"):
+        capacity(model, 1 << 20, device="cuda")
     with pytest.raises(ConfigError, match=r"kv_capacity_tokens=15 .* use at least 16"):
         capacity(model, kv_capacity_tokens=15)
 

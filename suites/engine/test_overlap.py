@@ -64,7 +64,9 @@ class Bench:
         """Step until no request is left; those that ended, by id."""
         ended: dict[str, Request] = {}
         while self.engine.unfinished_requests:
-            for request in self.engine.step():
+            stepped = self.engine.step()
+            assert len({request.request_id for request in stepped}) == len(stepped)
+            for request in stepped:
                 if request.finished:
                     ended[request.request_id] = request
         return ended
@@ -229,31 +231,63 @@ def test_a_lost_device_ends_the_engine(bench: Bench, moment: str) -> None:
     """So that whoever watches its health sees it, and starts it anew."""
 
     def fail(number: int) -> None:
-        if number == 3:
+        if number >= 3:
             msg = "planted"
             raise DeviceLostError(msg)
 
     setattr(bench.worker, moment, fail)
-    request_id = bench.engine.add_request("Alice was", GREEDY)
-    with pytest.raises(DeviceLostError, match="planted"):
+    for _ in range(2):
+        request_id = bench.engine.add_request("Alice was", GREEDY)
+        with pytest.raises(DeviceLostError, match="planted"):
+            bench.finish()
+        bench.engine.abort_request(request_id)
+        assert not bench.engine.unfinished_requests
+
+
+@pytest.mark.parametrize("moment", ["before_submit", "before_wait"])
+@pytest.mark.parametrize("needs_its_tokens", [False, True])
+def test_an_interrupt_ends_the_requests_of_its_step_alone(
+    bench: Bench, moment: str, needs_its_tokens: bool
+) -> None:
+    def interrupt(number: int) -> None:
+        if number == 4:
+            raise KeyboardInterrupt
+
+    params = replace(GREEDY, presence_penalty=0.5) if needs_its_tokens else GREEDY
+    whole = bench.engine.add_request("Alice was", params)
+    tokens = bench.finish()[whole].output().outputs[0].token_ids
+    bench.worker.submitted = 0
+    setattr(bench.worker, moment, interrupt)
+    request = bench.engine.make_request("Alice was", params)
+    bench.engine.submit(request)
+    with pytest.raises(KeyboardInterrupt):
         bench.finish()
-    assert bench.engine.abort_request(request_id) is not None
+    [output] = request.output().outputs
+    assert (output.finish_reason, output.token_ids) == ("error", tokens[:3])
+    assert output.text
+    assert "interrupted" in str(request.error)
+    # What was not in that step goes on.
     assert not bench.engine.unfinished_requests
+    served = bench.engine.add_request("Alice was", params)
+    assert bench.finish()[served].output().outputs[0].token_ids == tokens
+    assert bench.engine.kv_stats().used == 0
 
 
-def test_an_interrupt_leaves_an_engine_that_serves(bench: Bench) -> None:
+def test_an_interrupt_while_the_step_behind_has_failed(bench: Bench) -> None:
+    def fail(number: int) -> None:
+        if number == 4:
+            msg = "planted"
+            raise ArgumentError(msg)
+
     def interrupt(number: int) -> None:
         if number == 3:
             raise KeyboardInterrupt
 
-    for moment in ("before_submit", "before_wait"):
-        setattr(bench.worker, moment, interrupt)
-        request_id = bench.engine.add_request("Alice was", GREEDY)
-        with pytest.raises(KeyboardInterrupt):
-            bench.finish()
-        bench.engine.abort_request(request_id)
-        setattr(bench.worker, moment, lambda number: None)
-        bench.worker.submitted = 0
-        served = bench.engine.add_request("Alice was", GREEDY)
-        assert len(bench.finish()[served].output().outputs[0].token_ids) == 12
-        bench.worker.submitted = 0
+    bench.worker.before_submit, bench.worker.before_wait = fail, interrupt
+    bench.engine.add_request("Alice was", GREEDY)
+    with pytest.raises(KeyboardInterrupt):
+        bench.finish()
+    bench.worker.before_submit = bench.worker.before_wait = lambda number: None
+    served = bench.engine.add_request("Alice was", GREEDY)
+    assert len(bench.finish()[served].output().outputs[0].token_ids) == 12
+    assert bench.engine.kv_stats().used == 0

@@ -483,7 +483,22 @@ def test_what_ends_with_the_token_under_way_has_no_other(layout: str) -> None:
             ahead, ahead_tokens = following, bench.execute(following)
         bench.update(step, tokens)
     assert bench.scheduler.schedule() is None
+    assert bench.scheduler.num_preemptions == 0
     bench.check_alone(outgrown)
+
+
+def test_a_place_is_free_while_its_last_token_is_under_way(layout: str) -> None:
+    bench = Bench(layout, seqs=2)
+    for seq_id in range(3):
+        bench.add(seq_id, [seq_id, 1], max_tokens=1 + seq_id)
+    step = bench.schedule()
+    tokens = bench.execute(step)
+    ahead = bench.schedule()
+    assert (ids(step), ids(ahead)) == ([0, 1], [1, 2])
+    ahead_tokens = bench.execute(ahead)
+    bench.update(step, tokens)
+    bench.update(ahead, ahead_tokens)
+    bench.drain()
 
 
 def test_what_ends_by_its_token_has_one_too_many_dropped(layout: str) -> None:
@@ -521,6 +536,44 @@ def test_a_victim_waits_for_the_step_that_it_is_in(layout: str) -> None:
     bench.drain()
     bench.check_alone(old)
     bench.check_alone(victim)
+
+
+def test_a_victim_that_would_fit_at_once_waits_too() -> None:
+    """Its blocks are still in the cache, as another's: what is computed of it is not yet."""
+    bench = Bench("block", capacity=12)
+    old = bench.add(0, [1, 0, 1, 0, 1], max_tokens=7)
+    victim = bench.add(1, [1, 0, 1, 0, 1], max_tokens=7)
+    bench.step()
+    step = bench.schedule()
+    tokens = bench.execute(step)
+    ahead = bench.schedule()
+    assert ids(ahead) == [0]
+    assert victim.status is SequenceStatus.PREEMPTED
+    ahead_tokens = bench.execute(ahead)
+    bench.update(step, tokens)
+    bench.update(ahead, ahead_tokens)
+    bench.drain()
+    bench.check_alone(old)
+    bench.check_alone(victim)
+
+
+def test_an_interrupt_of_planning_leaves_nothing_planned(
+    layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(layout, seqs=1)
+    running, waiting = bench.add(0, [1, 2, 3]), bench.add(1, [4])
+    bench.step()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.scheduler, "_admit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            bench.scheduler.schedule()
+    bench.drain()
+    bench.check_alone(running)
+    bench.check_alone(waiting)
 
 
 def test_a_failed_step_takes_its_sequences_out_of_the_one_behind_it(layout: str) -> None:
@@ -661,10 +714,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         busy = {item.sequence.seq_id for this in self.under_way for item in this.step.sequences}
         live = sorted(self.live(), key=lambda member: (member.priority, member.seq_id))
         was_running = [m for m in live if m.status is SequenceStatus.RUNNING]
+        leaving = [m for m in was_running if self.has_all(m)]
         step = self.scheduler.schedule()
         members = [] if step is None else [scheduled.sequence for scheduled in step.sequences]
         running = [m for m in self.live() if m.status is SequenceStatus.RUNNING]
-        assert len(running) <= self.bench.max_num_seqs
+        assert sum(m not in leaving for m in running) <= self.bench.max_num_seqs
         # The first in the order goes on, unless the token under way is its last.
         for first in was_running[:1]:
             assert first is not live[0] or first in members or self.has_all(first)

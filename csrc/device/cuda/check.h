@@ -18,8 +18,11 @@ constexpr bool is_sticky(cudaError_t status) {
     case cudaErrorInvalidAddressSpace:
     case cudaErrorInvalidPc:
     case cudaErrorLaunchFailure:
+    case cudaErrorTensorMemoryLeak:
     case cudaErrorECCUncorrectable:
+    case cudaErrorContained:
     case cudaErrorExternalDevice:
+    case cudaErrorMpsClientTerminated:
       return true;
     default:
       return false;

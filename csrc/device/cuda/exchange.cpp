@@ -11,6 +11,7 @@
 #include "device/cuda/current_device.h"
 #include "device/cuda/fault.h"
 #include "device/cuda/runtime.h"
+#include "device/cuda/spare.h"
 #include "device/cuda/stream.h"
 #include "device/ledger.h"
 #include "device/memory.h"
@@ -51,9 +52,9 @@ class Pinned {
     if (size_bytes > size_bytes_) {
       if (data_ != nullptr) release_pinned(std::exchange(data_, nullptr));
       size_bytes_ = 0;  // until there is some: the allocation may throw
-      const std::size_t wanted = with_spare(size_bytes);
-      data_ = static_cast<std::byte*>(allocate_pinned(wanted));
-      size_bytes_ = wanted;
+      size_bytes_ = allocate_with_spare(size_bytes, with_spare(size_bytes), [this](auto bytes) {
+        data_ = static_cast<std::byte*>(allocate_pinned(bytes));
+      });
     }
     return data_;
   }
@@ -95,7 +96,8 @@ class Exchange::State {
   // Device memory for at least so much; what is replaced stays valid for work that is queued.
   void reserve(std::shared_ptr<Storage>& storage, std::size_t size_bytes) const {
     if (storage == nullptr || storage->size_bytes() < size_bytes) {
-      storage = allocate(with_spare(size_bytes), device());
+      allocate_with_spare(size_bytes, with_spare(size_bytes),
+                          [&](auto bytes) { storage = allocate(bytes, device()); });
       // One copy takes all tensors, and with them the gaps that nobody writes.
       SG_CUDA(cudaMemsetAsync(storage->data(), 0, storage->size_bytes(), stream->handle()));
     }

@@ -1,6 +1,5 @@
 #include "device/cuda/stream.h"
 
-#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -8,6 +7,7 @@
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
 #include "device/cuda/runtime.h"
+#include "device/cuda/spare.h"
 #include "device/ledger.h"
 
 namespace stagegate::cuda {
@@ -47,20 +47,11 @@ void* Stream::scratch(std::size_t size_bytes) {
   if (size_bytes <= scratch_bytes_) return scratch_;
   SG_CHECK(DeviceError, !is_capturing(), "scratch: ", size_bytes,
            " bytes are wanted while a graph is captured, ", scratch_bytes_, " are there");
-  // At least twice as much, so that a growing batch soon stops asking, unless that is not to be
-  // had.
-  const std::size_t wanted = std::max(size_bytes, 2 * scratch_bytes_);
+  const std::size_t twice = 2 * std::exchange(scratch_bytes_, 0);
   // In the order of the stream: what is queued may still use it.
   release(std::exchange(scratch_, nullptr), device_index_);
-  scratch_bytes_ = 0;
-  try {
-    scratch_ = allocate(wanted, device_index_);
-    scratch_bytes_ = wanted;
-  } catch (const OutOfMemoryError&) {
-    if (wanted == size_bytes) throw;
-    scratch_ = allocate(size_bytes, device_index_);
-    scratch_bytes_ = size_bytes;
-  }
+  scratch_bytes_ = allocate_with_spare(
+      size_bytes, twice, [this](std::size_t bytes) { scratch_ = allocate(bytes, device_index_); });
   return scratch_;
 }
 
