@@ -270,6 +270,8 @@ class Scheduler:
                 draft.add(sequence)
 
     def _admit(self, draft: _Draft) -> None:
+        if not self._waiting:
+            return
         # Whose last token is under way needs no place in this step.
         places = self._max_num_seqs - sum(map(self._may_go_on, self._running))
         while self._waiting and places > 0:
