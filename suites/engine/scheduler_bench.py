@@ -1,0 +1,184 @@
+"""A scheduler with a cache, and a model that tells whether a sequence sees its own tokens."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attention_rows import visible_slots
+
+from engine.config import EngineConfig
+from engine.kv.block_manager import BlockManager
+from engine.kv.manager import KVManager
+from engine.kv.prefix_cache import PrefixCache
+from engine.kv.slot_manager import SlotManager
+from engine.sampling import SamplingParams
+from engine.scheduler import ScheduledStep, Scheduler
+from engine.sequence import Sequence, SequenceStatus
+from engine.step import StepInput
+from engine.step_builder import build_step_input
+
+BLOCK_SIZE = 2
+VOCAB = 23
+EOS = 5
+STOP = 7
+GARBAGE = VOCAB
+LAYOUTS = ("block", "csr", "slot")
+
+
+def next_token(prefix: list[int]) -> int:
+    return zlib.crc32(bytes(prefix)) % VOCAB
+
+
+def generate_alone(sequence: Sequence, capacity: int) -> tuple[list[int], SequenceStatus]:
+    """Output of a sequence without scheduler or cache; `sequence` gives prompt and limits only."""
+    params = sequence.params
+    tokens = sequence.token_ids[: sequence.num_prompt_tokens]
+    output: list[int] = []
+    while True:
+        token = next_token(tokens + output)
+        output.append(token)
+        ends = token == EOS and not params.ignore_eos
+        if (ends or token in params.stop_token_ids) and len(output) > params.min_tokens:
+            return output, SequenceStatus.FINISHED_STOPPED
+        if len(output) == sequence.max_tokens or len(tokens) + len(output) > capacity:
+            return output, SequenceStatus.FINISHED_LENGTH
+
+
+class PrefixModel:
+    """Its next token depends on every token before, as read from the cache through the metadata.
+
+    GARBAGE is what it draws where the cache does not hold these tokens.
+    """
+
+    def __init__(self, num_slots: int) -> None:
+        self.tokens = np.full(num_slots, -1)
+        self.positions = np.full(num_slots, -1)
+        self.drawn = np.empty(0, dtype=np.int32)  # by the step before
+
+    def execute(self, step: StepInput) -> list[int]:
+        input_ids = step.input_ids.copy()
+        if step.drawn_rows.size:
+            pending = step.drawn_rows >= 0
+            assert (input_ids[pending] == 0).all()
+            input_ids[pending] = self.drawn[step.drawn_rows[pending]]
+        self.tokens[step.slot_mapping] = input_ids
+        self.positions[step.slot_mapping] = step.positions
+        starts = step.context_lens - np.diff(step.cu_seqlens_q)
+        rows = visible_slots(step.attention, starts.tolist(), step.context_lens.tolist())
+        drawn: list[int] = []
+        for position, slots in zip(step.positions, rows, strict=True):
+            in_order = sorted(slots, key=lambda slot: self.positions[slot])
+            prefix = self.tokens[in_order].tolist()
+            whole = self.positions[in_order].tolist() == list(range(position + 1))
+            drawn.append(next_token(prefix) if whole and GARBAGE not in prefix else GARBAGE)
+        self.drawn = np.array([drawn[index] for index in step.logits_indices], dtype=np.int32)
+        return self.drawn.tolist()
+
+    def fail(self, step: StepInput) -> None:
+        """Die half way, with garbage where the step was to write."""
+        self.tokens[step.slot_mapping] = GARBAGE
+        self.positions[step.slot_mapping] = 10**6
+        self.drawn = np.full(len(step.logits_indices), GARBAGE, dtype=np.int32)
+
+
+def make_kv(layout: str, capacity: int) -> KVManager:
+    if layout == "slot":
+        return SlotManager(capacity)
+    return BlockManager(
+        capacity,
+        block_size=BLOCK_SIZE,
+        backend="csr" if layout == "csr" else "native",
+        prefix_cache=PrefixCache(BLOCK_SIZE),
+    )
+
+
+class Bench:
+    """A scheduler with its cache and model."""
+
+    def __init__(
+        self, layout: str = "block", *, capacity: int = 64, budget: int = 16, seqs: int = 8
+    ) -> None:
+        config = EngineConfig(model=Path("model"), max_num_batched_tokens=budget, max_num_seqs=seqs)
+        self.budget = budget
+        self.max_num_seqs = config.max_num_seqs
+        self.kv = make_kv(layout, capacity)
+        self.capacity = self.kv.capacity_tokens
+        self.model = PrefixModel(self.kv.num_slots)
+        self.max_rows = config.max_logits_rows
+        self.scheduler = Scheduler(config, self.kv)
+        # What the logits of each scored position say comes next, by sequence.
+        self.scores: dict[int, list[int]] = {}
+
+    def add(
+        self, seq_id: int, prompt: list[int], *, max_tokens: int = 4, priority: int = 0,
+        params: SamplingParams | None = None, scores_prompt: bool = False,
+    ) -> Sequence:  # fmt: skip
+        params = params or SamplingParams(max_tokens=None, ignore_eos=True)
+        sequence = Sequence(
+            seq_id,
+            prompt,
+            params,
+            eos_token_ids=(EOS,),
+            seed=0,
+            priority=priority,
+            max_tokens=max_tokens,
+            scores_prompt=scores_prompt,
+        )
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> ScheduledStep:
+        step = self.schedule()
+        self.update(step, self.execute(step))
+        return step
+
+    def schedule(self) -> ScheduledStep:
+        step = self.scheduler.schedule()
+        assert step is not None
+        return step
+
+    def execute(self, step: ScheduledStep) -> list[int]:
+        step_input = build_step_input(step, self.kv)
+        assert len(step_input.logits_indices) <= self.max_rows
+        return self.model.execute(step_input)
+
+    def update(self, step: ScheduledStep, tokens: list[int]) -> list[Sequence]:
+        drawn = iter(tokens)
+        for item in step.sequences:
+            if item.samples:
+                assert next(drawn) != GARBAGE or item.sequence.is_finished
+        scored = iter(tokens[step.num_samples :])
+        for item in step.sequences:
+            scores = self.scores.setdefault(item.sequence.seq_id, [])
+            found = [next(scored) for _ in item.scored]
+            if not item.sequence.is_finished:
+                assert not found or item.scored.start == len(scores)
+                scores.extend(found)
+        assert next(scored, None) is None
+        return self.scheduler.update(step, tokens[: step.num_samples])
+
+    def drain(self, limit: int = 500) -> int:
+        for count in range(limit):
+            if not self.scheduler.has_work:
+                assert self.kv.stats().used == 0
+                return count
+            self.step()
+        pytest.fail(f"still at work after {limit} steps")
+
+    def check_alone(self, sequence: Sequence) -> None:
+        expected = generate_alone(sequence, self.capacity)
+        assert (sequence.output_token_ids, sequence.status) == expected
+        self.check_scores(sequence)
+
+    def check_scores(self, sequence: Sequence) -> None:
+        """Every position of a prompt but its last is scored once, when anybody asks for it."""
+        prompt = sequence.token_ids[: sequence.num_prompt_tokens]
+        expected = [next_token(prompt[: i + 1]) for i in range(len(prompt) - 1)]
+        assert self.scores[sequence.seq_id] == (expected if sequence.scores_prompt else [])
+
+
+def ids(step: ScheduledStep) -> list[int]:
+    return [scheduled.sequence.seq_id for scheduled in step.sequences]

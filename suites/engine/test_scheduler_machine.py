@@ -1,0 +1,240 @@
+"""Whatever happens to the schedule, every sequence gets the tokens it would get alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from scheduler_bench import BLOCK_SIZE, LAYOUTS, STOP, Bench, generate_alone
+
+from engine.sampling import SamplingParams
+from engine.scheduler import ScheduledStep
+from engine.sequence import Sequence, SequenceStatus
+from engine.step import StepInput
+from engine.step_builder import build_step_input
+
+STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@dataclass
+class UnderWay:
+    step: ScheduledStep
+    inputs: StepInput
+    fails: bool
+    drawn: list[int] | None = None  # when it has been executed
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    """Random arrivals, cancels, priorities and failures in a cache that is too small for them.
+
+    Up to two steps are under way. The model executes them in their order, at once or as late as
+    when the result is asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sequences: dict[int, Sequence] = {}
+        self.cut_short: set[int] = set()  # aborted or failed
+        self.under_way: list[UnderWay] = []
+
+    @initialize(
+        layout=st.sampled_from(LAYOUTS),
+        capacity=st.integers(4, 24),
+        budget=st.integers(1, 12),
+        seqs=st.integers(1, 5),
+    )
+    def start(self, layout: str, capacity: int, budget: int, seqs: int) -> None:
+        self.bench = Bench(layout, capacity=capacity, budget=budget, seqs=seqs)
+        self.scheduler = self.bench.scheduler
+
+    @rule(
+        data=st.data(),
+        max_tokens=st.integers(1, 12),
+        min_tokens=st.integers(0, 3),
+        priority=st.integers(0, 1),
+        ignore_eos=st.booleans(),
+        scores_prompt=st.booleans(),
+    )
+    def add(
+        self, data: st.DataObject, max_tokens: int, min_tokens: int, priority: int,
+        ignore_eos: bool, scores_prompt: bool,
+    ) -> None:  # fmt: skip
+        prompt = data.draw(
+            st.lists(st.integers(0, 1), min_size=1, max_size=self.bench.capacity - 1)
+        )
+        seq_id = len(self.sequences)
+        self.sequences[seq_id] = self.bench.add(
+            seq_id,
+            prompt,
+            max_tokens=max_tokens,
+            priority=priority,
+            scores_prompt=scores_prompt,
+            params=SamplingParams(
+                max_tokens=None,
+                min_tokens=min_tokens,
+                ignore_eos=ignore_eos,
+                stop_token_ids=(STOP,),
+            ),
+        )
+
+    def live(self) -> list[Sequence]:
+        return [member for member in self.sequences.values() if not member.is_finished]
+
+    @precondition(lambda self: self.sequences and self.live())
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        member = data.draw(st.sampled_from(self.live()))
+        self.cut_short.add(member.seq_id)
+        assert self.scheduler.abort(member.seq_id)
+        assert member.status is SequenceStatus.FINISHED_ABORTED
+
+    @precondition(lambda self: self.sequences and len(self.under_way) < 2)
+    @rule(fast=st.booleans(), fails=st.sampled_from([False] * 7 + [True]))
+    def start_step(self, fast: bool, fails: bool) -> None:
+        self.checked_start(fails=fails)
+        if fast:
+            self.execute()
+
+    @precondition(lambda self: self.under_way)
+    @rule()
+    def land_step(self) -> None:
+        self.checked_landing()
+
+    @precondition(lambda self: self.sequences and self.live())
+    @rule(count=st.integers(1, 4), ahead=st.booleans())
+    def steps(self, count: int, ahead: bool) -> None:
+        for _ in range(count):
+            self.checked_step(ahead=ahead)
+
+    def checked_step(self, *, ahead: bool) -> None:
+        if not self.under_way:
+            self.checked_start(fails=False)
+        if ahead and len(self.under_way) == 1:
+            self.checked_start(fails=False)
+        if self.under_way:
+            self.checked_landing()
+
+    def checked_start(self, *, fails: bool) -> None:
+        busy = {item.sequence.seq_id for this in self.under_way for item in this.step.sequences}
+        live = sorted(self.live(), key=lambda member: (member.priority, member.seq_id))
+        was_running = [m for m in live if m.status is SequenceStatus.RUNNING]
+        leaving = [m for m in was_running if self.has_all(m)]
+        step = self.scheduler.schedule()
+        members = [] if step is None else [scheduled.sequence for scheduled in step.sequences]
+        running = [m for m in self.live() if m.status is SequenceStatus.RUNNING]
+        assert sum(m not in leaving for m in running) <= self.bench.max_num_seqs
+        # The first in the order goes on, unless the token under way is its last.
+        for first in was_running[:1]:
+            assert first is not live[0] or first in members or self.has_all(first)
+        for member in running:
+            decodes = member.num_tokens - member.num_computed == 1
+            assert member in members or not decodes or self.has_all(member)
+        for member in self.live():
+            assert member.num_computed == 0 or member.status is SequenceStatus.RUNNING
+        self.check_arrival_order()
+        if step is None:
+            assert busy or not live
+            return
+        assert 0 < step.num_tokens <= self.bench.budget
+        for item in step.sequences:
+            assert item.drawn_row == -1 or item.sequence.seq_id in busy
+        self.check_slots(running, step)
+        self.under_way.append(UnderWay(step, build_step_input(step, self.bench.kv), fails))
+
+    def has_all(self, member: Sequence) -> bool:
+        """Whether no token may follow those that are under way."""
+        outgrown = member.num_tokens > self.bench.capacity
+        return outgrown or member.num_tokens - member.num_prompt_tokens == member.max_tokens
+
+    def execute(self) -> None:
+        for this in self.under_way:
+            if this.drawn is None and this.fails:
+                self.bench.model.fail(this.inputs)
+                this.drawn = []
+            elif this.drawn is None:
+                this.drawn = self.bench.model.execute(this.inputs)
+
+    def checked_landing(self) -> None:
+        this = self.under_way[0]
+        if this.drawn is None:
+            behind, self.under_way[1:] = self.under_way[1:], []
+            self.execute()
+            self.under_way += behind
+        del self.under_way[0]
+        left = [item for item in this.step.sequences if not item.sequence.is_finished]
+        if this.fails:
+            members = [item.sequence for item in left]
+            assert self.scheduler.rollback(this.step) == members
+            self.cut_short |= {member.seq_id for member in members}
+            assert all(m.status is SequenceStatus.FINISHED_ERROR for m in members)
+            return
+        before = [item.sequence.num_output_tokens for item in left]
+        assert this.drawn is not None
+        advanced = self.bench.update(this.step, this.drawn)
+        assert advanced == [item.sequence for item in left if item.samples]
+        for item, count in zip(left, before, strict=True):
+            assert item.sequence.num_output_tokens == count + item.samples
+
+    def check_arrival_order(self) -> None:
+        """Nobody is let in before an equally urgent sequence that came earlier."""
+        for priority in (0, 1):
+            ranked = [
+                member.status is SequenceStatus.WAITING
+                for member in self.live()
+                if member.priority == priority
+            ]
+            assert ranked == sorted(ranked)
+
+    def check_slots(self, running: list[Sequence], step: ScheduledStep) -> None:
+        """A slot has one owner unless it is in a block of computed tokens common to all of them."""
+        reach = {s.sequence.seq_id: s.start + s.num_tokens for s in step.sequences}
+        owners: dict[int, tuple[Sequence, int]] = {}
+        for member in running:
+            length = reach.get(member.seq_id, member.num_computed)
+            for position, slot in enumerate(self.bench.kv.slots(member.seq_id, 0, length).tolist()):
+                other, there = owners.setdefault(slot, (member, position))
+                if other is member:
+                    continue
+                end = (position // BLOCK_SIZE + 1) * BLOCK_SIZE
+                assert self.bench.kv.layout == "block"
+                assert there == position
+                assert other.token_ids[:end] == member.token_ids[:end]
+                assert end <= min(other.num_computed, member.num_computed)
+
+    @invariant()
+    def no_memory_without_work(self) -> None:
+        if hasattr(self, "bench") and not self.live():
+            assert not self.scheduler.has_work
+            assert self.bench.kv.stats().used == 0
+
+    def teardown(self) -> None:
+        if not hasattr(self, "bench"):
+            return
+        # The first in the order moves on in every step, so each waits for the work of the others.
+        limit = sum(member.num_tokens + member.max_tokens for member in self.live()) * 2
+        for count in range(limit + 2):
+            if self.live():
+                self.checked_step(ahead=count % 3 > 0)
+        assert not self.live()
+        while self.under_way:
+            self.checked_landing()
+        assert self.bench.kv.stats().used == 0
+        for member in self.sequences.values():
+            if member.seq_id not in self.cut_short:
+                self.bench.check_alone(member)
+            else:
+                expected, _ = generate_alone(member, self.bench.capacity)
+                assert member.output_token_ids == expected[: member.num_output_tokens]
+
+
+def test_every_sequence_ends_with_the_tokens_it_gets_alone() -> None:
+    run_state_machine_as_test(SchedulerMachine, settings=STATEFUL)
