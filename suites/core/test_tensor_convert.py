@@ -86,7 +86,7 @@ def through(values: np.ndarray, dtype: str, device: str) -> np.ndarray:
 
 
 @pytest.mark.criterion("s1.tensor")
-@pytest.mark.parametrize(("source", "target"), itertools.permutations(FORMATS, 2))
+@pytest.mark.parametrize(("source", "target"), list(itertools.permutations(FORMATS, 2)))
 @pytest.mark.parametrize("contiguous", [True, False])
 def test_every_pair_rounds_to_the_nearest(
     device: str, source: str, target: str, contiguous: bool
