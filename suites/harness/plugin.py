@@ -51,6 +51,7 @@ MARKERS = (
     "requires_hf: runs Hugging Face transformers",
     "requires_recording: needs a checkpoint whose outputs are recorded",
     "parity: compares the engine with Hugging Face transformers",
+    "unsanitized: left out under compute-sanitizer, where it would take many minutes",
     *(f"{name}: {why}" for name, why in axes.OPT_IN.items()),
 )
 

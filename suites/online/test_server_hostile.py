@@ -20,6 +20,8 @@ from suites.online.live_server import LiveServer
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+# A record keeps the last part of what looks like a path.
+NAMES = [path.removeprefix("/v1/").replace("/", "-") for path in PATHS]
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1},
     "/v1/completions": {"prompt": "x", "max_tokens": 1},
@@ -47,7 +49,7 @@ def answered(response: httpx.Response) -> None:
         error_of(response)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_every_field_with_every_wrong_value(api: httpx.Client, path: str) -> None:
     """One field of each request is replaced; the answer is 200 where the value is legal."""
     headers = {"Content-Type": "application/json"}
@@ -72,7 +74,7 @@ def damaged(rng: random.Random, body: bytes) -> bytes:
     return b"[" * at + body + b"]" * at
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_damaged_bodies(api: httpx.Client, path: str) -> None:
     rng = random.Random(path)
     for _ in range(1200):

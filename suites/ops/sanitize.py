@@ -14,8 +14,9 @@ Three tools, one run of the suite each:
 
 What runs is suites/ops and suites/core, as far as it takes one small launch or a few: of every test
 some cases, which have every value of its parameters that so many can have; of every property of an
-operator a few examples; no benchmark. A CUDA call that fails is not reported here: the engine turns
-it into an exception, and some tests provoke one.
+operator a few examples; no benchmark, and nothing marked unsanitized: caches of gigabytes, layers
+of real models, tens of thousands of draws. A CUDA call that fails is not reported here: the engine
+turns it into an exception, and some tests provoke one.
 """
 
 from __future__ import annotations
@@ -63,11 +64,10 @@ TOOLS = {
 # Tools whose findings in kernels of others count for nothing.
 OWN_ONLY = {"initcheck"}
 
-# Gigabytes of cache are no small case.
 PYTEST = [
     "-m", "pytest", "suites/ops", "suites/core", "--device", "nvidia", "--require", "gpu",
     "--benchmark-skip", "--hypothesis-profile", "few", "-p", "no:cacheprovider", "-q",
-    "-k", "not beyond_31_bits",
+    "-m", "not unsanitized",
 ]  # fmt: skip
 
 # A finding begins at the margin and goes on indented. The summary at the end is none.

@@ -166,6 +166,7 @@ def behind_others(context: Context, values: np.ndarray, dtype: str) -> Tensor:
     return cache
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("device", ["cuda"])
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 @pytest.mark.parametrize("deterministic", [False, True])

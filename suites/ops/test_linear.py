@@ -117,6 +117,7 @@ def layer(depth: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+@pytest.mark.unsanitized
 @pytest.mark.criterion("s2.cpu-match")
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 @pytest.mark.parametrize(

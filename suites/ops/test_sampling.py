@@ -65,6 +65,7 @@ def draws(row: Row, count: int) -> list[Row]:
     return [replace(row, draw_index=index) for index in range(count)]
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("name", FILTERS)
 def test_frequencies_fit_the_distribution(context: Context, name: str) -> None:
     """Pearson's chi-square test; tokens expected fewer than five times count as one."""
@@ -177,6 +178,7 @@ def test_draws_of_equal_logits_follow_the_known_answer(context: Context) -> None
     assert sample(context, np.zeros(4), [Row()]).token_ids.tolist() == [1]
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize(
     "other",
     [
@@ -197,6 +199,7 @@ def test_other_seeds_and_draws_are_independent(context: Context, other: Row) -> 
     assert stats.chi2_contingency(table).pvalue > SIGNIFICANCE
 
 
+@pytest.mark.unsanitized
 def test_neighbouring_tokens_have_independent_noise(context: Context) -> None:
     """Were the noise of two tokens linked, the odds of a pair alone would show it."""
     for pair in ((0, 1), (3, 4), (0, 4), (1, 9)):
