@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import groupby
 
 from baselines.gate.noise import Noise, launch_noise
 from baselines.records import Record
@@ -65,7 +65,7 @@ def choose_base(
     on_mismatch: OnMismatch,
 ) -> Base:
     """Raises NoBaseError, and StoreError for a damaged store."""
-    noise = launch_noise(_groups(store, stage, machine_key))
+    noise = launch_noise(_sets(store, machine_key, stage).values())
     if against != ACCEPTED:
         if mode is Mode.STORED:
             msg = f"--mode stored compares with --against {ACCEPTED}, not with {against!r}"
@@ -122,27 +122,20 @@ def _newest_elsewhere(store: Store, stage: str) -> Entry:
 
 
 def _launches(store: Store, entry: Entry) -> tuple[Record, ...]:
-    """The records of one label and revision are launches of one thing."""
-    chosen = store.load(entry)
-    siblings = [other for other in store.entries() if _set_of(other) == _set_of(entry)]
-    return tuple(
-        record
-        for record in map(store.load, siblings)
-        if record.environment.git_revision == chosen.environment.git_revision
-    )
+    """The records that are launches of the same thing as one of them."""
+    sets = _sets(store, entry.folder.parent.name, entry.folder.name)
+    return tuple(sets[_set_of(entry, store.load(entry))])
 
 
-def _groups(store: Store, stage: str, machine_key: str) -> list[Sequence[Record]]:
-    here = [
-        entry
-        for entry in store.entries()
-        if (entry.folder.parent.name, entry.folder.name) == (machine_key, stage)
-    ]
-    return [
-        _launches(store, next(group))
-        for _, group in groupby(sorted(here, key=_set_of), key=_set_of)
-    ]
+def _sets(store: Store, machine_key: str, stage: str) -> dict[Hashable, list[Record]]:
+    sets: dict[Hashable, list[Record]] = defaultdict(list)
+    for entry in store.entries():
+        if (entry.folder.parent.name, entry.folder.name) == (machine_key, stage):
+            record = store.load(entry)
+            sets[_set_of(entry, record)].append(record)
+    return sets
 
 
-def _set_of(entry: Entry) -> tuple[str, str]:
-    return str(entry.folder), entry.label
+def _set_of(entry: Entry, record: Record) -> Hashable:
+    # A run of a whole stage has tests before and between its benchmarks: no launch like the others.
+    return entry.label, record.environment.git_revision, record.launch is None

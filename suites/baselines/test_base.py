@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ def launches(
     machine: str = HERE,
     revision: str | None = REVISION,
     dirty: bool = False,
+    numbered: bool = True,
 ) -> list[Entry]:
     entries = []
     for number, rate in enumerate(rates):
@@ -39,7 +41,8 @@ def launches(
         environment = record.environment.model_copy(
             update={"git_revision": revision, "git_dirty": dirty}
         )
-        update = {"machine_key": machine, "environment": environment, "launch": number}
+        launch = number if numbered else None
+        update = {"machine_key": machine, "environment": environment, "launch": launch}
         entries.append(store.add(record.model_copy(update=update), label))
     return entries
 
@@ -89,6 +92,13 @@ def test_what_was_accepted_here_is_built_or_taken_from_the_store(store: Store) -
     assert rates_of(base.stored) == [100, 101, 99, 100.5, 99.5]
 
 
+def test_the_run_of_a_stage_is_no_launch(store: Store) -> None:
+    *_, last = launches(store, [100.0] * 5)
+    launches(store, [300.0], numbered=False)
+    store.accept(last, why="first")
+    assert rates_of(chosen(store, mode=Mode.STORED).stored) == [100.0] * 5
+
+
 def test_too_few_stored_launches(store: Store) -> None:
     *_, last = launches(store, [100.0] * 4)
     store.accept(last, why="first")
@@ -129,6 +139,14 @@ def test_noise_is_pooled_over_sets_of_launches(store: Store) -> None:
     [(key, sigma)] = chosen(store, against="HEAD").noise.items()
     assert key == ("test_case[block]", "1" * 16, "tokens_per_sec")
     assert sigma == pytest.approx(0.02, rel=0.25)
+
+
+def test_revisions_under_one_label_are_sets_of_their_own(store: Store) -> None:
+    """All of them count, and what differs between revisions is no noise."""
+    for revision, level in ((REVISION, 100.0), ("d" * 40, 300.0)):
+        launches(store, [level, level * math.e, level / math.e], revision=revision)
+    [sigma] = chosen(store, against="HEAD").noise.values()
+    assert sigma == pytest.approx(1.0)
 
 
 def test_noise_of_too_few_launches_is_not_known() -> None:
