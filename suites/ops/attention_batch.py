@@ -22,6 +22,34 @@ class Heads:
 
 
 QWEN = Heads(14, 2, 64)
+SMALL = Heads(4, 2, 8)
+
+# What make_batch takes: context lengths, queries, heads.
+BATCHES = {
+    "one token": ([1], [1], SMALL),
+    "prefill": ([70], [70], SMALL),
+    "decode": ([1, 17, 64, 65, 130], [1, 1, 1, 1, 1], SMALL),
+    "mixture": ([33, 5, 129, 16, 40], [1, 5, 3, 16, 7], QWEN),
+    "waiting sequence": ([9, 12, 4, 0], [2, 0, 4, 0], SMALL),
+    "a head each": ([20, 3], [4, 3], Heads(3, 3, 33)),
+    "one key head": ([66, 2], [3, 1], Heads(9, 1, 20)),
+    "head_dim 1": ([19], [6], Heads(2, 1, 1)),
+    "head_dim 128": ([37, 18], [2, 18], Heads(8, 8, 128)),
+    "no query": ([], [], SMALL),
+}
+
+# Lengths around the edges of a tile of 64 keys, a tile of 64 rows and a chunk of 256 keys.
+LARGE_BATCHES = {
+    "decode, 6 heads a key": ([1, 255, 256, 257, 511, 513, 1000, 2000], [1] * 8, Heads(12, 2, 128)),
+    "decode, 7 heads a key": ([300, 64, 700], [1, 1, 1], Heads(28, 4, 128)),
+    "decode, 1 head a key": ([40, 600], [1, 1], Heads(2, 2, 64)),
+    "prefill, 7 heads a key": ([63, 64, 65, 128, 129], [63, 64, 65, 128, 129], QWEN),
+    "prefill, 6 heads a key": ([191, 7], [191, 7], Heads(6, 1, 128)),
+    "prefill, 1 head a key": ([200, 3], [200, 3], Heads(2, 2, 128)),
+    "prefill behind a prefix": ([300, 1000], [45, 130], Heads(12, 2, 128)),
+    "mixture": ([700, 1, 300, 64, 0, 2000], [1, 1, 100, 64, 0, 3], Heads(28, 4, 128)),
+    "more than 8 heads a key": ([300, 40], [10, 1], Heads(9, 1, 64)),
+}
 
 
 @dataclass(frozen=True)

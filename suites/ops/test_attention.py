@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from engine._C import Context, Tensor, copy, empty
 from engine.errors import OutOfMemoryError
 from suites.ops.attention_batch import (
+    BATCHES,
     FORMS,
+    LARGE_BATCHES,
     QWEN,
+    SMALL,
     Batch,
     Heads,
     assert_exact_enough,
@@ -27,46 +30,11 @@ from suites.ops.attention_batch import (
     make_batch,
     roundings,
     run_csr,
-    run_dense,
     run_paged,
     run_rows,
 )
 from suites.ops.examples import examples
-from suites.ops.operands import load, rounded, shifted, strided
-
-
-@pytest.fixture
-def one_order(device: str) -> Context:
-    """Every operator adds up in one order, so they agree bit for bit."""
-    return Context(device, deterministic=True)
-
-
-SMALL = Heads(4, 2, 8)
-BATCHES = {
-    "one token": ([1], [1], SMALL),
-    "prefill": ([70], [70], SMALL),
-    "decode": ([1, 17, 64, 65, 130], [1, 1, 1, 1, 1], SMALL),
-    "mixture": ([33, 5, 129, 16, 40], [1, 5, 3, 16, 7], QWEN),
-    "waiting sequence": ([9, 12, 4, 0], [2, 0, 4, 0], SMALL),
-    "a head each": ([20, 3], [4, 3], Heads(3, 3, 33)),
-    "one key head": ([66, 2], [3, 1], Heads(9, 1, 20)),
-    "head_dim 1": ([19], [6], Heads(2, 1, 1)),
-    "head_dim 128": ([37, 18], [2, 18], Heads(8, 8, 128)),
-    "no query": ([], [], SMALL),
-}
-
-# Lengths around the edges of a tile of 64 keys, a tile of 64 rows and a chunk of 256 keys.
-LARGE_BATCHES = {
-    "decode, 6 heads a key": ([1, 255, 256, 257, 511, 513, 1000, 2000], [1] * 8, Heads(12, 2, 128)),
-    "decode, 7 heads a key": ([300, 64, 700], [1, 1, 1], Heads(28, 4, 128)),
-    "decode, 1 head a key": ([40, 600], [1, 1], Heads(2, 2, 64)),
-    "prefill, 7 heads a key": ([63, 64, 65, 128, 129], [63, 64, 65, 128, 129], QWEN),
-    "prefill, 6 heads a key": ([191, 7], [191, 7], Heads(6, 1, 128)),
-    "prefill, 1 head a key": ([200, 3], [200, 3], Heads(2, 2, 128)),
-    "prefill behind a prefix": ([300, 1000], [45, 130], Heads(12, 2, 128)),
-    "mixture": ([700, 1, 300, 64, 0, 2000], [1, 1, 100, 64, 0, 3], Heads(28, 4, 128)),
-    "more than 8 heads a key": ([300, 40], [10, 1], Heads(9, 1, 64)),
-}
+from suites.ops.operands import load, rounded, shifted
 
 
 @pytest.mark.criterion("s3.cpu-match")
@@ -190,79 +158,6 @@ def test_end_of_a_cache_beyond_31_bits(
     )
 
 
-@pytest.mark.parametrize("device", ["cuda"])
-@pytest.mark.parametrize("name", LARGE_BATCHES)
-def test_large_batch_alone_and_together(one_order: Context, dtype: str, name: str) -> None:
-    """Split over blocks or not, in whatever form: the same bits."""
-    batch = make_batch(*LARGE_BATCHES[name], ascending=True)
-    dense, csr, paged = (form(one_order, batch, dtype) for form in FORMS)
-    np.testing.assert_array_equal(csr, dense)
-    np.testing.assert_array_equal(paged, dense)
-    for sequence, length in enumerate(batch.context_lens):
-        if batch.query_lens[sequence] == 0:
-            continue
-        last = batch.cu_seqlens_q[sequence + 1]
-        alone = Batch(
-            [length],
-            [1],
-            batch.heads,
-            batch.block_size,
-            batch.q[last - 1 : last],
-            batch.k,
-            batch.v,
-            batch.block_tables[sequence : sequence + 1],
-        )
-        np.testing.assert_array_equal(run_paged(one_order, alone, dtype)[0], paged[last - 1])
-
-
-@pytest.mark.parametrize("device", ["cuda"])
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_calls_leave_nothing_behind(device: str, dtype: str, deterministic: bool) -> None:
-    """In scratch memory and counters, which calls of other shapes on the same context find."""
-    batches = [
-        make_batch([2000, 300], [1, 1], Heads(12, 2, 128)),
-        make_batch([30] * 128, [1] * 128, Heads(28, 4, 128)),
-        make_batch([300, 40], [200, 40], QWEN),
-        make_batch([9, 700, 65], [1, 1, 1], QWEN),
-    ]
-    calls = [(form, batch) for batch in batches for form in (run_csr, run_paged)]
-    expected = [
-        form(Context(device, deterministic=deterministic), batch, dtype) for form, batch in calls
-    ]
-    context = Context(device, deterministic=deterministic)
-    for _ in range(3):
-        for (form, batch), once in zip(calls, expected, strict=True):
-            np.testing.assert_array_equal(form(context, batch, dtype), once)
-
-
-@pytest.mark.parametrize("name", ["mixture", "one key head", "a head each"])
-def test_forms_agree_to_the_bit(one_order: Context, dtype: str, name: str) -> None:
-    batch = make_batch(*BATCHES[name], ascending=True)
-    dense, csr, paged = (form(one_order, batch, dtype) for form in FORMS)
-    np.testing.assert_array_equal(csr, dense)
-    np.testing.assert_array_equal(paged, dense)
-
-
-@pytest.mark.parametrize("query_lens", [[1, 1, 1, 1], [1, 5, 3, 16]], ids=["decode", "mixture"])
-@pytest.mark.parametrize("head_dim", [64, 128])
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("operand", ["q", "k", "v"])
-def test_strided_rows(
-    context: Context,
-    dtype: str,
-    operand: str,
-    form: Callable,
-    head_dim: int,
-    query_lens: list[int],
-) -> None:
-    if context.attention == "flashinfer" and form is run_paged and operand != "q":
-        pytest.skip("FlashInfer takes rows of keys and values that are equally far apart")
-    batch = make_batch([33, 5, 129, 16], query_lens, Heads(6, 2, head_dim), ascending=True)
-    np.testing.assert_array_equal(
-        form(context, batch, dtype, **{operand: strided}), form(context, batch, dtype)
-    )
-
-
 @pytest.mark.criterion("s3.cpu-match")
 @pytest.mark.parametrize("query_lens", [[1, 1], [40, 1]], ids=["decode", "mixture"])
 @pytest.mark.parametrize("head_dim", [64, 128])
@@ -283,48 +178,6 @@ def test_operands_may_start_anywhere(
     actual = form(context, batch, dtype, **{operand: shifted})
     rounded_by = roundings(context, form, batch, dtype)
     assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_threads_do_not_change_the_result(
-    context: Context, two_threads: Context, dtype: str, form: Callable
-) -> None:
-    batch = make_batch(*BATCHES["mixture"], ascending=True)
-    np.testing.assert_array_equal(form(context, batch, dtype), form(two_threads, batch, dtype))
-
-
-def test_where_blocks_lie_changes_nothing(one_order: Context, dtype: str) -> None:
-    batch = make_batch(*BATCHES["mixture"])
-    np.testing.assert_array_equal(
-        run_paged(one_order, batch, dtype), run_dense(one_order, batch, dtype)
-    )
-
-
-@pytest.mark.parametrize("block_size", [1, 2, 3, 16, 100])
-def test_block_size_changes_nothing(context: Context, dtype: str, block_size: int) -> None:
-    batch = make_batch(*BATCHES["mixture"][:2], SMALL, block_size)
-    np.testing.assert_array_equal(
-        run_paged(context, batch, dtype), run_dense(context, batch, dtype)
-    )
-
-
-def test_neighbours_change_nothing(context: Context, dtype: str) -> None:
-    if context.attention == "flashinfer":
-        pytest.skip("how FlashInfer cuts the keys of a sequence depends on its neighbours")
-    batch = make_batch(*BATCHES["mixture"])
-    whole = run_paged(context, batch, dtype)
-    first, last = batch.cu_seqlens_q[2], batch.cu_seqlens_q[3]
-    alone = Batch(
-        batch.context_lens[2:3],
-        batch.query_lens[2:3],
-        batch.heads,
-        batch.block_size,
-        batch.q[first:last],
-        batch.k,
-        batch.v,
-        batch.block_tables[2:3],
-    )
-    np.testing.assert_array_equal(run_paged(context, alone, dtype), whole[first:last])
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -12,7 +12,6 @@ from scipy import stats
 
 from engine import _C
 from engine._C import Context, ops
-from engine.errors import ArgumentError, ShapeError
 from suites.ops import sampling_reference as reference
 from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned
@@ -122,32 +121,6 @@ def test_a_mask_is_of_its_row_alone(context: Context) -> None:
     # What the model thinks does not depend on what it may say.
     assert tokens.top_ids.tolist() == free.top_ids.tolist()
     assert tokens.top_logprobs.tolist() == free.top_logprobs.tolist()
-
-
-def test_wrong_masks_are_refused(context: Context) -> None:
-    def run(index: list[int], bits: np.ndarray) -> None:
-        ops.sample(
-            context,
-            load(context, np.stack([LOGITS, LOGITS]), "f32"),
-            _C.SamplingInputs(
-                **sampling_tensors(context, [Row(), Row()]),
-                mask_index=load(context, index, "i32"),
-                mask_bits=load(context, bits, "i32"),
-            ),
-            _C.SamplingOutputs(token_ids=poisoned(context, (2,), "i32")),
-        )
-        context.synchronize()
-
-    run([-1, 0], np.full((1, 2), -1))
-    with pytest.raises(ShapeError, match="mask_bits"):
-        run([-1, 0], np.full((1, 3), -1))
-    with pytest.raises(ShapeError, match="mask_index"):
-        run([0], np.full((1, 2), -1))
-    for index in (-2, 1):
-        with pytest.raises(ArgumentError, match=f"mask_index of row 1 is {index}"):
-            run([0, index], np.full((1, 2), -1))
-    with pytest.raises(ArgumentError, match="row 0 has no finite logit"):
-        run([0, -1], np.zeros((1, 2)))
 
 
 # Known answers of the Random123 library (kat_vectors): key, counter, random words.
@@ -357,73 +330,6 @@ def test_no_rows(context: Context) -> None:
     assert sample(context, np.zeros((0, 5)), []).token_ids.shape == (0,)
 
 
-BAD_VALUES = {
-    "temperature": [-0.1, np.nan, np.inf],
-    "top_k": [-1],
-    "top_p": [0.0, -0.5, 1.01, np.nan],
-    "min_p": [-0.1, 1.01, np.nan],
-    "repetition_penalty": [0.0, -1.0, np.inf, np.nan],
-    "presence_penalty": [np.inf, np.nan],
-    "frequency_penalty": [-np.inf, np.nan],
-}
-
-
-@pytest.mark.parametrize(
-    ("parameter", "value"),
-    [(parameter, value) for parameter, values in BAD_VALUES.items() for value in values],
-)
-@pytest.mark.parametrize("num_threads", [1, 2])
-def test_error_names_the_first_bad_row_and_its_parameter(
-    device: str, parameter: str, value: float, num_threads: int
-) -> None:
-    rows = [Row()] * 6
-    rows[2] = rows[5] = replace(Row(), **{parameter: value})
-    with pytest.raises(ArgumentError, match=f"sample: {parameter} of row 2 must be"):
-        sample(Context(device, num_threads), LOGITS, rows)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        (Row(bias={61: 0.0}), "bias_ids of row 1 names token 61 of a vocabulary of 61"),
-        (Row(bias={-1: 0.0}), "bias_ids of row 1 names token -1 of"),
-        (Row(bias={4: np.inf}), "bias_values of row 1 must be finite or -inf, got inf"),
-        (Row(bias={4: np.nan}), "bias_values of row 1 must be finite or -inf, got nan"),
-        (Row(history={61: 1}), "history_ids of row 1 names token 61 of a vocabulary of 61"),
-        (Row(history={-5: 0}), "history_ids of row 1 names token -5 of"),
-        (Row(bias=dict.fromkeys(range(61), -np.inf)), "row 1 has no finite logit"),
-    ],
-)
-def test_error_names_the_row_and_its_list(context: Context, row: Row, message: str) -> None:
-    with pytest.raises(ArgumentError, match=f"sample: {message}"):
-        sample(context, LOGITS, [Row(), row])
-
-
-def test_infinite_logit_is_refused(context: Context) -> None:
-    with pytest.raises(ArgumentError, match="sample: row 0 has an infinite logit for token 1"):
-        sample(context, np.array([0.0, np.inf]), [Row()])
-
-
-@pytest.mark.parametrize("name", ["history", "bias"])
-@pytest.mark.parametrize("offsets", [[0, 5, 2], [0, 1, 3], [-1, 1, 2], [0, 2, 1]])
-def test_offsets_stay_inside_their_list(context: Context, name: str, offsets: list[int]) -> None:
-    rows = [Row(history={1: 1}, bias={1: 1.0}), Row(history={2: 1}, bias={2: 1.0})]
-    tensors = sampling_tensors(context, rows)
-    tensors[f"{name}_ptr"] = load(context, offsets, "i32")
-
-    def run() -> None:
-        ops.sample(
-            context,
-            load(context, np.zeros((2, 5)), "f32"),
-            _C.SamplingInputs(**tensors),
-            _C.SamplingOutputs(token_ids=poisoned(context, (2,), "i32")),
-        )
-        context.synchronize()
-
-    with pytest.raises(ArgumentError, match=f"sample: {name}_ptr of row . runs from .* in a list"):
-        run()
-
-
 def test_logprobs_may_be_left_out(context: Context) -> None:
     rows = draws(Row(seed=9), 4)
     token_ids = poisoned(context, (4,), "i32")
@@ -434,8 +340,3 @@ def test_logprobs_may_be_left_out(context: Context) -> None:
         _C.SamplingOutputs(token_ids=token_ids),
     )
     np.testing.assert_array_equal(fetch(token_ids), sample(context, LOGITS, rows).token_ids)
-
-
-def test_a_vocabulary_of_nothing_is_refused(context: Context) -> None:
-    with pytest.raises(ShapeError, match="sample: logits have no columns"):
-        sample(context, np.zeros((2, 0)), [Row(), Row()])

@@ -136,7 +136,7 @@ def _record(
     version: int | None,
     launch: int,
 ) -> Record:
-    """version: None for now."""
+    """version: of the accepted ones, by number; None is what the report is about."""
     environment = _environment(version)
     day = 1 + (version or 0) % 28
     month = 11 if version is None else 1 + (version or 0) // 28

@@ -10,11 +10,6 @@ class EventSplitter:
     def __init__(self) -> None:
         self._rest = b""
 
-    @property
-    def is_inside_event(self) -> bool:
-        """Whether bytes of an event came that has no end yet."""
-        return bool(self._rest.strip())
-
     def push(self, received: bytes) -> list[bytes]:
         """The data of every event that ended in these bytes."""
         buffer = self._rest + received
