@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +33,9 @@ CASES = pytest.StashKey[list[Case]]()
 # There while GPUs are sampled.
 TELEMETRY = pytest.StashKey[Telemetry]()
 _MEASURE = pytest.StashKey["Measure"]()
+
+# A record need not hold more samples of a metric than its median settles with.
+MOST_ROUNDS = 100
 
 # The name a case's samples have in extra_info of a pytest-benchmark file.
 EXTRA_INFO = "case"
@@ -69,29 +75,37 @@ class Measure:
         """
         if workload is not None:
             self._workload = workload
-        rounds = self._item.config.stash[SETTINGS].workload.rounds
+        settings = self._item.config.stash[SETTINGS]
         telemetry = self._item.config.stash.get(TELEMETRY, None)
         began = 0.0
-        reported: list[Metrics] = []
+        samples: Samples = {}
+        indices = itertools.count()
+
+        def warm_up() -> float:
+            prepare(-1)
+            started = time.perf_counter()
+            run(-1)
+            return time.perf_counter() - started
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
-            nonlocal began
-            if telemetry is not None and len(reported) == 1:  # after the warm-up
-                began = telemetry.seconds()
-            prepare(len(reported) - 1)
-            return (len(reported) - 1,), {}
+            index = next(indices)
+            prepare(index)
+            return (index,), {}
+
+        def measured(index: int) -> None:
+            for name, value in run(index).items():
+                samples.setdefault(name, []).append(value)
 
         with planted.slow_engine(self.planted):
-            self._benchmark.pedantic(
-                lambda index: reported.append(run(index)),
-                setup=setup,
-                rounds=rounds,
-                warmup_rounds=1,
-            )
-        samples: Samples = {}
-        for metrics in reported[1:]:  # the warm-up is not a sample
-            for name, value in metrics.items():
-                samples.setdefault(name, []).append(value)
+            seconds = warm_up()
+            if seconds < settings.bench_seconds:  # short ones differ most from those after them
+                seconds = warm_up()
+            # What else the machine does may slow all of a few short rounds.
+            filling = math.ceil(min(MOST_ROUNDS, settings.bench_seconds / seconds))
+            rounds = max(settings.workload.rounds, filling)
+            if telemetry is not None:
+                began = telemetry.seconds()
+            self._benchmark.pedantic(measured, setup=setup, rounds=rounds)
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
             self._invalid += broken_conditions(telemetry.samples(since=began))

@@ -42,6 +42,7 @@ class Workload:
 class Settings:
     """The options of one pytest run. None on an axis selects all of it.
 
+    bench_seconds: how long the rounds of a benchmark take together, at least.
     load_rate: conversations a second that open loops begin. Apart from the workload, which is part
     of what every other benchmark is compared by.
     soak_seconds: how long a soak measures, its warm-up apart.
@@ -60,6 +61,7 @@ class Settings:
     require: frozenset[str]
     num_threads: int
     workload: Workload
+    bench_seconds: float
     load_rate: float
     soak_seconds: int
     cases_per_test: int | None
@@ -103,7 +105,12 @@ def add_options(parser: pytest.Parser) -> None:
         help=f"fail instead of skipping what lacks one of: {', '.join(REQUIREMENTS)}",
     )
     group.addoption("--num-threads", type=_positive, help="CPU threads; default: all allowed")
-    group.addoption("--bench-rounds", type=_positive, default=5, help="measured rounds a case")
+    group.addoption(
+        "--bench-rounds",
+        type=_positive,
+        default=5,
+        help="measured rounds a case, or more to fill --benchmark-max-time; default: 5",
+    )
     group.addoption("--bench-prompts", type=_positive, default=8, help="prompts a round")
     group.addoption("--bench-input-len", type=_positive, default=64, help="tokens a prompt")
     group.addoption("--bench-output-len", type=_positive, default=64, help="tokens a completion")
@@ -168,6 +175,8 @@ def read_settings(config: pytest.Config) -> Settings:
             seed=config.getoption("--bench-seed"),
             repeat_prompts=config.getoption("--bench-repeat-prompts"),
         ),
+        # An option of pytest-benchmark, which need not be there.
+        bench_seconds=float(config.getoption("benchmark_max_time", 0)),
         load_rate=config.getoption("--bench-rate"),
         soak_seconds=config.getoption("--soak-seconds"),
         cases_per_test=config.getoption("--cases-per-test"),

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from baselines.store import Store
 from reports.assemble import assemble
 from reports.files import load_plans
 from suites.harness.conftest import Project
-from suites.harness.measure import CASES, TELEMETRY, Measure
+from suites.harness.measure import CASES, MOST_ROUNDS, TELEMETRY, Measure
 from suites.harness.options import SETTINGS, Workload
 from suites.harness.traced_rounds import TRACED_ROUNDS, TracedRounds
 
@@ -57,7 +57,7 @@ def run_process(project: Project, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(
         [
             sys.executable, "-m", "pytest", "-p", "suites.harness.plugin",
-            "-p", "pytest_benchmark.plugin", "--bench-rounds", "4",
+            "-p", "pytest_benchmark.plugin", "--bench-rounds", "4", "--benchmark-max-time", "0",
             "--benchmark-json", "record.json", "--rootdir", str(project.path), *arguments,
         ],
         cwd=project.path, capture_output=True, text=True, check=False, timeout=60,
@@ -211,15 +211,13 @@ class FakeBenchmark:
     def __init__(self) -> None:
         self.extra_info: dict[str, object] = {}
 
-    def pedantic(
-        self, function: Callable[..., None], setup: Callable, rounds: int, warmup_rounds: int
-    ) -> None:
-        for _ in range(warmup_rounds + rounds):
+    def pedantic(self, function: Callable[..., None], setup: Callable, rounds: int) -> None:
+        for _ in range(rounds):
             arguments, options = setup()
             function(*arguments, **options)
 
 
-def fake_item(root: Path, rounds: int) -> SimpleNamespace:
+def fake_item(root: Path, rounds: int, bench_seconds: float = 0.0) -> SimpleNamespace:
     file = root / "suites" / "core" / "test_fake.py"
     file.parent.mkdir(parents=True)
     file.write_text("")
@@ -227,7 +225,9 @@ def fake_item(root: Path, rounds: int) -> SimpleNamespace:
         rounds=rounds, prompts=8, input_len=64, output_len=64, seed=0, repeat_prompts=False
     )
     stash = pytest.Stash()
-    stash[SETTINGS] = SimpleNamespace(workload=workload, num_threads=1, device="cpu")
+    stash[SETTINGS] = SimpleNamespace(
+        workload=workload, bench_seconds=bench_seconds, num_threads=1, device="cpu"
+    )
     stash[CASES] = []
     config: Any = SimpleNamespace(stash=stash, rootpath=root)
     stash[TRACED_ROUNDS] = TracedRounds(config, stash[CASES])
@@ -307,6 +307,31 @@ def test_a_benchmark_states_its_own_workload(tmp_path: Path) -> None:
         "repeat_prompts": True,
         "num_threads": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("bench_seconds", "counts"), [(0.0, {3}), (0.2, range(4, 21)), (1.5, {MOST_ROUNDS})]
+)
+def test_short_rounds_go_on_until_their_time_is_up(
+    tmp_path: Path, bench_seconds: float, counts: Container[int]
+) -> None:
+    """A first round that takes as long as all of them does not make them few."""
+    called: list[tuple[str, int]] = []
+
+    def run(index: int) -> dict[str, float]:
+        time.sleep(0.01 if ("run", -1) in called else 0.9 * bench_seconds)
+        called.append(("run", index))
+        return {"tokens_per_sec": 1.0}
+
+    measure = Measure(FakeBenchmark(), fake_item(tmp_path, 3, bench_seconds))
+    samples = measure(run, prepare=lambda index: called.append(("prepare", index)))
+    rounds = len(samples["tokens_per_sec"])
+    assert rounds in counts
+    # Each on prompts of its own, which no cache knows, and prepared.
+    warm_ups = [-1] if bench_seconds == 0 else [-1, -1]
+    assert called == [
+        (what, index) for index in [*warm_ups, *range(rounds)] for what in ("prepare", "run")
+    ]
 
 
 WRONG = """

@@ -114,7 +114,8 @@ def test_nothing_is_timed_after_a_trace(project: Project) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-p", "suites.harness.plugin",
-            "-p", "pytest_benchmark.plugin", "--bench-rounds", "3", "--device", "nvidia",
+            "-p", "pytest_benchmark.plugin", "--bench-rounds", "3",
+            "--benchmark-max-time", "0", "--device", "nvidia",
             "--benchmark-json", "record.json", "--rootdir", str(project.path), "suites/core",
         ],
         cwd=project.path, capture_output=True, text=True, check=False, timeout=60,

@@ -43,17 +43,18 @@ def test_kv_layout(
 ) -> None:
     length = workload.input_len + workload.output_len + 16
 
-    def start(prompts: int) -> LLM:
+    def start(prompts: int, *, cached: bool) -> LLM:
         return LLM(
             model_path,
             device=device,
             layout=layout,
             num_threads=num_threads,
             kv_capacity_tokens=prompts * length,
+            enable_prefix_cache=cached,
         )
 
     # With room for the rounds before this one, whose prefixes stay until they are in the way.
-    llm = start(2 * workload.prompts)
+    llm = start(2 * workload.prompts, cached=True)
     vocab_size = llm.engine.model.vocab_size
     params = SamplingParams(temperature=0, max_tokens=workload.output_len, ignore_eos=True)
     first: dict[int, list[int]] = {}  # of each round, what the first prompt was answered
@@ -72,16 +73,17 @@ def test_kv_layout(
 
     samples = measure(run, prepare=prepare, model_digest=model_digest(model_path))
 
-    assert len(samples["seconds"]) == workload.rounds
+    assert len(samples["seconds"]) >= workload.rounds
     hits = [hit or 0 for hit in samples["prefix_hits"]]
     if cache == "warm" and workload.input_len >= 32:  # a shared half of a whole block or more
         assert min(hits) >= workload.prompts
     elif not workload.repeat_prompts:
         assert max(hits) == 0
     # Fast and wrong is not fast: each round's first prompt is answered the same when it is alone.
+    alone_llm = start(1, cached=False)
     scored = replace(params, logprobs=MAX_LOGPROBS)
+    tolerance = near_tie(llm.engine.config)
     for index, tokens in first.items():
         prompt = prompts_of_round(workload, vocab_size, index)[0]
-        [alone] = start(1).generate([prompt], scored)
-        tolerance = near_tie(llm.engine.config)
+        [alone] = alone_llm.generate([prompt], scored)
         assert is_same_answer(tokens, alone.outputs[0], tolerance), f"round {index} is wrong"
