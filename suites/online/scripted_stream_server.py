@@ -19,6 +19,7 @@ class Script:
     """One answer. first_s: from the request to its first token; gap_s: to each further one.
 
     stall_s: from now on for so long no request of any client gets its first token.
+    after_requests: this one gets none before so many requests of any client have come.
     events: bytes in place of the answer, piece by piece; what follows them is cut off.
     cut_after: tokens after which the connection breaks. silent: nothing ever comes.
     """
@@ -27,6 +28,7 @@ class Script:
     first_s: float = 0.0
     gap_s: float = 0.0
     stall_s: float = 0.0
+    after_requests: int = 0
     status: int = 200
     usage: bool = True
     events: tuple[bytes, ...] | None = None
@@ -65,6 +67,8 @@ class ScriptedStreams:
         await asyncio.sleep(script.first_s)
         while (stalled := self._stalled_until - time.perf_counter()) > 0:
             await asyncio.sleep(stalled)
+        while len(self.bodies) < script.after_requests:
+            await asyncio.sleep(0.001)
         if script.cut_after == -1:
             return _break(request)
         response = web.StreamResponse(headers={"Content-Type": script.content_type})
