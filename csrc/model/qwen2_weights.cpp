@@ -69,7 +69,8 @@ void Qwen2Weights::load(const std::string& name, const Tensor& tensor) {
                                                 : " is not a tensor of this model");
   SG_CHECK(ShapeError, tensor.shape() == found->second.shape(), "weights: ", name,
            " must have shape ", to_string(found->second.shape()), ", got ", tensor.describe());
-  copy(to(tensor, dtype_, device_), found->second);
+  // On one device the copy converts; else a converted copy on the other side is needed first.
+  copy(tensor.device() == device_ ? tensor : to(tensor, dtype_, device_), found->second);
   pending_.erase(found);
 }
 

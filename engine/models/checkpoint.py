@@ -22,7 +22,8 @@ class Checkpoint:
     """The tensors of a model, validated against its configuration, ready to be copied out.
 
     Iterating yields each tensor of `Qwen2Config.tensor_shapes()` once, in the order of the data on
-    disk. Leaving the context drops the maps; a map that a tensor still refers to stays valid.
+    disk; its pages leave the memory of the process when the next one is asked for. Leaving the
+    context drops the maps; a map that a tensor still refers to stays valid.
     """
 
     def __init__(self, tensors: dict[str, StoredTensor]) -> None:
@@ -36,12 +37,9 @@ class Checkpoint:
         Raises ModelError naming file and tensor when a file is damaged, when index and shards
         disagree, or when the tensors are not exactly those of the model.
         """
-        if (path / SINGLE_FILE_NAME).exists():
-            tensors = read_safetensors(path / SINGLE_FILE_NAME)
-        elif (path / INDEX_FILE_NAME).exists():
-            tensors = _read_shards(path)
-        else:
-            raise _no_weights(path)
+        files = _weight_files(path)
+        single = files[0].name == SINGLE_FILE_NAME
+        tensors = read_safetensors(files[0]) if single else _read_shards(path, files)
         _leave_out_copies(tensors, model_config.tied_copies())
         _check_tensors(path, tensors, model_config.tensor_shapes())
         return cls(tensors)
@@ -50,7 +48,7 @@ class Checkpoint:
         if self._tensors is None:
             msg = "the checkpoint is closed"
             raise ValueError(msg)
-        return (tensor.aligned() for tensor in self._tensors.values())
+        return _in_turn(self._tensors)
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -63,6 +61,38 @@ class Checkpoint:
     ) -> None:
         # Not mmap.close(): it fails while a tensor of the core refers to the map.
         self._tensors = None
+
+
+def _in_turn(tensors: dict[str, StoredTensor]) -> Iterator[StoredTensor]:
+    for tensor in tensors.values():
+        yield tensor.aligned()
+        tensor.release()
+
+
+def stored_dtype(path: Path) -> str:
+    """The dtype of the tensors in the folder `path`: "f32", "f16" or "bf16".
+
+    Of several it is that of the first tensor by name in the first file by name, as Hugging Face
+    has it: the head's or the embedding's. Raises ModelError as `Checkpoint.open` does.
+    """
+    tensors = read_safetensors(_weight_files(path)[0])
+    if not tensors:
+        raise ModelError(f"{path}: the safetensors files hold no tensors; download them again")
+    return tensors[min(tensors)].dtype
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The files with tensors, sorted by name; model.safetensors wins over an index."""
+    if (path / SINGLE_FILE_NAME).exists():
+        return [path / SINGLE_FILE_NAME]
+    if (path / INDEX_FILE_NAME).exists():
+        shards = [path / name for name in sorted(set(_read_index(path).values()))]
+        for shard in shards:
+            if not shard.exists():
+                msg = f"{shard}: no such file, but {INDEX_FILE_NAME} names it; download it"
+                raise ModelError(msg)
+        return shards
+    raise _no_weights(path)
 
 
 def _no_weights(path: Path) -> ModelError:
@@ -78,30 +108,34 @@ def _no_weights(path: Path) -> ModelError:
     )
 
 
-def _read_shards(path: Path) -> dict[str, StoredTensor]:
-    index = JsonObject.read(path / INDEX_FILE_NAME)
-    weight_map = index.nested("weight_map")
+def _read_index(path: Path) -> dict[str, str]:
+    """The file that the index says each tensor is in."""
+    weight_map = JsonObject.read(path / INDEX_FILE_NAME).nested("weight_map")
     shard_of = {name: weight_map.string(name) for name in weight_map}
+    if not shard_of:
+        raise ModelError(f"{path / INDEX_FILE_NAME}: weight_map is empty; download it again")
     for name, shard in shard_of.items():
         # A shard outside the folder would be somebody else's file.
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise weight_map.error(name, "the name of a .safetensors file in the folder is needed")
+    return shard_of
+
+
+def _read_shards(path: Path, shards: list[Path]) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
-    for shard in dict.fromkeys(shard_of.values()):
-        if not (path / shard).exists():
-            msg = f"{path / shard}: no such file, but {INDEX_FILE_NAME} names it; download it"
-            raise ModelError(msg)
-        for name, tensor in read_safetensors(path / shard).items():
+    for shard in shards:
+        for name, tensor in read_safetensors(shard).items():
             if name in tensors:
                 msg = f"{tensor.file}: tensor {name!r} is in {tensors[name].file.name} too"
                 raise ModelError(msg)
             tensors[name] = tensor
+    shard_of = _read_index(path)
     for name in tensors.keys() | shard_of.keys():
         stated = shard_of.get(name)
         found = tensors[name].file.name if name in tensors else None
         if stated != found:
             msg = (
-                f"{index.path}: tensor {name!r} is in {found or 'no shard'}, "
+                f"{path / INDEX_FILE_NAME}: tensor {name!r} is in {found or 'no shard'}, "
                 f"but the index says {stated or 'nothing of it'}; download index and shards again"
             )
             raise ModelError(msg)
@@ -114,7 +148,10 @@ def _leave_out_copies(tensors: dict[str, StoredTensor], tied: dict[str, str]) ->
         if copy is None or original not in tensors:
             continue
         kept = tensors[original]
-        if (copy.dtype, copy.shape) != (kept.dtype, kept.shape) or copy.data() != kept.data():
+        same = (copy.dtype, copy.shape) == (kept.dtype, kept.shape) and copy.data() == kept.data()
+        for read in (copy, kept):
+            read.release()
+        if not same:
             msg = (
                 f"{copy.file}: tensor {name!r} is not the same as {original!r}, although "
                 "config.json ties them; set tie_word_embeddings to false if both are meant"

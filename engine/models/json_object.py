@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import ModelError
+
+_logger = logging.getLogger(__name__)
 
 # Sizes and token ids reach the operators as 32-bit integers.
 _MAX_INTEGER: Final = 2**31 - 1
@@ -47,7 +50,8 @@ def _refuse_constant(name: str) -> Any:
 class JsonObject:
     """The members of one JSON file with typed access; a missing or ill-typed one is a ModelError.
 
-    A member that is null counts as absent, which is how Hugging Face writes "not set".
+    A member that is null counts as absent, which is how Hugging Face writes "not set". `default` is
+    what an absent one is; without it the member has to be there.
     """
 
     def __init__(self, path: Path, members: dict[str, Any]) -> None:
@@ -78,7 +82,21 @@ class JsonObject:
             raise ModelError(f"{self.path}: key {key!r} is missing")
         return self._members[key]
 
-    def integer(self, key: str, *, at_least: int, at_most: int = _MAX_INTEGER) -> int:
+    def is_null(self, key: str) -> bool:
+        """Whether the file states null, which means something else than leaving the key out."""
+        return key in self._members and self._members[key] is None
+
+    def log_unread(self, known: Collection[str]) -> None:
+        """Warn of the keys that are not in `known`: they change nothing."""
+        unread = sorted(set(self) - set(known))
+        if unread:
+            _logger.warning("%s: not read: %s", self.path, ", ".join(unread))
+
+    def integer(
+        self, key: str, *, at_least: int, at_most: int = _MAX_INTEGER, default: int | None = None
+    ) -> int:
+        if default is not None and key not in self:
+            return default
         value = self.value(key)
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.error(key, "an integer is needed")
@@ -86,7 +104,9 @@ class JsonObject:
             raise self.error(key, f"an integer from {at_least} to {at_most} is needed")
         return value
 
-    def number(self, key: str) -> float:
+    def number(self, key: str, *, default: float | None = None) -> float:
+        if default is not None and key not in self:
+            return default
         value = self.value(key)
         if isinstance(value, int | float) and not isinstance(value, bool):
             try:

@@ -10,16 +10,52 @@ from typing import Final
 
 from engine.models.json_object import JsonObject
 
-_DTYPES: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-
-# Keys of config.json that change the computation, with the one value this engine computes. That is
-# also what Hugging Face takes when the key is absent.
-_ONLY_SUPPORTED: Final = {
-    "model_type": "qwen2",
-    "hidden_act": "silu",
-    "attention_bias": True,
-    "use_sliding_window": False,
+# Keys of config.json that would change the computation, with the values that are supported. The
+# first is what an absent key means; "swish" is another name of SiLU.
+_SUPPORTED_VALUES: Final[dict[str, tuple[object, ...]]] = {
+    "model_type": ("qwen2",),
+    "hidden_act": ("silu", "swish"),
+    "attention_bias": (True,),
+    "mlp_bias": (False,),
+    "partial_rotary_factor": (1.0, 1),
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
 }
+# Variants of the model that Hugging Face builds from a key, whatever its value.
+_UNSUPPORTED: Final = {
+    "quantization_config": (
+        "quantized checkpoints are not supported; use the f32, f16 or bf16 original"
+    ),
+    "per_layer_config": "layers that differ from each other are not supported",
+}
+
+# What Hugging Face takes for keys that config.json does not state. Sizes of the weights have such
+# values too, but no published model has them, so that an absent one is an error.
+_DEFAULT_VOCAB_SIZE: Final = 151936
+_DEFAULT_NUM_KV_HEADS: Final = 32
+_DEFAULT_MAX_POSITION_EMBEDDINGS: Final = 32768
+_DEFAULT_RMS_NORM_EPS: Final = 1e-6
+_DEFAULT_ROPE_THETA: Final = 10000.0
+_DEFAULT_SLIDING_WINDOW: Final = 4096
+_DEFAULT_MAX_WINDOW_LAYERS: Final = 28
+
+# Keys that change nothing here; docs/checkpoints.md has the reasons.
+_IRRELEVANT: Final = frozenset((
+    "_attn_implementation", "_name_or_path", "attention_dropout", "attn_implementation",
+    "auto_map", "cache_implementation", "chunk_size_feed_forward", "finetuning_task", "id2label",
+    "initializer_range", "label2id", "max_window_layers", "name_or_path", "num_labels",
+    "output_attentions", "output_hidden_states", "pad_token_id", "problem_type", "return_dict",
+    "rope_type", "sliding_window", "task_specific_params", "tie_encoder_decoder",
+    "tokenizer_class", "torchscript", "transformers_version", "unsloth_fixed", "unsloth_version",
+    "use_bfloat16", "use_cache", "use_mrope", "use_return_dict",
+))  # fmt: skip
+# Those that `from_json` and its callers read.
+_READ: Final = frozenset((
+    "architectures", "bos_token_id", "dtype", "eos_token_id", "head_dim", "hidden_size",
+    "intermediate_size", "layer_types", "max_position_embeddings", "num_attention_heads",
+    "num_hidden_layers", "num_key_value_heads", "rms_norm_eps", "rope_parameters", "rope_scaling",
+    "rope_theta", "tie_word_embeddings", "torch_dtype", "use_sliding_window", "vocab_size",
+))  # fmt: skip
 
 # Far above any model; the names of all tensors are listed before one is read.
 _MAX_LAYERS: Final = 10_000
@@ -31,8 +67,8 @@ _ROPE_KEYS: Final = {"rope_type", "type", "rope_theta"}
 class Qwen2Config:
     """Dimensions and constants of one model.
 
-    dtype: "f32", "f16" or "bf16": what the checkpoint was trained for. Stored tensors may differ.
-    eos_token_ids: as config.json states them; generation_config.json may name more.
+    dtype: "f32", "f16" or "bf16": what the model is computed in. Stored tensors may differ.
+    eos_token_ids: as config.json states them; other files of the checkpoint may name more.
     """
 
     vocab_size: int
@@ -51,38 +87,40 @@ class Qwen2Config:
     bos_token_id: int | None = None
 
     @classmethod
-    def from_json(cls, stated: JsonObject) -> Qwen2Config:
-        """The model that config.json describes.
+    def from_json(cls, stated: JsonObject, dtype: str) -> Qwen2Config:
+        """The model that config.json describes, computed in `dtype`.
 
-        Raises ModelError for a key that is missing or out of range, and for every variant of the
-        architecture that this engine does not compute; the message names key and value.
+        A key that is absent or null has the value Hugging Face takes. Raises ModelError for a size
+        that is missing, for a value out of range, and for every variant of the architecture that
+        this engine does not compute; the message names key and value. Keys that Hugging Face does
+        not know either are named in the log.
         """
         num_layers = stated.integer("num_hidden_layers", at_least=1, at_most=_MAX_LAYERS)
-        _refuse_variants(stated, num_layers)
+        max_position_embeddings = stated.integer(
+            "max_position_embeddings", at_least=1, default=_DEFAULT_MAX_POSITION_EMBEDDINGS
+        )
+        _refuse_variants(stated)
+        _refuse_sliding_windows(stated, num_layers, max_position_embeddings)
         num_heads = stated.integer("num_attention_heads", at_least=1)
-        num_kv_heads = stated.integer("num_key_value_heads", at_least=1)
-        if num_heads % num_kv_heads:
-            raise stated.error(
-                "num_key_value_heads", f"num_attention_heads = {num_heads} is not a multiple of it"
-            )
-        vocab_size = stated.integer("vocab_size", at_least=1)
+        vocab_size = stated.integer("vocab_size", at_least=1, default=_DEFAULT_VOCAB_SIZE)
         hidden_size = stated.integer("hidden_size", at_least=1)
         bos_token_ids = _token_ids(stated, "bos_token_id", vocab_size)
         if len(bos_token_ids) > 1:
             raise stated.error("bos_token_id", "at most one token id is supported")
+        stated.log_unread(_READ | _IRRELEVANT | _SUPPORTED_VALUES.keys())
         return cls(
             vocab_size=vocab_size,
             hidden_size=hidden_size,
             intermediate_size=stated.integer("intermediate_size", at_least=1),
             num_layers=num_layers,
             num_heads=num_heads,
-            num_kv_heads=num_kv_heads,
+            num_kv_heads=_num_kv_heads(stated, num_heads),
             head_dim=_head_dim(stated, hidden_size, num_heads),
-            rms_norm_eps=_positive(stated, "rms_norm_eps"),
+            rms_norm_eps=_positive(stated, "rms_norm_eps", default=_DEFAULT_RMS_NORM_EPS),
             rope_theta=_rope_theta(stated),
-            max_position_embeddings=stated.integer("max_position_embeddings", at_least=1),
+            max_position_embeddings=max_position_embeddings,
             tie_word_embeddings=stated.flag("tie_word_embeddings", default=False),
-            dtype=_dtype(stated),
+            dtype=dtype,
             eos_token_ids=_token_ids(stated, "eos_token_id", vocab_size),
             bos_token_id=bos_token_ids[0] if bos_token_ids else None,
         )
@@ -130,21 +168,51 @@ class Qwen2Config:
         return {}
 
 
-def _refuse_variants(stated: JsonObject, num_layers: int) -> None:
-    for key, supported in _ONLY_SUPPORTED.items():
+def _refuse_variants(stated: JsonObject) -> None:
+    for key, supported in _SUPPORTED_VALUES.items():
         if key in stated:
             value = stated.value(key)
-            if type(value) is not type(supported) or value != supported:
-                raise stated.error(key, f"only {supported!r} is supported")
-    if "quantization_config" in stated:
+            if not any(type(value) is type(one) and value == one for one in supported):
+                raise stated.error(key, f"only {supported[0]!r} is supported")
+    for key, problem in _UNSUPPORTED.items():
+        if key in stated:
+            raise stated.error(key, problem)
+
+
+def _refuse_sliding_windows(
+    stated: JsonObject, num_layers: int, max_position_embeddings: int
+) -> None:
+    """Every layer must attend to all tokens before, as Hugging Face reads the four keys."""
+    if "layer_types" in stated:
+        if stated.value("layer_types") != ["full_attention"] * num_layers:
+            raise stated.error(
+                "layer_types", f"only 'full_attention' in all {num_layers} layers is supported"
+            )
+        return
+    if not stated.flag("use_sliding_window", default=False) or stated.is_null("sliding_window"):
+        return
+    window = stated.integer("sliding_window", at_least=1, default=_DEFAULT_SLIDING_WINDOW)
+    first = stated.integer("max_window_layers", at_least=0, default=_DEFAULT_MAX_WINDOW_LAYERS)
+    # A window as long as the longest text hides nothing.
+    if first < num_layers and window < max_position_embeddings:
         raise stated.error(
-            "quantization_config",
-            "quantized checkpoints are not supported; use the f32, f16 or bf16 original",
+            "use_sliding_window",
+            f"sliding windows are not supported: the layers from {first} on would see only "
+            f"{window} tokens",
         )
-    if "layer_types" in stated and stated.value("layer_types") != ["full_attention"] * num_layers:
+
+
+def _num_kv_heads(stated: JsonObject, num_heads: int) -> int:
+    key = "num_key_value_heads"
+    if stated.is_null(key):
+        return num_heads
+    num_kv_heads = stated.integer(key, at_least=1, default=_DEFAULT_NUM_KV_HEADS)
+    if num_heads % num_kv_heads:
+        absent = "" if key in stated else f"absent means {num_kv_heads}, but "
         raise stated.error(
-            "layer_types", f"only 'full_attention' in all {num_layers} layers is supported"
+            key, f"{absent}num_attention_heads = {num_heads} is not a multiple of it"
         )
+    return num_kv_heads
 
 
 def _head_dim(stated: JsonObject, hidden_size: int, num_heads: int) -> int:
@@ -172,6 +240,8 @@ def _rope_theta(stated: JsonObject) -> float:
     Transformers up to 4 writes rope_theta and rope_scaling, from 5 on both go into rope_parameters.
     """
     thetas = {"rope_theta": _positive(stated, "rope_theta")} if "rope_theta" in stated else {}
+    if "rope_parameters" in stated and "rope_scaling" in stated:
+        raise stated.error("rope_scaling", "rope_parameters says the same; leave one of them out")
     for key in ("rope_parameters", "rope_scaling"):
         if key not in stated:
             continue
@@ -184,26 +254,13 @@ def _rope_theta(stated: JsonObject) -> float:
             raise stated.error(key, f"{', '.join(unknown)} is not supported")
         if "rope_theta" in rope:
             thetas[key] = _positive(rope, "rope_theta")
-    if not thetas:
-        # Raises: the key is missing.
-        return stated.number("rope_theta")
     if len(set(thetas.values())) > 1:
         raise stated.error(next(iter(thetas)), f"contradicting values of rope_theta: {thetas}")
-    return next(iter(thetas.values()))
+    return next(iter(thetas.values()), _DEFAULT_ROPE_THETA)
 
 
-def _dtype(stated: JsonObject) -> str:
-    keys = [key for key in ("dtype", "torch_dtype") if key in stated] or ["torch_dtype"]
-    names = [stated.string(key) for key in keys]
-    if names[0] not in _DTYPES:
-        raise stated.error(keys[0], f"must be one of {', '.join(_DTYPES)}")
-    if names[0] != names[-1]:
-        raise stated.error(keys[0], f"contradicts {keys[-1]} = {names[-1]!r}")
-    return _DTYPES[names[0]]
-
-
-def _positive(stated: JsonObject, key: str) -> float:
-    number = stated.number(key)
+def _positive(stated: JsonObject, key: str, *, default: float | None = None) -> float:
+    number = stated.number(key, default=default)
     if number <= 0:
         raise stated.error(key, "a number above 0 is needed")
     return number

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from engine.errors import ModelError
+from engine.models.checkpoint import stored_dtype
 from engine.models.json_object import JsonObject
 from engine.models.qwen2 import Qwen2Config
 
@@ -12,10 +14,17 @@ FILE_NAME = "config.json"
 
 # The name in `architectures` of config.json, and what reads the rest of that file.
 ARCHITECTURES = {"Qwen2ForCausalLM": Qwen2Config.from_json}
+# The architecture of a config.json that states only its model_type.
+_ARCHITECTURE_OF: Final = {"qwen2": "Qwen2ForCausalLM"}
+
+_DTYPES: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
-def load_model_config(model_dir: Path) -> Qwen2Config:
+def load_model_config(model_dir: Path, *, dtype: str = "auto") -> Qwen2Config:
     """The model that config.json in the checkpoint folder `model_dir` describes.
+
+    dtype: "f32", "f16" or "bf16" to compute in, whatever the checkpoint says; "auto" is what
+    config.json states or, where it does not, the dtype of the stored tensors.
 
     Raises ModelError when the folder or the file is missing, the architecture is not supported or
     a value cannot be used.
@@ -31,9 +40,31 @@ def load_model_config(model_dir: Path) -> Qwen2Config:
         msg = f"{path}: no such file; it belongs to every Hugging Face checkpoint, copy it there"
         raise ModelError(msg)
     stated = JsonObject.read(path)
-    architectures = stated.value("architectures")
-    if isinstance(architectures, list) and len(architectures) == 1:
-        for name, from_json in ARCHITECTURES.items():
-            if architectures[0] == name:
-                return from_json(stated)
+    from_json = ARCHITECTURES[_architecture(stated)]
+    if dtype == "auto":
+        dtype = _stated_dtype(stated) or stored_dtype(model_dir)
+    return from_json(stated, dtype)
+
+
+def _architecture(stated: JsonObject) -> str:
+    if "architectures" in stated:
+        names = stated.value("architectures")
+        if isinstance(names, list) and len(names) == 1 and names[0] in list(ARCHITECTURES):
+            return str(names[0])
+    elif "model_type" in stated and stated.value("model_type") in list(_ARCHITECTURE_OF):
+        return _ARCHITECTURE_OF[stated.string("model_type")]
     raise stated.error("architectures", f"must be one of {', '.join(ARCHITECTURES)}")
+
+
+def _stated_dtype(stated: JsonObject) -> str | None:
+    keys = [key for key in ("dtype", "torch_dtype") if key in stated]
+    names = [stated.string(key) for key in keys]
+    if not names:
+        return None
+    if names[0] not in _DTYPES:
+        raise stated.error(
+            keys[0], f"must be one of {', '.join(_DTYPES)}; choose one with dtype='bf16', say"
+        )
+    if names[0] != names[-1]:
+        raise stated.error(keys[0], f"contradicts {keys[-1]} = {names[-1]!r}")
+    return _DTYPES[names[0]]

@@ -48,6 +48,16 @@ class StoredTensor:
         """The bytes of this tensor alone, not copied."""
         return memoryview(self.buffer)[self.offset_bytes : self.offset_bytes + self.size_bytes]
 
+    def release(self) -> None:
+        """Take the pages of this tensor out of the process; reading it again brings them back.
+
+        Pages that were read count as memory of the process, and stay as long as the map does.
+        """
+        if isinstance(self.buffer, mmap.mmap) and self.size_bytes:
+            begin = self.offset_bytes - self.offset_bytes % mmap.PAGESIZE
+            end = self.offset_bytes + self.size_bytes
+            self.buffer.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
     def aligned(self) -> StoredTensor:
         """This tensor at an address that is a multiple of its element size.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.tokenizer import Tokenizer
+from suites.engine.edited_checkpoint import write_original
 
 TINY = Path(__file__).parents[1] / "models" / "tiny-qwen2"
 
@@ -14,3 +15,8 @@ TINY = Path(__file__).parents[1] / "models" / "tiny-qwen2"
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
     return Tokenizer.load(TINY)
+
+
+@pytest.fixture(scope="session")
+def checkpoint_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_original(tmp_path_factory.mktemp("checkpoint") / "original")

@@ -316,7 +316,9 @@ def test_a_copy_of_a_tied_head_is_left_out(tmp_path: Path) -> None:
         load(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
 @given(cut=st.integers(0, 1 << 30), position=st.integers(0, 1 << 30), byte=st.integers(0, 255))
 def test_random_damage_is_refused_or_harmless(
     single: Path, tmp_path: Path, cut: int, position: int, byte: int

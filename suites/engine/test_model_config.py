@@ -39,6 +39,9 @@ STATED: dict[str, Any] = {
 }
 
 
+SLIDING: dict[str, Any] = {"use_sliding_window": True, "sliding_window": 4096}
+
+
 def write(folder: Path, **changes: Any) -> Path:
     """config.json with some values changed; ... leaves a key out."""
     stated = {key: value for key, value in {**STATED, **changes}.items() if value is not ...}
@@ -59,16 +62,43 @@ def test_the_real_thing(tmp_path: Path) -> None:
     ("changes", "attribute", "value"),
     [
         ({"head_dim": 32}, "head_dim", 32),
+        ({"architectures": ...}, "num_layers", 24),
+        ({"architectures": None}, "num_layers", 24),
+        ({"model_type": ...}, "num_layers", 24),
+        ({"hidden_act": ...}, "num_layers", 24),
+        ({"hidden_act": "swish"}, "num_layers", 24),
+        ({"vocab_size": ...}, "vocab_size", 151936),
+        ({"max_position_embeddings": None}, "max_position_embeddings", 32768),
+        ({"rms_norm_eps": ...}, "rms_norm_eps", 1e-6),
+        ({"num_key_value_heads": None}, "num_kv_heads", 14),
+        (
+            {"num_attention_heads": 64, "head_dim": 14, "num_key_value_heads": ...},
+            "num_kv_heads",
+            32,
+        ),
         ({"eos_token_id": [5, 7, 5]}, "eos_token_ids", (5, 7)),
         ({"eos_token_id": None}, "eos_token_ids", ()),
         ({"rope_scaling": None}, "rope_theta", 1e6),
+        ({"rope_theta": 500000}, "rope_theta", 5e5),
+        ({"rope_theta": ...}, "rope_theta", 1e4),
+        ({"rope_theta": None}, "rope_theta", 1e4),
+        ({"rope_theta": ..., "rope_parameters": {}}, "rope_theta", 1e4),
+        ({"rope_theta": 3.0, "rope_scaling": {"type": "default"}}, "rope_theta", 3.0),
         (
             {"rope_theta": ..., "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
             "rope_theta",
             5e5,
         ),
         ({"torch_dtype": ..., "dtype": "float16"}, "dtype", "f16"),
+        ({"torch_dtype": None, "dtype": "float32"}, "dtype", "f32"),
         ({"layer_types": ["full_attention"] * 24}, "num_layers", 24),
+        ({"layer_types": ["full_attention"] * 24, **SLIDING}, "num_layers", 24),
+        # Sliding windows that hide nothing: none, over no layer, as long as the longest text.
+        ({**SLIDING, "sliding_window": None}, "num_layers", 24),
+        ({**SLIDING, "max_window_layers": 24}, "num_layers", 24),
+        ({**SLIDING, "max_window_layers": ...}, "num_layers", 24),
+        ({**SLIDING, "sliding_window": 32768}, "num_layers", 24),
+        ({**SLIDING, "use_sliding_window": ...}, "num_layers", 24),
         ({"tie_word_embeddings": ...}, "tie_word_embeddings", False),
     ],
 )
@@ -80,7 +110,6 @@ def test_spellings(tmp_path: Path, changes: dict[str, Any], attribute: str, valu
     ("changes", "words"),
     [
         ({"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM.*Qwen2ForCausalLM"),
-        ({"architectures": ...}, "architectures"),
         ({"architectures": "Qwen2ForCausalLM"}, "architectures"),
         ({"architectures": []}, r"architectures = \[\]"),
         ({"model_type": "qwen2_moe"}, "qwen2_moe"),
@@ -90,13 +119,29 @@ def test_spellings(tmp_path: Path, changes: dict[str, Any], attribute: str, valu
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"rope_parameters": "default"}, "rope_parameters.*an object"),
         ({"rope_theta": -1.0}, r"rope_theta = -1\.0"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"rope_theta": 0}, "rope_theta = 0"),
+        ({"rope_theta": "10000"}, "rope_theta = '10000'"),
+        (
+            {"rope_parameters": {"rope_theta": 1e6}, "rope_scaling": {"type": "default"}},
+            "rope_scaling.*rope_parameters says the same",
+        ),
+        ({"partial_rotary_factor": 0.5}, r"partial_rotary_factor = 0\.5"),
+        ({"per_layer_config": {"0": {"num_attention_heads": 7}}}, "per_layer_config"),
+        ({"mlp_bias": True}, "mlp_bias"),
+        (SLIDING, "use_sliding_window.*the layers from 21 on would see only 4096 tokens"),
+        ({**SLIDING, "sliding_window": ...}, "would see only 4096 tokens"),
+        ({**SLIDING, "max_window_layers": 0}, "the layers from 0 on"),
+        ({"use_sliding_window": 1}, "use_sliding_window = 1"),
         ({"layer_types": ["sliding_attention"] * 24}, "layer_types.*sliding_attention"),
         ({"layer_types": ["full_attention"] * 23}, "layer_types.*24 layers"),
         ({"quantization_config": {"quant_method": "awq"}}, "quantization_config.*awq"),
         ({"hidden_act": "gelu"}, "hidden_act.*gelu"),
         ({"attention_bias": False}, "attention_bias"),
         ({"attention_bias": 1}, "attention_bias"),
+        ({"num_key_value_heads": ...}, "num_key_value_heads = None: absent means 32, but num"),
+        ({"model_type": ..., "architectures": ...}, "architectures = None"),
+        ({"model_type": "llama", "architectures": ...}, "architectures = None"),
+        ({"architectures": [["Qwen2ForCausalLM"]]}, "architectures"),
         ({"num_key_value_heads": 4}, "num_key_value_heads"),
         ({"num_key_value_heads": 0}, "num_key_value_heads"),
         ({"head_dim": 63}, "head_dim.*63"),
@@ -107,20 +152,46 @@ def test_spellings(tmp_path: Path, changes: dict[str, Any], attribute: str, valu
         ({"max_position_embeddings": -1}, "max_position_embeddings.*from 1"),
         ({"hidden_size": 10**400}, "hidden_size.*2147483647"),
         ({"rms_norm_eps": 0}, "rms_norm_eps"),
-        ({"rope_theta": ...}, "rope_theta"),
-        ({"torch_dtype": "int8"}, "torch_dtype.*int8"),
-        ({"torch_dtype": ...}, "torch_dtype.*missing"),
+        ({"torch_dtype": "int8"}, "torch_dtype.*int8.*dtype='bf16'"),
+        ({"torch_dtype": "auto"}, "torch_dtype.*auto"),
         ({"dtype": "float16"}, "dtype = 'float16'.*torch_dtype = 'bfloat16'"),
         ({"eos_token_id": 151936}, "eos_token_id"),
         ({"eos_token_id": 2**31}, "eos_token_id"),
         ({"bos_token_id": [1, 2]}, "bos_token_id.*at most one"),
         ({"vocab_size": True}, "vocab_size"),
-        ({"hidden_size": ...}, "hidden_size"),
+        ({"hidden_size": ...}, "'hidden_size' is missing"),
+        ({"hidden_size": 896.0}, r"hidden_size = 896\.0"),
+        ({"intermediate_size": None}, "'intermediate_size' is missing"),
+        ({"num_hidden_layers": ...}, "'num_hidden_layers' is missing"),
+        ({"num_attention_heads": ...}, "'num_attention_heads' is missing"),
     ],
 )
 def test_refusals_name_key_and_value(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         load_model_config(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("torch_dtype", ["bfloat16", "int8", "nonsense", 3, ...])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_an_explicit_dtype_wins(tmp_path: Path, torch_dtype: object, dtype: str) -> None:
+    folder = write(tmp_path, torch_dtype=torch_dtype)
+    assert load_model_config(folder, dtype=dtype).dtype == dtype
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_mrope": True, "pad_token_id": 5, "auto_map": {}}])
+def test_known_keys_say_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any]
+) -> None:
+    load_model_config(write(tmp_path, **changes))
+    assert not caplog.messages
+
+
+def test_keys_that_nothing_reads_are_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_model_config(write(tmp_path, temperature=0.5, logit_scale=2.0))
+    [message] = caplog.messages
+    assert message == f"{tmp_path / 'config.json'}: not read: logit_scale, temperature"
 
 
 def test_missing_folder_and_file_say_what_to_do(tmp_path: Path) -> None:

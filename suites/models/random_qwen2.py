@@ -118,7 +118,8 @@ def write_random_qwen2(
     for name in TOKENIZER_FILES:
         if (TOKENIZER / name).exists():
             shutil.copy(TOKENIZER / name, directory / name)
-    shapes = Qwen2Config.from_json(JsonObject(directory / "config.json", stated)).tensor_shapes()
+    config = Qwen2Config.from_json(JsonObject(directory / "config.json", stated), dtype)
+    shapes = config.tensor_shapes()
     if shards == 1:
         file_of = dict.fromkeys(shapes, "model.safetensors")
     else:
