@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS
 from engine.errors import StagegateError
@@ -75,14 +76,15 @@ def _generate(arguments: argparse.Namespace) -> int:
         kv_memory=kv_memory_from_text(arguments.kv_memory),
         num_threads=arguments.num_threads,
     )
-    stated = {
+    stated: dict[str, Any] = {
         name: getattr(arguments, name)
         for name in ("temperature", "top_p", "top_k", "seed")
         if getattr(arguments, name) is not None
     }
+    if arguments.stop:
+        stated["stop"] = tuple(arguments.stop)
     params = replace(
         llm.engine.default_sampling_params(max_tokens=arguments.max_tokens),
-        stop=tuple(arguments.stop),
         ignore_eos=arguments.ignore_eos,
         **stated,
     )

@@ -7,66 +7,63 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from engine.errors import InvalidRequestError, ModelError, TokenizerError
-from engine.models.json_object import JsonObject
+from engine.errors import InvalidRequestError, TokenizerError
+from engine.tokenizer_config import FILE_NAME as CONFIG_FILE_NAME
+from engine.tokenizer_config import TokenizerConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jinja2 import Template
     from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 TEMPLATE_FILE_NAME = "chat_template.jinja"
-CONFIG_FILE_NAME = "tokenizer_config.json"
-_SPECIAL_TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token")
+MORE_TEMPLATES_FOLDER_NAME = "additional_chat_templates"
 
 
 class ChatTemplate:
-    """A compiled template, in the dialect of Hugging Face transformers.
+    """The compiled template of a checkpoint, in the dialect of Hugging Face transformers.
 
-    source: the template; special_tokens: variables such as bos_token. Raises TokenizerError when it
-    does not compile.
+    source: the template; tool_source: the one for conversations with tools, if they have their own;
+    special_tokens: variables such as bos_token. Raises TokenizerError when one does not compile.
     """
 
-    def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        import jinja2
-
-        try:
-            self._template = _environment().from_string(source)
-        except jinja2.TemplateSyntaxError as error:
-            msg = f"the chat template does not compile: line {error.lineno}: {error.message}"
-            raise TokenizerError(msg) from error
-        except (SyntaxError, RecursionError) as error:
-            # Jinja parsed it, but Python refuses what it became: a break outside a loop, say.
-            msg = f"the chat template does not compile: {error}"
-            raise TokenizerError(msg) from error
+    def __init__(
+        self,
+        source: str,
+        special_tokens: Mapping[str, str],
+        *,
+        tool_source: str | None = None,
+    ) -> None:
+        self._template = _compile(source)
+        self._tool_template = self._template if tool_source is None else _compile(tool_source)
         self._special_tokens = dict(special_tokens)
 
     @classmethod
     def load(cls, model: Path) -> ChatTemplate:
-        """The template of the checkpoint folder `model`: its own file, or in tokenizer_config.json.
+        """The template of the checkpoint folder `model`.
 
-        Raises TokenizerError when there is none or it cannot be read.
+        Of named ones "default" is taken, and "tool_use" when there are tools. Files
+        (chat_template.jinja, and those in additional_chat_templates by their name) rule out
+        what tokenizer_config.json has. Raises TokenizerError when there is none or it cannot be
+        read.
         """
-        config_path = model / CONFIG_FILE_NAME
-        try:
-            config = (
-                JsonObject.read(config_path)
-                if config_path.exists()
-                else JsonObject(config_path, {})
-            )
-            special_tokens = _special_tokens(config)
-            path = model / TEMPLATE_FILE_NAME
-            source = path.read_text("utf-8") if path.exists() else _stated_template(config)
-        except (ModelError, OSError, UnicodeDecodeError) as error:
-            raise TokenizerError(str(error)) from error
-        if source is None:
+        config = TokenizerConfig.read(model)
+        named = _templates_in_files(model) or _templates_in_config(config)
+        if not named:
             msg = (
                 f"{model}: neither {TEMPLATE_FILE_NAME} nor a chat_template in {CONFIG_FILE_NAME}; "
                 "use an instruction-tuned checkpoint, or prompts instead of messages"
             )
             raise TokenizerError(msg)
-        return cls(source, special_tokens)
+        if "default" not in named:
+            msg = (
+                f"{model}: the chat templates are {', '.join(sorted(named))}, and none is the "
+                f"default; write that into {TEMPLATE_FILE_NAME}"
+            )
+            raise TokenizerError(msg)
+        return cls(named["default"], config.named_tokens, tool_source=named.get("tool_use"))
 
     def render(
         self,
@@ -84,8 +81,9 @@ class ChatTemplate:
         import jinja2
 
         _check_messages(messages)
+        template = self._template if tools is None else self._tool_template
         try:
-            return self._template.render(
+            return template.render(
                 {
                     "documents": None,  # defined, as in transformers: templates compare with none
                     **self._special_tokens,
@@ -118,31 +116,52 @@ def _check_messages(messages: Sequence[Mapping[str, Any]]) -> None:
             raise InvalidRequestError(msg, parameter="messages")
 
 
-def _stated_template(config: JsonObject) -> str | None:
-    """The template in tokenizer_config.json: text, or a list of named ones with a default."""
-    if "chat_template" not in config:
-        return None
-    stated = config.value("chat_template")
-    if isinstance(stated, list):
-        named = {
-            item.get("name"): item.get("template") for item in stated if isinstance(item, dict)
-        }
-        stated = named.get("default")
-    if not isinstance(stated, str):
-        raise config.error("chat_template", "a template or a list with one named default is needed")
-    return stated
+def _templates_in_files(model: Path) -> dict[str, str]:
+    files = {"default": model / TEMPLATE_FILE_NAME}
+    more = sorted((model / MORE_TEMPLATES_FOLDER_NAME).glob("*.jinja"))
+    files |= {file.name.removesuffix(".jinja"): file for file in more}
+    named: dict[str, str] = {}
+    for name, file in files.items():
+        try:
+            named[name] = file.read_text("utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise TokenizerError(f"{file}: cannot be read: {error}") from error
+    return named
 
 
-def _special_tokens(config: JsonObject) -> dict[str, str]:
-    tokens: dict[str, str] = {}
-    for name in _SPECIAL_TOKENS:
-        if name in config:
-            stated = config.value(name)
-            token = stated.get("content") if isinstance(stated, dict) else stated
-            if not isinstance(token, str):
-                raise config.error(name, "a text, or an object with a text as content, is needed")
-            tokens[name] = token
-    return tokens
+def _templates_in_config(config: TokenizerConfig) -> dict[str, str]:
+    """The template in tokenizer_config.json: text, or a list of named ones."""
+    if "chat_template" not in config.stated:
+        return {}
+    stated = config.stated.value("chat_template")
+    if isinstance(stated, str):
+        return {"default": stated}
+    named: dict[str, str] = {}
+    for item in stated if isinstance(stated, list) else [stated]:
+        name, template = (
+            (item.get("name"), item.get("template")) if isinstance(item, dict) else (None, None)
+        )
+        if not isinstance(name, str) or not isinstance(template, str):
+            problem = "a template, or a list of objects with name and template, is needed"
+            raise TokenizerError(f"{config.stated.error('chat_template', problem)}")
+        named[name] = template
+    return named
+
+
+def _compile(source: str) -> Template:
+    import jinja2
+
+    try:
+        return _environment().from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        msg = f"the chat template does not compile: line {error.lineno}: {error.message}"
+        raise TokenizerError(msg) from error
+    except (SyntaxError, RecursionError) as error:
+        # Jinja parsed it, but Python refuses what it became: a break outside a loop, say.
+        msg = f"the chat template does not compile: {error}"
+        raise TokenizerError(msg) from error
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

@@ -51,8 +51,9 @@ class LLM:
     ) -> list[RequestOutput]:
         """Generate for one or many prompts, each text or a list of token ids; results in order.
 
-        params: for all prompts or one each; None takes the checkpoint's recommendation and 16
-        tokens. progress: show a bar on standard error; None shows it on a terminal.
+        params: for all prompts or one each; None takes the checkpoint's recommendation, and 16
+        tokens if that has no max_new_tokens. progress: show a bar on standard error; None shows it
+        on a terminal.
 
         Raises InvalidRequestError when a prompt or parameter cannot be served, and what the core
         raised when a step failed. No request is left behind then.
@@ -138,7 +139,9 @@ class LLM:
         self, count: int, params: SamplingParams | Sequence[SamplingParams] | None
     ) -> list[SamplingParams]:
         if params is None:
-            params = self.engine.default_sampling_params(max_tokens=_DEFAULT_MAX_TOKENS)
+            params = self.engine.default_sampling_params(
+                max_tokens=self.engine.generation.max_new_tokens or _DEFAULT_MAX_TOKENS
+            )
         if not isinstance(params, Sequence):
             return [params] * count
         if len(params) != count:

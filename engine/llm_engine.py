@@ -13,6 +13,7 @@ from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
 from engine.kv.sizing import kv_capacity_tokens, memory_table
 from engine.kv.slot_manager import SlotManager
+from engine.models.end_tokens import end_tokens
 from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config
 from engine.request import Choice, Request
@@ -48,10 +49,11 @@ class LLMEngine:
 
     def __init__(self, config: EngineConfig, *, worker: StepExecutor | None = None) -> None:
         self.config = config
-        self.model = load_model_config(config.model)
+        self.model = load_model_config(config.model, dtype=config.dtype)
         self.generation = GenerationConfig.read(config.model)
         self.tokenizer = Tokenizer.load(config.model)
-        self.dtype = self.model.dtype if config.dtype == "auto" else config.dtype
+        self.dtype = self.model.dtype
+        self.eos_token_ids = end_tokens(self.model, self.generation, self.tokenizer)
         self.max_model_len = _max_model_len(config, self.model)
         _check_flashinfer(config, self.model, self.dtype)
         self.worker = worker or Worker(config, self.model, self.dtype)
@@ -69,9 +71,7 @@ class LLMEngine:
         self._inputs = InputProcessor(
             self.tokenizer,
             vocab_size=self.model.vocab_size,
-            eos_token_ids=tuple(
-                dict.fromkeys((*self.model.eos_token_ids, *self.generation.eos_token_ids))
-            ),
+            eos_token_ids=self.eos_token_ids,
             max_model_len=self.max_model_len,
             seed=config.seed,
             check_capacity=self._scheduler.check_capacity,
@@ -117,9 +117,18 @@ class LLMEngine:
         return self._kv.stats()
 
     def default_sampling_params(self, *, max_tokens: int | None) -> SamplingParams:
-        """What the model's authors recommend in generation_config.json."""
+        """What the model's authors recommend in generation_config.json.
+
+        max_tokens: None is their max_new_tokens, or up to the model's length if they have none.
+        """
+        if max_tokens is None:
+            max_tokens = self.generation.max_new_tokens
+        min_tokens = self.generation.min_new_tokens
         return SamplingParams(
             max_tokens=max_tokens,
+            min_tokens=min_tokens if max_tokens is None else min(min_tokens, max_tokens),
+            stop=self.generation.stop_strings,
+            min_p=self.generation.min_p,
             temperature=self.generation.temperature,
             top_p=self.generation.top_p,
             top_k=self.generation.top_k,

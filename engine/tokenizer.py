@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from engine.errors import InvalidRequestError, TokenizerError
+from engine.added_tokens import check_ids, merge_added_tokens
+from engine.errors import InvalidRequestError, ModelError, TokenizerError
+from engine.models.json_object import parse_object
+from engine.tokenizer_config import TokenizerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     import tokenizers
+
+_logger = logging.getLogger(__name__)
 
 FILE_NAME = "tokenizer.json"
 _MAX_TOKEN_ID: Final = 2**31 - 1
@@ -20,7 +27,8 @@ _MAX_TOKEN_ID: Final = 2**31 - 1
 class Tokenizer:
     """A byte-level BPE tokenizer, which every Qwen2 checkpoint has."""
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, *, eos_token_id: int | None = None) -> None:
+        """eos_token_id: the token that ends a text, if the tokenizer's files name one."""
         # Checkpoints may carry the settings of their training; a prompt is never cut or filled up.
         backend.no_truncation()
         backend.no_padding()
@@ -30,31 +38,42 @@ class Tokenizer:
         # Before the alphabet: most Latin-1 letters are in it, and stand for single bytes there.
         self._bytes = {token_id: token.content.encode() for token_id, token in added.items()}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
+        self.eos_token_id = eos_token_id
 
     @classmethod
     def load(cls, model: Path) -> Tokenizer:
-        """The tokenizer of the checkpoint folder `model`. Raises TokenizerError."""
-        import tokenizers
+        """The tokenizer of the checkpoint folder `model`.
 
+        tokenizer.json, with the tokens and settings that tokenizer_config.json and older files
+        beside it add or change. Raises TokenizerError.
+        """
         path = model / FILE_NAME
         if not path.is_file():
-            msg = f"{path}: no such file; copy the {FILE_NAME} of the model into the folder"
+            msg = (
+                f"{path}: no such file; copy the {FILE_NAME} of the model into the folder, or "
+                "write it with `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`"
+            )
             raise TokenizerError(msg)
+        config = TokenizerConfig.read(model)
+        text, stated = _read(path)
+        backend = _backend(path, text)
+        vocabulary = stated["model"].get("vocab")
+        listed = stated.get("added_tokens") or []
+        added = merge_added_tokens(
+            path, listed, vocabulary if isinstance(vocabulary, dict) else {}, config
+        )
+        if added != listed:
+            text = json.dumps({**stated, "added_tokens": added}, ensure_ascii=False)
+            backend = _backend(path, text)
+        check_ids(path, [*listed, *added], backend)
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            msg = (
-                f"{path}: not a tokenizer the tokenizers library reads: {error}; "
-                f"copy the {FILE_NAME} of the model again"
-            )
-            raise TokenizerError(msg) from error
-        if not isinstance(backend.decoder, tokenizers.decoders.ByteLevel):
-            msg = (
-                f"{path}: decoder {type(backend.decoder).__name__} is not supported; "
-                "Qwen2 tokenizers are byte-level"
-            )
-            raise TokenizerError(msg)
-        return cls(backend)
+            _apply_settings(backend, config)
+        except ModelError as error:
+            raise TokenizerError(str(error)) from error
+        eos_token = config.named_tokens.get("eos_token")
+        return cls(
+            backend, eos_token_id=None if eos_token is None else backend.token_to_id(eos_token)
+        )
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form.
@@ -98,6 +117,64 @@ class Tokenizer:
 
     def is_special(self, token_id: int) -> bool:
         return token_id in self._special
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of the file, and the object it is."""
+    try:
+        text = path.read_text("utf-8-sig")
+        return text, parse_object(text)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _backend(path: Path, text: str) -> tokenizers.Tokenizer:
+    """What the library makes of `text`, the content of `path`."""
+    import tokenizers
+
+    try:
+        backend = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the library raises bare Exception
+        raise _unreadable(path, error) from error
+    if not isinstance(backend.decoder, tokenizers.decoders.ByteLevel):
+        msg = (
+            f"{path}: decoder {type(backend.decoder).__name__} is not supported; "
+            "Qwen2 tokenizers are byte-level"
+        )
+        raise TokenizerError(msg)
+    return backend
+
+
+def _unreadable(path: Path, error: Exception) -> TokenizerError:
+    return TokenizerError(
+        f"{path}: not a tokenizer the tokenizers library reads: {error}; "
+        f"copy the {FILE_NAME} of the model again"
+    )
+
+
+def _apply_settings(backend: tokenizers.Tokenizer, config: TokenizerConfig) -> None:
+    stated = config.stated
+    backend.encode_special_tokens = stated.flag("split_special_tokens", default=False)
+    if "add_prefix_space" in stated:
+        _set_prefix_space(backend, stated.flag("add_prefix_space", default=False))
+    adds_tokens = backend.num_special_tokens_to_add(is_pair=False) > 0
+    for key in ("add_bos_token", "add_eos_token"):
+        if stated.flag(key, default=False) and not adds_tokens:
+            _logger.warning(
+                "%s: %s is not done, as in Hugging Face: the post-processor of %s adds no token",
+                *(stated.path, key, FILE_NAME),
+            )
+
+
+def _set_prefix_space(backend: tokenizers.Tokenizer, add: bool) -> None:
+    """Have a space put in front of a text, or not; tokenizer.json's own setting is replaced."""
+    import tokenizers
+
+    splitter = backend.pre_tokenizer
+    is_sequence = isinstance(splitter, tokenizers.pre_tokenizers.Sequence)
+    for part in list(splitter) if is_sequence else [splitter]:  # views of those in use
+        if isinstance(part, tokenizers.pre_tokenizers.ByteLevel):
+            part.add_prefix_space = add
 
 
 def _bytes_of(token: str) -> bytes:
