@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import TokenizerError
-from engine.tokenizer_config import added_token
+from engine.tokenizer_config import ADDED_TOKENS_FILE_NAME, FILE_NAME, added_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,17 +31,19 @@ def merge_added_tokens(
     """
     merged = {entry["id"]: entry for entry in stated}
     ids = {entry["content"]: entry["id"] for entry in stated}
+    file = FILE_NAME if config.has_decoder else ADDED_TOKENS_FILE_NAME
     for token_id, entry in config.added_tokens.items():
         content = entry["content"]
         here = merged.get(token_id, entry)["content"]
         if here != content or ids.get(content, token_id) != token_id:
             has = f"that is {here!r}" if here != content else f"its id is {ids[content]}"
             msg = (
-                f"{config.added_tokens_file}: token {token_id} is {content!r}, but in {path.name} "
+                f"{path.parent / file}: token {token_id} is {content!r}, but in {path.name} "
                 f"{has}; the two files are of different models"
             )
             raise TokenizerError(msg)
-        merged[token_id] = entry
+        if config.has_decoder or token_id not in merged:
+            merged[token_id] = entry
         ids[content] = token_id
     for name, content in _special_tokens(config):
         known = ids.get(content, vocabulary.get(content))

@@ -132,22 +132,20 @@ def _templates_in_files(model: Path) -> dict[str, str]:
 
 
 def _templates_in_config(config: TokenizerConfig) -> dict[str, str]:
-    """The template in tokenizer_config.json: text, or a list of named ones."""
+    """What tokenizer_config.json has: one template, or several by name."""
     if "chat_template" not in config.stated:
         return {}
     stated = config.stated.value("chat_template")
     if isinstance(stated, str):
         return {"default": stated}
-    named: dict[str, str] = {}
-    for item in stated if isinstance(stated, list) else [stated]:
-        name, template = (
-            (item.get("name"), item.get("template")) if isinstance(item, dict) else (None, None)
-        )
-        if not isinstance(name, str) or not isinstance(template, str):
-            problem = "a template, or a list of objects with name and template, is needed"
-            raise TokenizerError(f"{config.stated.error('chat_template', problem)}")
-        named[name] = template
-    return named
+    if isinstance(stated, list) and all(isinstance(item, dict) for item in stated):
+        stated = {item.get("name"): item.get("template") for item in stated}
+    if not isinstance(stated, dict) or not all(
+        isinstance(text, str) for pair in stated.items() for text in pair
+    ):
+        problem = "a template, or a list of objects with name and template, is needed"
+        raise TokenizerError(f"{config.stated.error('chat_template', problem)}")
+    return stated
 
 
 def _compile(source: str) -> Template:

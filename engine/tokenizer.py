@@ -55,6 +55,7 @@ class Tokenizer:
             )
             raise TokenizerError(msg)
         config = TokenizerConfig.read(model)
+        config.log_unread()
         text, stated = _read(path)
         backend = _backend(path, text)
         vocabulary = stated["model"].get("vocab")

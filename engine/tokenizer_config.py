@@ -20,7 +20,9 @@ _NAMES: Final = (
     *("bos_token", "eos_token", "unk_token", "sep_token"),
     *("pad_token", "cls_token", "mask_token"),
 )
-_EXTRA: Final = ("extra_special_tokens", "additional_special_tokens")
+_EXTRA: Final = (
+    *("extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"),
+)
 # What Hugging Face's class for Qwen2 takes for a key that is absent. null is no token.
 _DEFAULT_TOKENS: Final = dict.fromkeys(("eos_token", "pad_token", "unk_token"), "<|endoftext|>")
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
@@ -32,19 +34,20 @@ _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
 }
 _READ: Final = frozenset((
     "add_bos_token", "add_eos_token", "add_prefix_space", "added_tokens_decoder",
-    "additional_special_tokens", "chat_template", "extra_special_tokens", "split_special_tokens",
+    "chat_template", "split_special_tokens", *_EXTRA,
 ))  # fmt: skip
 # Keys that change nothing here; docs/checkpoints.md has the reasons.
 _IRRELEVANT: Final = frozenset((
     "_commit_hash", "auto_map", "backend", "clean_up_tokenization_spaces", "device_map", "errors",
     "files_loaded", "from_slow", "init_inputs", "is_local", "legacy", "local_files_only",
     "max_len", "max_length", "merges_file", "model_input_names", "model_max_length",
-    "model_specific_special_tokens", "name_or_path", "pad_to_multiple_of", "pad_token_type_id",
+    "name_or_path", "pad_to_multiple_of", "pad_token_type_id",
     "padding", "padding_side", "processor_class", "response_schema", "response_template",
     "sp_model_kwargs", "special_tokens_map_file", "stride", "tokenizer_class", "tokenizer_file",
     "truncation", "truncation_side", "truncation_strategy", "unk_id", "use_default_system_prompt",
     "use_fast", "verbose", "vocab_file",
 ))  # fmt: skip
+KNOWN_KEYS: Final = _READ | _IRRELEVANT | _NEUTRAL.keys() | frozenset(_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,6 @@ class TokenizerConfig:
     stated_names: those of `named_tokens` that a file states.
     extra_special_tokens: special tokens without a name.
     added_tokens: id to its entry in the form of `added_tokens` of tokenizer.json.
-    added_tokens_file: where those come from.
     """
 
     stated: JsonObject
@@ -64,7 +66,6 @@ class TokenizerConfig:
     stated_names: frozenset[str]
     extra_special_tokens: tuple[str, ...]
     added_tokens: dict[int, dict[str, Any]]
-    added_tokens_file: Path
 
     @classmethod
     def read(cls, model: Path) -> TokenizerConfig:
@@ -91,69 +92,71 @@ class TokenizerConfig:
         names: dict[str, str | None] = {}
         extra: list[str] = []
         for file in files:
-            names |= _named_tokens(file)
-            for key in _EXTRA:
-                named, unnamed = _extra_tokens(file, key)
-                names |= named
-                extra += unnamed
-        special = {*extra, *names.values()}
+            named, unnamed = _special_tokens(file)
+            names |= named
+            extra += unnamed
         if "added_tokens_decoder" in stated:
             added = _added_tokens_decoder(stated.nested("added_tokens_decoder"))
-            source = stated.path
-            _log_overruled(model, names, {entry["content"] for entry in added.values()})
         else:
-            source = model / ADDED_TOKENS_FILE_NAME
-            added = _legacy_added_tokens(_read_optional(source), special)
+            legacy = _read_optional(model / ADDED_TOKENS_FILE_NAME)
+            added = _legacy_added_tokens(legacy, {*extra, *names.values()})
         tokens = _DEFAULT_TOKENS | names
         ordered = {name: tokens[name] for name in (*_NAMES, *names) if name in tokens}
-        stated.log_unread(_READ | _IRRELEVANT | _NEUTRAL.keys() | names.keys())
         return cls(
             stated=stated,
             named_tokens={name: text for name, text in ordered.items() if text is not None},
             stated_names=frozenset(names),
             extra_special_tokens=tuple(dict.fromkeys(extra)),
             added_tokens=added,
-            added_tokens_file=source,
         )
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether added_tokens_decoder rules out what the older files say."""
+        return "added_tokens_decoder" in self.stated
+
+    def log_unread(self) -> None:
+        """Warn of keys of tokenizer_config.json and tokens in older files that do not count."""
+        self.stated.log_unread(KNOWN_KEYS | self.stated_names)
+        if not self.has_decoder:
+            return
+        folder = self.stated.path.parent
+        special_map = _read_optional(folder / SPECIAL_TOKENS_MAP_FILE_NAME)
+        named, unnamed = _special_tokens(special_map)
+        tokens = [name for name, text in named.items() if self.named_tokens.get(name) != text] + [
+            text for text in unnamed if text not in self.extra_special_tokens
+        ]
+        legacy = _read_optional(folder / ADDED_TOKENS_FILE_NAME)
+        added = {entry["content"] for entry in self.added_tokens.values()}
+        legacy_tokens = [text for text in legacy if text not in added]
+        for file, unread in ((special_map, tokens), (legacy, legacy_tokens)):
+            if unread:
+                _logger.warning(
+                    "%s: not read: %s: %s has added_tokens_decoder and rules it out",
+                    *(file.path, ", ".join(unread), FILE_NAME),
+                )
 
 
 def _read_optional(path: Path) -> JsonObject:
     return JsonObject.read(path) if path.exists() else JsonObject(path, {})
 
 
-def _log_overruled(model: Path, names: dict[str, str | None], added: set[str]) -> None:
-    """Warn of what the older files say and tokenizer_config.json does not."""
-    special_map = _read_optional(model / SPECIAL_TOKENS_MAP_FILE_NAME)
-    others = [name for name, text in _named_tokens(special_map).items() if names.get(name) != text]
-    legacy = _read_optional(model / ADDED_TOKENS_FILE_NAME)
-    others_added = [text for text in legacy if text not in added]
-    for file, unread in ((special_map, others), (legacy, others_added)):
-        if unread:
-            _logger.warning(
-                "%s: not read: %s: %s has added_tokens_decoder and rules it out",
-                *(file.path, ", ".join(unread), FILE_NAME),
-            )
-
-
-def _named_tokens(file: JsonObject) -> dict[str, str | None]:
-    """Tokens by name, those of the model's own naming included; None where the file says null."""
-    names: dict[str, str | None] = {name: None for name in _NAMES if file.is_null(name)}
+def _special_tokens(file: JsonObject) -> tuple[dict[str, str | None], list[str]]:
+    """Special tokens by name, None where the file says null, and those without a name."""
+    named: dict[str, str | None] = {name: None for name in _NAMES if file.is_null(name)}
+    unnamed: list[str] = []
     for key in file:
-        if key in _NAMES or (key.endswith("_token") and not isinstance(file.value(key), bool)):
-            names[key] = _text_of(file, key, file.value(key))
-    return names
-
-
-def _extra_tokens(file: JsonObject, key: str) -> tuple[dict[str, str], list[str]]:
-    """Special tokens of a list, or of an object that names them."""
-    if key not in file:
-        return {}, []
-    value = file.value(key)
-    if isinstance(value, dict):
-        return {name: _text_of(file, key, token) for name, token in value.items()}, []
-    if isinstance(value, list):
-        return {}, [_text_of(file, key, token) for token in value]
-    raise file.error(key, "a list of tokens, or an object that names them, is needed")
+        value = file.value(key)
+        # A model may have tokens of its own naming.
+        if key in _NAMES or (key.endswith("_token") and isinstance(value, str | dict)):
+            named[key] = _text_of(file, key, value)
+        elif key in _EXTRA and isinstance(value, dict):
+            named |= {name: _text_of(file, key, token) for name, token in value.items()}
+        elif key in _EXTRA and isinstance(value, list):
+            unnamed += [_text_of(file, key, token) for token in value]
+        elif key in _EXTRA:
+            raise file.error(key, "a list of tokens, or an object that names them, is needed")
+    return named, unnamed
 
 
 def _text_of(file: JsonObject, key: str, token: object) -> str:

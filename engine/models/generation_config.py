@@ -59,6 +59,7 @@ _IRRELEVANT: Final = frozenset((
     "remove_invalid_values", "renormalize_logits", "return_dict_in_generate", "speculation_type",
     "target_lookbehind", "transformers_version", "use_cache", "use_mtp",
 ))  # fmt: skip
+KNOWN_KEYS: Final = _READ | _IRRELEVANT | _NEUTRAL.keys() | _NEUTRAL_SAMPLING.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class GenerationConfig:
         stated = JsonObject.read(path)
         greedy = not stated.flag("do_sample", default=True)
         _refuse(stated, _NEUTRAL if greedy else _NEUTRAL | _NEUTRAL_SAMPLING)
-        stated.log_unread(_READ | _IRRELEVANT | _NEUTRAL.keys() | _NEUTRAL_SAMPLING.keys())
+        stated.log_unread(KNOWN_KEYS)
         # Read even where greedy leaves them out: a value out of its range is a damaged file.
         sampling: dict[str, Any] = {
             "temperature": _number(stated, "temperature", 0, 100, default=1.0),

@@ -43,19 +43,21 @@ _DEFAULT_MAX_WINDOW_LAYERS: Final = 28
 _IRRELEVANT: Final = frozenset((
     "_attn_implementation", "_name_or_path", "attention_dropout", "attn_implementation",
     "auto_map", "cache_implementation", "chunk_size_feed_forward", "finetuning_task", "id2label",
-    "initializer_range", "label2id", "max_window_layers", "name_or_path", "num_labels",
-    "output_attentions", "output_hidden_states", "pad_token_id", "problem_type", "return_dict",
-    "rope_type", "sliding_window", "task_specific_params", "tie_encoder_decoder",
-    "tokenizer_class", "torchscript", "transformers_version", "unsloth_fixed", "unsloth_version",
-    "use_bfloat16", "use_cache", "use_mrope", "use_return_dict",
+    "initializer_range", "label2id", "name_or_path", "num_labels", "output_attentions",
+    "output_hidden_states", "pad_token_id", "problem_type", "return_dict", "task_specific_params",
+    "tie_encoder_decoder", "tokenizer_class", "torchscript", "transformers_version",
+    "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache", "use_mrope",
+    "use_return_dict",
 ))  # fmt: skip
 # Those that `from_json` and its callers read.
 _READ: Final = frozenset((
     "architectures", "bos_token_id", "dtype", "eos_token_id", "head_dim", "hidden_size",
-    "intermediate_size", "layer_types", "max_position_embeddings", "num_attention_heads",
-    "num_hidden_layers", "num_key_value_heads", "rms_norm_eps", "rope_parameters", "rope_scaling",
-    "rope_theta", "tie_word_embeddings", "torch_dtype", "use_sliding_window", "vocab_size",
+    "intermediate_size", "layer_types", "max_position_embeddings", "max_window_layers",
+    "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "rms_norm_eps",
+    "rope_parameters", "rope_scaling", "rope_theta", "sliding_window", "tie_word_embeddings",
+    "torch_dtype", "use_sliding_window", "vocab_size",
 ))  # fmt: skip
+KNOWN_KEYS: Final = _READ | _IRRELEVANT | _SUPPORTED_VALUES.keys() | _UNSUPPORTED.keys()
 
 # Far above any model; the names of all tensors are listed before one is read.
 _MAX_LAYERS: Final = 10_000
@@ -107,7 +109,7 @@ class Qwen2Config:
         bos_token_ids = _token_ids(stated, "bos_token_id", vocab_size)
         if len(bos_token_ids) > 1:
             raise stated.error("bos_token_id", "at most one token id is supported")
-        stated.log_unread(_READ | _IRRELEVANT | _SUPPORTED_VALUES.keys())
+        stated.log_unread(KNOWN_KEYS)
         return cls(
             vocab_size=vocab_size,
             hidden_size=hidden_size,

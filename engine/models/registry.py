@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,10 @@ from engine.models.checkpoint import stored_dtype
 from engine.models.json_object import JsonObject
 from engine.models.qwen2 import Qwen2Config
 
+_logger = logging.getLogger(__name__)
+
 FILE_NAME = "config.json"
+_ADAPTER_FILE_NAME: Final = "adapter_config.json"
 
 # The name in `architectures` of config.json, and what reads the rest of that file.
 ARCHITECTURES = {"Qwen2ForCausalLM": Qwen2Config.from_json}
@@ -39,6 +43,11 @@ def load_model_config(model_dir: Path, *, dtype: str = "auto") -> Qwen2Config:
     if not path.exists():
         msg = f"{path}: no such file; it belongs to every Hugging Face checkpoint, copy it there"
         raise ModelError(msg)
+    if (model_dir / _ADAPTER_FILE_NAME).exists():
+        _logger.warning(
+            "%s: not read: adapters are not supported; merge it into the weights",
+            model_dir / _ADAPTER_FILE_NAME,
+        )
     stated = JsonObject.read(path)
     from_json = ARCHITECTURES[_architecture(stated)]
     if dtype == "auto":

@@ -70,6 +70,14 @@ def test_ids(load: Callable[[Edits], Tokenizer], edits: Edits, ids: list[int]) -
     assert load(edits).encode(TEXT) == ids
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", CONFIG])
+def test_a_byte_order_mark_is_skipped(
+    checkpoint_original: Path, load: Callable[[Edits], Tokenizer], name: str
+) -> None:
+    content = (checkpoint_original / name).read_bytes()
+    assert load({name: b"\xef\xbb\xbf" + content}).encode("<|im_end|>") == [2047]
+
+
 def test_prefix_space_of_the_config_rules_over_tokenizer_json(
     load: Callable[[Edits], Tokenizer],
 ) -> None:

@@ -36,6 +36,7 @@ def named(**templates: str) -> dict[str, Any]:
         ),
         ({CONFIG: named(default="d", tool_use="t", rag="r")}, "d", "t"),
         ({CONFIG: named(default="d", rag="r")}, "d", "d"),
+        ({CONFIG: {"chat_template": {"default": "d", "tool_use": "t"}}}, "d", "t"),
         # Files rule out all of tokenizer_config.json.
         ({FILE: "f"}, "f", "f"),
         ({FILE: "f", CONFIG: None}, "f", "f"),
@@ -96,7 +97,7 @@ def test_special_tokens_are_variables(
         ({CONFIG: {"chat_template": []}}, "neither"),
         ({CONFIG: named(tool_use="t", rag="r")}, "rag, tool_use, and none is the default"),
         ({TOOL_FILE: "t"}, "tool_use, and none is the default"),
-        ({CONFIG: {"chat_template": {"default": "d"}}}, "list of objects with name and template"),
+        ({CONFIG: {"chat_template": {"default": 3}}}, "list of objects with name and template"),
         ({CONFIG: {"chat_template": [{"name": "default"}]}}, "name and template"),
         ({CONFIG: {"chat_template": ["text"]}}, "name and template"),
         ({FILE: "f", TOOL_FILE: "{% if %}"}, "does not compile"),

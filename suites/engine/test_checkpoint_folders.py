@@ -139,12 +139,35 @@ FOLDERS: dict[str, Edits] = {
         TOKENIZER_CONFIG: {"extra_special_tokens": {"tool_token": "<tool>"}}, TEMPLATE: VARIABLES
     },
     "a token of its own name": {TOKENIZER_CONFIG: {"tool_token": "<tool>"}, TEMPLATE: VARIABLES},
+    "a number of a token's name": {TOKENIZER_CONFIG: {"num_image_token": 3}},
     "split_special_tokens": {TOKENIZER_CONFIG: {"split_special_tokens": True}},
     "add_prefix_space": {TOKENIZER_CONFIG: {"add_prefix_space": True}},
     "add_bos_token": {
         TOKENIZER_CONFIG: {
             "add_bos_token": True, "add_eos_token": True, "bos_token": "<|endoftext|>"
         }
+    },
+    "a post-processor that adds a token": {
+        TOKENIZER: {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [
+                    {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}},
+                    {"Sequence": {"id": "A", "type_id": 0}},
+                ],
+                "pair": [],
+                "special_tokens": {
+                    "<|endoftext|>": {
+                        "id": "<|endoftext|>", "ids": [2045], "tokens": ["<|endoftext|>"]
+                    }
+                },
+            }
+        },
+        TOKENIZER_CONFIG: NO_DECODER | {
+            "bos_token": {"__type": "AddedToken", "content": "<|endoftext|>", "normalized": True},
+            "add_bos_token": True,
+            "tokenizer_class": "LlamaTokenizerFast",
+        },
     },
     "clean_up_tokenization_spaces": {TOKENIZER_CONFIG: {"clean_up_tokenization_spaces": True}},
     "a short model_max_length": {TOKENIZER_CONFIG: {"model_max_length": 2, "padding_side": "left"}},
@@ -159,6 +182,10 @@ FOLDERS: dict[str, Edits] = {
     },
     "special_tokens_map.json beside added_tokens_decoder": {MAP: {"eos_token": "<|endoftext|>"}},
     "added_tokens.json": {TOKENIZER_CONFIG: NO_DECODER, ADDED: {"<tool>": 2048}},
+    "added_tokens.json with what tokenizer.json has": {
+        TOKENIZER_CONFIG: NO_DECODER | {"additional_special_tokens": ...},
+        ADDED: {"<|endoftext|>": 2045, "<|im_start|>": 2046, "<|im_end|>": 2047, "<tool>": 2048},
+    },
     "added_tokens.json with a special token": {
         TOKENIZER_CONFIG: NO_DECODER,
         ADDED: {"<tool>": 2048},
@@ -174,6 +201,9 @@ FOLDERS: dict[str, Edits] = {
                 {"name": "tool_use", "template": VARIABLES},
             ]
         }
+    },
+    "named templates in an object": {
+        TOKENIZER_CONFIG: {"chat_template": {"default": "d", "tool_use": VARIABLES}}
     },
     "files over named templates": {
         TEMPLATE: "f",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ModelError
+from engine.guidance import Guidance
 from engine.llm import LLM
 from engine.models.end_tokens import end_tokens
 from engine.models.generation_config import GenerationConfig
@@ -86,6 +87,16 @@ def test_a_text_ends_at_the_token_only_the_tokenizer_names(
     certain = SamplingParams(temperature=0, max_tokens=8, logit_bias={2047: 100.0})
     [output] = llm.generate("a", certain)
     assert (output.outputs[0].token_ids, output.outputs[0].finish_reason) == ([2047], "stop")
+
+
+def test_a_guided_text_ends_at_the_token_only_the_tokenizer_names(
+    checkpoint_original: Path, tmp_path: Path
+) -> None:
+    llm = LLM(edited(checkpoint_original, tmp_path / "copy", NO_IDS), kv_capacity_tokens=512)
+    params = SamplingParams(max_tokens=16, seed=0, guidance=Guidance.choice(["yes", "no"]))
+    [output] = llm.generate("a", params)
+    assert output.outputs[0].text in ("yes", "no")
+    assert output.outputs[0].finish_reason == "stop"
 
 
 def test_without_any_end_token_a_text_ends_by_its_length(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from engine.errors import ModelError
+from engine.llm import LLM
 from engine.models.registry import load_model_config
 from engine.models.safetensors_file import read_safetensors
 from suites.engine.edited_checkpoint import DIMENSIONS, Edits, edited
@@ -56,14 +58,24 @@ def test_a_folder_without_weights_needs_a_dtype(checkpoint_original: Path, tmp_p
     assert load_model_config(folder, dtype="bf16").dtype == "bf16"
 
 
+@pytest.mark.parametrize("stated", ["float32", "int8", "auto", ...])
+def test_an_engine_computes_in_the_dtype_it_is_given(
+    checkpoint_original: Path, tmp_path: Path, stated: object
+) -> None:
+    edits: Edits = {"config.json": {"torch_dtype": stated}}
+    folder = edited(checkpoint_original, tmp_path / "copy", edits)
+    engine = LLM(folder, dtype="bf16", kv_capacity_tokens=256).engine
+    shapes = engine.model.tensor_shapes().values()
+    assert engine.dtype == "bf16"
+    assert engine.worker.memory_bytes["weights"] == 2 * sum(math.prod(shape) for shape in shapes)
+
+
 def as_f32(tensor: Any) -> npt.NDArray[np.float32]:
     bits = np.frombuffer(tensor.data(), "<u2").astype(np.uint32) << 16
     return bits.view(np.float32).reshape(tensor.shape)
 
 
 def write_safetensors(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
-    import json
-
     header, end = {}, 0
     for name, array in arrays.items():
         header[name] = {

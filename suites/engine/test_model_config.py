@@ -194,6 +194,21 @@ def test_keys_that_nothing_reads_are_in_the_log(
     assert message == f"{tmp_path / 'config.json'}: not read: logit_scale, temperature"
 
 
+def test_an_adapter_beside_the_model_is_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    load_model_config(write(tmp_path))
+    [message] = caplog.messages
+    assert "adapter_config.json: not read: adapters are not supported" in message
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = write(tmp_path) / "config.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_model_config(tmp_path).hidden_size == 896
+
+
 def test_missing_folder_and_file_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere: no such folder.*hf download"):
         load_model_config(tmp_path / "nowhere")

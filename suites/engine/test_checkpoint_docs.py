@@ -1,0 +1,28 @@
+"""docs/checkpoints.md names every key of a checkpoint that the engine knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from engine import tokenizer_config
+from engine.models import generation_config, qwen2
+
+PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+
+
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("config.json", qwen2.KNOWN_KEYS),
+        ("generation_config.json", generation_config.KNOWN_KEYS),
+        ("tokenizer_config.json", tokenizer_config.KNOWN_KEYS),
+    ],
+)
+def test_every_known_key_is_in_its_section(section: str, keys: frozenset[str]) -> None:
+    [text] = [
+        part for part in PAGE.read_text("utf-8").split("\n## ") if part.startswith(f"{section}\n")
+    ]
+    assert sorted(keys - set(re.findall(r"`(\w+)`", text))) == []
