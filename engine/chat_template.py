@@ -59,8 +59,8 @@ class ChatTemplate:
             raise TokenizerError(msg)
         if "default" not in named:
             msg = (
-                f"{model}: the chat templates are {', '.join(sorted(named))}, and none is the "
-                f"default; write that into {TEMPLATE_FILE_NAME}"
+                f"{model}: the chat templates are {', '.join(sorted(named))}, without a "
+                f"default; write one into {TEMPLATE_FILE_NAME}"
             )
             raise TokenizerError(msg)
         return cls(named["default"], config.named_tokens, tool_source=named.get("tool_use"))

@@ -22,7 +22,7 @@ class Checkpoint:
     """The tensors of a model, validated against its configuration, ready to be copied out.
 
     Iterating yields each tensor of `Qwen2Config.tensor_shapes()` once, in the order of the data on
-    disk; its pages leave the memory of the process when the next one is asked for. Leaving the
+    disk; its pages leave the memory of the process before the next one. Leaving the
     context drops the maps; a map that a tensor still refers to stays valid.
     """
 

@@ -34,7 +34,7 @@ def load(checkpoint_original: Path, tmp_path: Path) -> Callable[[Edits], Tokeniz
             {"tokenizer.json": without_added(2045, 2046, 2047)},
             [64, 220, 2047, 220, 27, 83, 841, 29],
         ),
-        # One that only tokenizer.json has stays; Hugging Face numbers those behind it anew.
+        # One that only tokenizer.json has stays; Hugging Face renumbers those behind it.
         ({CONFIG: with_decoder({2046: None})}, [64, 220, 2047, 220, 27, 83, 841, 29]),
         ({CONFIG: NO_DECODER}, [64, 220, 2047, 220, 27, 83, 841, 29]),
         ({CONFIG: None}, [64, 220, 2047, 220, 27, 83, 841, 29]),
