@@ -179,4 +179,6 @@ def _check_tensors(
             f"{path}: the safetensors files lack {len(missing)} tensors of the model, "
             f"the first is {missing[0]!r}"
         )
+        if missing == ["lm_head.weight"]:
+            msg += "; if the embedding is the head too, config.json needs tie_word_embeddings: true"
         raise ModelError(msg)

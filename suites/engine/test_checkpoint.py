@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,13 @@ def config_of_more_layers(path: Path) -> None:
     (path / "config.json").write_text(json.dumps(config))
 
 
+def no_head(path: Path) -> None:
+    write_random_qwen2(path, replace(UNTIED, tie_word_embeddings=True))
+    config = json.loads((path / "config.json").read_text())
+    del config["tie_word_embeddings"]
+    (path / "config.json").write_text(json.dumps(config))
+
+
 def truncate(path: Path) -> None:
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -208,6 +216,7 @@ def no_weights(path: Path) -> None:
         (damage_header(negative), r"model\.norm\.weight.*data_offsets"),
         (damage_header(no_offsets), r"model\.norm\.weight"),
         (config_of_more_layers, r"lack 12 tensors.*model\.layers\.2\.input_layernorm"),
+        (no_head, r"lack 1 tensors.*'lm_head\.weight'; if.*tie_word_embeddings: true"),
         (truncate, "truncated"),
         (trailing_bytes, "2 bytes after the last tensor"),
         (duplicate_key, r"'lm_head\.weight' appears twice"),
