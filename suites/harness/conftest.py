@@ -1,6 +1,10 @@
 """A small project of its own for the harness to run in, and a CUPTI that is none."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from suites.harness import kernel_trace
 from suites.harness.fake_cupti import FakeCupti
 
+ROOT = Path(__file__).parents[2]
 UseCupti = Callable[..., FakeCupti]
 
 STAGES = """
@@ -32,11 +37,16 @@ class Project:
     def __init__(self, pytester: pytest.Pytester) -> None:
         self._pytester = pytester
         self.path = pytester.path
-        model = pytester.mkdir("suites") / "models" / "tiny-qwen2"
-        model.mkdir(parents=True)
-        (model / "config.json").write_text("{}")
-        (model / "model.safetensors").write_bytes(b"")
+        pytester.mkdir("suites")
+        self.add_checkpoint("suites/models/tiny-qwen2")
         (self.path / "suites" / "stages.toml").write_text(STAGES)
+
+    def add_checkpoint(self, path: str | Path) -> None:
+        """Files with the names of a checkpoint's; an absolute path may lie outside the project."""
+        folder = self.path / path
+        folder.mkdir(parents=True)
+        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+            (folder / name).touch()
 
     def add_test(self, path: str, source: str) -> None:
         file = self.path / "suites" / path
@@ -47,6 +57,19 @@ class Project:
         return self._pytester.runpytest_inprocess(
             "-p", "suites.harness.plugin", "-p", "no:cacheprovider", "-rs", "-v", *arguments
         )
+
+    def run_process(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """A run in a process of its own, with the settings of this repository's pyproject.toml:
+        pytest-benchmark wants one."""
+        return subprocess.run(
+            [
+                sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"),
+                "--rootdir", str(self.path), "-p", "pytest_benchmark.plugin", "--bench-rounds", "4",
+                "--benchmark-max-time", "0", "--benchmark-json", "record.json", *arguments,
+            ],
+            cwd=self.path, capture_output=True, text=True, check=False, timeout=60,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        )  # fmt: skip
 
 
 @pytest.fixture

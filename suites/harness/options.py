@@ -17,10 +17,12 @@ from suites.harness.stages import find_stage, load_stages
 ENGINE_DEVICES = {"cpu": "cpu", "nvidia": "cuda"}
 DTYPES = ("f32", "f16", "bf16")
 RUN_CHOICES = ("auto", "always", "never")
-REQUIREMENTS = ("gpu", "cupti", "flashinfer", "hf", "model")
+REQUIREMENTS = ("gpu", "cupti", "flashinfer", "hf")
 # What the criterion of a soak promises.
 SOAK_SECONDS = 480
 DEFAULT_MODEL = Path("suites/models/tiny-qwen2")
+# What every checkpoint has, as Hugging Face stores it.
+CHECKPOINT_FILES = ("config.json", "tokenizer.json", "*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--dtype", choices=DTYPES, help="default: all")
     group.addoption(
         "--model-path",
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help=f"checkpoint to run; default: {DEFAULT_MODEL}",
     )
@@ -144,12 +146,12 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def read_settings(config: pytest.Config) -> Settings:
-    """The parsed options. Raises pytest.UsageError when the model folder does not exist."""
+    """The parsed options. Raises pytest.UsageError for a model folder that is no checkpoint."""
     recorded_model = (config.rootpath / DEFAULT_MODEL).resolve()
-    model_path = config.getoption("--model-path") or recorded_model
-    if not model_path.is_dir():
-        msg = f"--model-path: no folder {model_path}"
-        raise pytest.UsageError(msg)
+    stated = config.getoption("--model-path")
+    # Relative to where pytest was started, whatever has become the working directory since.
+    model_path = config.invocation_params.dir / stated if stated else recorded_model
+    _check_checkpoint(model_path)
     stage = find_stage(load_stages(config.rootpath), config.getoption("--stage"))
     device = config.getoption("--device") or (stage.device if stage else "cpu")
     if stage and stage.device not in ("cpu", device):
@@ -189,6 +191,20 @@ def attention_of(settings: Settings) -> str:
     """
     asked_for = settings.backend == "flashinfer" and settings.device == "cuda"
     return "flashinfer" if asked_for else "native"
+
+
+def _check_checkpoint(folder: Path) -> None:
+    if not folder.is_dir():
+        msg = f"--model-path: no folder {folder}"
+        raise pytest.UsageError(msg)
+    missing = [pattern for pattern in CHECKPOINT_FILES if not any(folder.glob(pattern))]
+    if missing:
+        msg = f"--model-path: {folder} is no checkpoint, it lacks {', '.join(missing)}"
+        raise pytest.UsageError(msg)
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser()  # a shell expands no ~ after the = of an option
 
 
 def _rate(text: str) -> float:

@@ -33,6 +33,7 @@ from suites.harness.measure import (
     CASES,
     measure,  # noqa: F401 - a fixture
     pytest_runtest_makereport,  # noqa: F401 - a hook
+    skip_unmeasured,
     write_metrics,
 )
 from suites.harness.recorder import Recorder
@@ -63,7 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    config.stash[options.SETTINGS] = options.read_settings(config)
+    try:
+        config.stash[options.SETTINGS] = options.read_settings(config)
+    except pytest.UsageError:
+        _discard_empty_record(config)
+        raise
     config.stash[CASES] = []
     config.stash[TRACED_ROUNDS] = TracedRounds(config, config.stash[CASES])
     run = StageRun(config)
@@ -140,6 +145,7 @@ class StageRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         requirements.check(item, self.settings)
+        skip_unmeasured(item)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed or (report.passed and report.when == "call"):
@@ -170,6 +176,13 @@ class StageRun:
             terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:
             write_table(terminalreporter, self.stage, self.collector)
+
+
+def _discard_empty_record(config: pytest.Config) -> None:
+    """pytest-benchmark opens the file of --benchmark-json before any option has been checked."""
+    record = config.getoption("benchmark_json", None)
+    if record is not None and Path(record.name).stat().st_size == 0:
+        Path(record.name).unlink()
 
 
 def _is_benchmark(item: pytest.Item) -> bool:

@@ -67,6 +67,8 @@ class Recorder:
     def pytest_sessionfinish(self) -> None:
         """Without a benchmark pytest-benchmark writes nothing, but the evidence is worth a file."""
         config = self._config
+        if hasattr(config, "workerinput"):
+            return  # the process that started this worker has the evidence of all of them
         benchmarks = getattr(config, "_benchmarksession", None)
         if self._written or benchmarks is None or not benchmarks.json or config.option.collectonly:
             return

@@ -31,9 +31,7 @@ def missing(name: str, settings: Settings) -> str | None:
         return missing_flashinfer()
     if name == "hf":
         return missing_hf()
-    if name == "recording":
-        return missing_recording(settings)
-    return missing_model(settings)
+    return missing_recording(settings)
 
 
 def missing_gpu() -> str | None:
@@ -73,13 +71,6 @@ def missing_recording(settings: Settings) -> str | None:
     return f"the recorded outputs are those of {settings.recorded_model.name}"
 
 
-def missing_model(settings: Settings) -> str | None:
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(settings.model_path.glob(pattern)):
-            return f"no {pattern} in {settings.model_path}"
-    return None
-
-
 def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
     """Names of the requirements; True where an option says that the test has to run."""
     fixtures = getattr(item, "fixturenames", ())
@@ -98,6 +89,4 @@ def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
         needs["hf"] = settings.run_hf == "always"
     if item.get_closest_marker("requires_recording"):
         needs["recording"] = settings.run_parity == "always"
-    if "model_path" in fixtures:
-        needs["model"] = False
     return needs

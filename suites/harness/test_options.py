@@ -10,7 +10,32 @@ from suites.harness.conftest import Project
 def test_a_missing_model_folder_is_a_usage_error(project: Project) -> None:
     result = project.run("--model-path", "no/such/model")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--model-path: no folder no/such/model*"])
+    result.stderr.fnmatch_lines(["*--model-path: no folder *no/such/model*"])
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_folder_that_is_no_checkpoint_is_refused(project: Project, missing: str) -> None:
+    project.add_checkpoint("other")
+    (project.path / "other" / missing).unlink()
+    result = project.run("--model-path", "other")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    lacking = missing.replace("model.", "*.")
+    result.stderr.fnmatch_lines([f"*--model-path: *other is no checkpoint, it lacks {lacking}"])
+
+
+def test_the_home_folder_is_known_behind_an_equals_sign(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add_checkpoint("home/models/m")
+    monkeypatch.setenv("HOME", str(project.path / "home"))
+    project.add_test("core/test_cases.py", "def test_model(model_path): assert model_path.is_dir()")
+    project.run("--model-path=~/models/m").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("wrong", [["--stage", "stage9"], ["--model-path", "nowhere"]])
+def test_wrong_options_leave_no_empty_record(project: Project, wrong: list[str]) -> None:
+    assert project.run_process(*wrong).returncode == pytest.ExitCode.USAGE_ERROR
+    assert not (project.path / "record.json").exists()
 
 
 def test_the_tiny_model_is_the_default(project: Project) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import re
 import socket
 import subprocess
@@ -52,24 +51,11 @@ def test_other(): assert False
 """
 
 
-def run_process(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A run in a process of its own: pytest-benchmark wants one."""
-    return subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-p", "suites.harness.plugin",
-            "-p", "pytest_benchmark.plugin", "--bench-rounds", "4", "--benchmark-max-time", "0",
-            "--benchmark-json", "record.json", "--rootdir", str(project.path), *arguments,
-        ],
-        cwd=project.path, capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )  # fmt: skip
-
-
 @pytest.fixture
 def file(project: Project) -> Path:
     """The file of a run with two benchmark cases."""
     project.add_test("core/test_bench.py", BENCHMARK)
-    done = run_process(project, "--stage", "stage0")
+    done = project.run_process("--stage", "stage0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "record: " in done.stdout
     return project.path / "record.json"
@@ -128,7 +114,7 @@ def test_measures(measure, folder):
 
 def test_nothing_personal_is_in_the_file(project: Project) -> None:
     project.add_test("core/test_broken.py", BROKEN)
-    assert run_process(project, "--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
+    assert project.run_process("--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
     file = project.path / "record.json"
     content = json.loads(file.read_text())
     del content["machine_info"]["cpu"]["flags"]  # three letters of one may be a host's name
@@ -151,7 +137,7 @@ def test_nothing_personal_is_in_the_file(project: Project) -> None:
 
 def test_evidence_alone_makes_a_record(project: Project) -> None:
     project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_it(): pass")
-    done = run_process(project, "--stage", "stage0")
+    done = project.run_process("--stage", "stage0")
     assert done.returncode == 0, done.stdout + done.stderr
     record = read_record(project.path / "record.json")
     assert record.cases == ()
@@ -176,7 +162,7 @@ def test_a_stage_and_what_waits_to_be_asked_for_add_up(project: Project) -> None
     records, states = [], []
     soak = ["-m", "soak", "--layout"]
     for arguments in ([], [*soak, "block"], [*soak, "slot"]):
-        done = run_process(project, "--stage", "stage0", *arguments)
+        done = project.run_process("--stage", "stage0", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         records.append(read_record(project.path / "record.json"))
         states.append([item.state for item in assemble(plans, records).stages[0].criteria])
@@ -186,23 +172,16 @@ def test_a_stage_and_what_waits_to_be_asked_for_add_up(project: Project) -> None
 def test_skipped_benchmarks_leave_the_evidence(project: Project) -> None:
     project.add_test("core/test_bench.py", BENCHMARK)
     project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.two')\ndef test_it(): pass")
-    assert run_process(project, "--stage", "stage0", "--benchmark-skip").returncode == 0
+    assert project.run_process("--stage", "stage0", "--benchmark-skip").returncode == 0
     states = [item.state for item in read_record(project.path / "record.json").evidence]
     assert states == ["unproved", "proved"]
 
 
 def test_collecting_alone_writes_no_record(project: Project) -> None:
     project.add_test("core/test_core.py", "def test_it(): pass")
-    run_process(project, "--collect-only")
+    project.run_process("--collect-only")
     file = project.path / "record.json"
     assert not file.exists() or file.read_bytes() == b""
-
-
-def test_switched_off_benchmarks_are_skipped(project: Project) -> None:
-    project.add_test("core/test_bench.py", BENCHMARK)
-    done = run_process(project, "--benchmark-disable", "-rs")
-    assert "3 skipped" in done.stdout
-    assert "benchmarks are disabled" in done.stdout
 
 
 class FakeBenchmark:
@@ -345,7 +324,7 @@ def test_early(measure):
 
 def test_a_benchmark_that_fails_is_recorded_as_invalid(project: Project) -> None:
     project.add_test("core/test_wrong.py", WRONG)
-    assert run_process(project, "--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
+    assert project.run_process("--stage", "stage0").returncode == pytest.ExitCode.TESTS_FAILED
     wrong, early = read_record(project.path / "record.json").cases
     assert (wrong.name, len(wrong.metrics)) == ("test_wrong", 1)
     assert "wrong tokens" in wrong.invalid[0]

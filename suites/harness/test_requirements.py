@@ -28,7 +28,7 @@ def test_a_missing_gpu_skips_with_the_reason(project: Project) -> None:
 
 def test_require_turns_the_skip_into_a_failure(project: Project) -> None:
     project.add_test("core/test_cases.py", GPU_TEST + PLAIN_TEST)
-    result = project.run("--require", "gpu,model")
+    result = project.run("--require", "gpu,hf")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(["*required gpu is missing: no GPU in this test"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -104,22 +104,13 @@ def test_recordings_are_of_one_checkpoint(project: Project, choice: str, outcome
         "core/test_cases.py",
         "@pytest.mark.parity\n@pytest.mark.requires_recording\ndef test_recorded(): pass",
     )
-    (project.path / "other").mkdir()
+    project.add_checkpoint("other")
     project.run("--run-parity", "auto").assert_outcomes(passed=1)
     result = project.run("--run-parity", choice, "--model-path", "other")
     result.assert_outcomes(**{outcome: 1})
 
 
-def test_a_folder_without_weights_skips_what_needs_a_model(project: Project) -> None:
-    project.add_test("core/test_cases.py", "def test_model(model_path): pass\n" + PLAIN_TEST)
-    (project.path / "suites" / "models" / "tiny-qwen2" / "model.safetensors").unlink()
-    project.run().assert_outcomes(passed=1, skipped=1)
-    project.run("--require", "model").assert_outcomes(passed=1, errors=1)
-
-
 def test_an_unknown_requirement_is_a_usage_error(project: Project) -> None:
     result = project.run("--require", "gpu,tpu")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["*unknown requirement 'tpu'; known: gpu, cupti, flashinfer, hf, model*"]
-    )
+    result.stderr.fnmatch_lines(["*unknown requirement 'tpu'; known: gpu, cupti, flashinfer, hf*"])
