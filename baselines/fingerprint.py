@@ -81,7 +81,7 @@ def model_digest(folder: Path) -> str:
     """Of the files that decide a checkpoint's output: configuration, tokenizer and weights."""
     content = hashlib.sha256()
     for file in sorted((*folder.glob("*.json"), *folder.glob("*.safetensors"))):
-        content.update(file.name.encode())
+        content.update(os.fsencode(file.name))
         with file.open("rb") as stream:
             content.update(hashlib.file_digest(stream, "sha256").digest())
     return content.hexdigest()[:16]

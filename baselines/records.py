@@ -9,13 +9,22 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from baselines.escaping import printable
 
 SCHEMA_VERSION: Final = 2
 
+
+def _printable(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value
+
+
+# From exceptions, plugins, drivers and file names, which may hold what JSON readers refuse.
+Text = Annotated[str, BeforeValidator(_printable)]
 # Finite numbers only: JSON has no others.
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Scalar = str | int | Number | bool | None
+Scalar = Text | int | Number | bool | None
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
@@ -48,8 +57,8 @@ class Metric(Strict):
     floor: absolute difference, in the unit, below which a change does not matter.
     """
 
-    name: str
-    unit: str
+    name: Text
+    unit: Text
     better: Better
     metric_class: MetricClass
     floor: Number = 0.0
@@ -59,7 +68,7 @@ class Metric(Strict):
 class KernelTime(Strict):
     """All launches of the kernels of one name in a traced round."""
 
-    name: str
+    name: Text
     calls: int
     total_us: Number
 
@@ -67,7 +76,7 @@ class KernelTime(Strict):
 class CopyTime(Strict):
     """All copies of one direction in a traced round, "host to device" for example."""
 
-    direction: str
+    direction: Text
     count: int
     size_bytes: int
     total_us: Number
@@ -102,20 +111,20 @@ class Case(Strict):
     hot_path: None where no GPU was traced. No gate looks at it.
     """
 
-    name: str
-    suite: str
-    params: dict[str, Scalar]
+    name: Text
+    suite: Text
+    params: dict[Text, Scalar]
     workload_hash: Digest
     model_digest: Digest | None
     metrics: tuple[Metric, ...]
-    invalid: tuple[str, ...] = ()
+    invalid: tuple[Text, ...] = ()
     hot_path: HotPath | None = None
 
 
 class Gpu(Strict):
-    name: str
+    name: Text
     memory_bytes: int
-    driver: str
+    driver: Text
     power_limit_w: Number | None
     max_sm_clock_mhz: int | None
     max_memory_clock_mhz: int | None
@@ -126,7 +135,7 @@ class Gpu(Strict):
 class Machine(Strict):
     """Hardware and what is set on it; nothing that names a person or a host."""
 
-    cpu: str
+    cpu: Text
     physical_cores: int
     logical_cores: int
     memory_bytes: int
@@ -141,15 +150,15 @@ class Machine(Strict):
 class Environment(Strict):
     """Software: what a change may change."""
 
-    python: str
-    compiler: str
-    build_type: str
-    cuda: str | None
-    onednn: str | None
-    packages: dict[str, str]
-    variables: dict[str, str]  # OMP_*, CUDA_VISIBLE_DEVICES and the like
+    python: Text
+    compiler: Text
+    build_type: Text
+    cuda: Text | None
+    onednn: Text | None
+    packages: dict[Text, Text]
+    variables: dict[Text, Text]  # OMP_*, CUDA_VISIBLE_DEVICES and the like
     num_threads: int
-    git_revision: str | None
+    git_revision: Text | None
     git_dirty: bool | None
 
 
@@ -163,20 +172,20 @@ class TelemetrySample(Strict):
     power_w: Number | None
     temperature_c: int | None
     memory_used_bytes: int | None
-    throttle_reasons: tuple[str, ...]
+    throttle_reasons: tuple[Text, ...]
     other_processes: int
 
 
 class TestOutcome(Strict):
-    test: str
+    test: Text
     outcome: Literal["passed", "failed", "skipped", "left-out"]
     seconds: Number
-    reason: str | None = None
+    reason: Text | None = None
 
 
 class Evidence(Strict):
-    criterion: str
-    sentence: str
+    criterion: Text
+    sentence: Text
     state: Literal["proved", "failed", "unproved"]
     tests: tuple[TestOutcome, ...]
 
@@ -190,7 +199,7 @@ class Record(Strict):
 
     schema_version: Literal[2]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
-    stage: str | None
+    stage: Text | None
     machine_key: Digest
     environment_key: Digest
     machine: Machine
@@ -200,4 +209,4 @@ class Record(Strict):
     telemetry: tuple[TelemetrySample, ...] = ()
     launch: int | None = None
     # Where it came from when no run of ours made it.
-    legacy: str | None = None
+    legacy: Text | None = None

@@ -26,7 +26,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from baselines.records import SCHEMA_VERSION, Record, Strict
+from baselines.records import SCHEMA_VERSION, Record, Strict, Text
 from baselines.upgrade import UpgradeError, section_of
 
 _NAME = re.compile(r"^(\d{4,})_([a-z0-9][a-z0-9.-]*)\.json$")
@@ -67,8 +67,8 @@ class Acceptance(Strict):
 
     new: str
     old: str | None
-    why: str
-    who: str | None
+    why: Text
+    who: Text | None
     when: str
 
 

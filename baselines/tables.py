@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from baselines.escaping import one_line
+
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows; nothing is cut off in a pipe."""
+    """Print rows, a line each; nothing is cut off in a pipe."""
+    rows = [tuple(map(one_line, row)) for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table

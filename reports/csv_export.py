@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from baselines.escaping import csv_cell
 from reports.model import CaseView, MetricView, Report
 
 COLUMNS = (
@@ -59,9 +60,6 @@ def _row(case: CaseView, metric: MetricView) -> tuple[str | float | None, ...]:
 
 
 def _cell(value: str | float | None) -> str:
-    """Spreadsheets run text that starts as a formula does; a leading apostrophe keeps it text."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
-    return repr(value)
+    return csv_cell(value) if isinstance(value, str) else repr(value)

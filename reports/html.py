@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from baselines import escaping
 from reports import formatting, headline, plots
 from reports.hot_rows import hot_rows, hot_sentence
 from reports.model import Report
@@ -21,6 +22,7 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=escaping.html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
+from baselines.escaping import markdown as escape
 from reports import headline
 from reports.formatting import SIGNS, change, count, interval, number, share, times
 from reports.hot_rows import hot_rows, hot_sentence
@@ -53,12 +53,6 @@ def render(report: Report) -> str:
     header = ("Created", "Stage", "Launch", "Revision", "Machine", "Environment")
     parts.append(_table(header, rows))
     return "\n\n".join(parts) + "\n"
-
-
-def escape(text: str) -> str:
-    """Text as Markdown shows it literally, on one line and inside a table cell."""
-    # A link or image would load something, so brackets count as markup too.
-    return re.sub(r"([\\`*_\[\]<>|#~!&])", r"\\\1", " ".join(text.split()))
 
 
 def _stage_row(stage: StageView) -> tuple[str, ...]:

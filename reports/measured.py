@@ -162,4 +162,5 @@ def _label(record: Record, number: int) -> str:
 def _anchor(stage: str | None, identity: _Identity) -> str:
     """An id that stays the same from report to report and holds nothing of the names."""
     text = "\0".join(map(str, (stage, *identity)))
-    return f"case-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"case-{digest[:12]}"

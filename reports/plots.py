@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from baselines.escaping import html as escape
 from reports.formatting import change, interval, number, share
 from reports.model import CaseVerdict, CaseView, MetricView
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines import fingerprint
+from baselines.escaping import markdown, one_line
 from baselines.gate import self_test
 from baselines.gate.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
 from baselines.gate.escalation import STEPS, Gate, GateResult, Progress, Side
@@ -164,9 +165,9 @@ def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateR
         for reason in reasons:
             print(f"{reason.value}: {EXPLANATIONS[reason]}")
     for detail in dict.fromkeys(item.detail for item in result.judgements if item.detail):
-        print(detail)
+        print(one_line(detail))
     print(f"{title}\n{folder / 'verdict.json'}")
-    add_to_step_summary(f"### {title}\n\n{markdown_table(result.judgements)}\n")
+    add_to_step_summary(f"### {markdown(title)}\n\n{markdown_table(result.judgements)}\n")
 
 
 def _report_progress(progress: Progress) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from baselines.escaping import printable
+
 # GitHub refuses the summary of a step that is longer.
 LIMIT_BYTES = 1 << 20
 _CUT = "\n\n(The rest is in the artifacts of this job.)\n"
@@ -17,7 +19,7 @@ def add_to_step_summary(markdown: str) -> None:
         return
     path = Path(name)
     room = LIMIT_BYTES - (path.stat().st_size if path.exists() else 0)
-    content = f"{markdown.rstrip()}\n\n".encode()
+    content = f"{printable(markdown).rstrip()}\n\n".encode()
     if len(content) > room:
         content = content[: max(0, room - len(_CUT))].decode(errors="ignore").encode()
         content += _CUT.encode()

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from xml.etree import ElementTree
 
+from baselines import escaping
 from baselines.gate.escalation import GateResult
 from baselines.gate.verdict import Judgement, Reason, Verdict
 
@@ -47,7 +48,7 @@ _HEADINGS = ("case", "metric", "verdict", "change", "90 % interval", "margin", "
 
 
 def text_table(judgements: Sequence[Judgement]) -> str:
-    rows = [_HEADINGS, *map(_cells, judgements)]
+    rows = [_HEADINGS, *(tuple(map(escaping.one_line, _cells(item))) for item in judgements)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -57,9 +58,7 @@ def text_table(judgements: Sequence[Judgement]) -> str:
 
 def markdown_table(judgements: Sequence[Judgement]) -> str:
     rows = [_HEADINGS, tuple("---" for _ in _HEADINGS), *map(_cells, judgements)]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
+    return "\n".join("| " + " | ".join(map(escaping.markdown, row)) + " |" for row in rows)
 
 
 def headline(result: GateResult) -> str:
@@ -81,7 +80,7 @@ def headline(result: GateResult) -> str:
 
 def write_junit(path: Path, stage: str, result: GateResult) -> None:
     """A test case for each judgement: red ones fail, those that say nothing are skipped."""
-    suite = ElementTree.Element("testsuite", name=f"gate {stage}")
+    suite = ElementTree.Element("testsuite", name=escaping.xml(f"gate {stage}"))
     cases = [(item.case, item.metric, item.verdict, _sentence(item)) for item in result.judgements]
     cases += [
         (criterion, "criterion", Verdict.REGRESSED, "a test that proves it failed")
@@ -89,6 +88,7 @@ def write_junit(path: Path, stage: str, result: GateResult) -> None:
     ]
     failures = skipped = 0
     for case, metric, verdict, words in cases:
+        case, metric, words = map(escaping.xml, (case, metric, words))  # noqa: PLW2901
         element = ElementTree.SubElement(suite, "testcase", classname=case, name=metric)
         if verdict is Verdict.INVALID or (verdict is Verdict.REGRESSED and not result.advisory):
             failures += 1
@@ -109,10 +109,17 @@ def write_json(path: Path, result: GateResult) -> None:
         "launches": result.launches,
         "out_of_time": result.out_of_time,
         "advisory": result.advisory,
-        "failed_criteria": result.failed_criteria,
-        "judgements": [asdict(judgement) for judgement in result.judgements],
+        "failed_criteria": list(map(escaping.printable, result.failed_criteria)),
+        "judgements": [_plain(judgement) for judgement in result.judgements],
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _plain(judgement: Judgement) -> dict[str, object]:
+    return {
+        name: escaping.printable(value) if isinstance(value, str) else value
+        for name, value in asdict(judgement).items()
+    }
 
 
 def _sentence(item: Judgement) -> str:

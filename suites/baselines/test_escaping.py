@@ -1,0 +1,147 @@
+"""Whatever text others wrote, every file with it is read back, and shows what is printable."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from markdown_it import MarkdownIt
+from pydantic import TypeAdapter
+
+from baselines.anonymous import anonymous
+from baselines.escaping import one_line, printable
+from baselines.gate.escalation import GateResult
+from baselines.gate.step_summary import add_to_step_summary
+from baselines.gate.summary import markdown_table, text_table, write_json, write_junit
+from baselines.gate.verdict import Judgement, Reason, Verdict
+from baselines.record_file import read_record
+from baselines.records import Record
+from baselines.records import TestOutcome as Outcome
+from baselines.tables import show
+from suites.baselines.any_text import ANY_TEXT, NASTY
+from suites.baselines.sample_record import sample_record
+
+in_one_folder = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def judgement(text: str) -> Judgement:
+    return Judgement(text, text, Verdict.REGRESSED, Reason.RUN_INVALID, detail=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[1;31mred\x1b[0m", "red"),
+        ("\x1b]8;;x\x07", r"\x1b]8;;x\x07"),
+        ("a\x00b\x7f\x85", r"a\x00b\x7f\x85"),
+        ("\ud83d \udc00", r"\ud83d \udc00"),
+        ("a\ufffe\U0001ffff", r"a\ufffe\U0001ffff"),
+        ("user\u202etxt.exe", r"user\u202etxt.exe"),
+        ("one\r\ntwo\rthree\n\tfour", "one\ntwo\nthree\n\tfour"),
+        ("说 é 👩\u200d💻 ]]> <b> |", "说 é 👩\u200d💻 ]]> <b> |"),
+    ],
+)
+def test_printable(text: str, expected: str) -> None:
+    assert printable(text) == expected
+    assert printable(expected) == expected
+
+
+@given(ANY_TEXT)
+def test_printable_text_keeps_its_printable_characters(text: str) -> None:
+    plain = printable(text)
+    plain.encode()
+    assert not {unicodedata.category(character) for character in set(plain) - {"\n", "\t"}} & {
+        "Cc",
+        "Cs",
+    }
+    assert printable(plain) == plain
+    if text.isprintable():
+        assert plain == text
+
+
+@in_one_folder
+@given(ANY_TEXT)
+def test_junit(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "junit.xml"
+    write_junit(file, text, GateResult((judgement(text),), 3, failed_criteria=(text,)))
+    suite = ET.parse(file).getroot()
+    assert suite.get("name") == f"gate {printable(text)}"
+    case, criterion = suite
+    assert case.get("classname") == case.get("name") == printable(text)
+    assert (
+        case.find("failure").get("message").endswith(f"({printable(text)})" if text else "nothing")
+    )
+    assert criterion.get("classname") == printable(text)
+
+
+@in_one_folder
+@given(ANY_TEXT)
+def test_verdicts(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "verdict.json"
+    write_json(file, GateResult((judgement(text),), 3, failed_criteria=(text,)))
+    content = json.loads(file.read_text("utf-8"))
+    [read] = TypeAdapter(list[Judgement]).validate_python(content["judgements"])
+    assert read == judgement(printable(text))
+    assert content["failed_criteria"] == [printable(text)]
+
+
+@in_one_folder
+@given(ANY_TEXT)
+def test_records(tmp_path: Path, text: str) -> None:
+    sample = sample_record(rate=1.0)
+    case = sample.cases[0].model_dump() | {"name": text, "params": {"p": text}, "invalid": [text]}
+    outcome = {"test": text, "outcome": "failed", "seconds": 0.0, "reason": text}
+    proof = {"criterion": "s0.one", "sentence": text, "state": "failed", "tests": [outcome]}
+    record = Record.model_validate(sample.model_dump() | {"cases": [case], "evidence": [proof]})
+    file = tmp_path / "record.json"
+    file.write_text(json.dumps({"stagegate": record.model_dump(mode="json")}))
+    read = read_record(file)
+    assert read == record
+    assert read.cases[0].name == read.cases[0].params["p"] == printable(text)
+    assert read.evidence[0].tests[0].reason == printable(text)
+
+
+@given(ANY_TEXT)
+def test_what_a_run_records_can_be_read(text: str) -> None:
+    reason = anonymous(text)
+    outcome = Outcome(test=reason, outcome="failed", seconds=0.0, reason=reason)
+    assert Outcome.model_validate_json(outcome.model_dump_json()) == outcome
+
+
+@given(ANY_TEXT)
+def test_the_gates_markdown(text: str) -> None:
+    tokens = MarkdownIt().enable("table").parse(markdown_table([judgement(text)]))
+    cells = [
+        "".join(child.content for child in token.children or [])
+        for token in tokens
+        if token.type == "inline"
+    ]
+    assert len(cells) == 16
+    assert cells[8:10] == [one_line(text)] * 2
+
+
+@given(ANY_TEXT)
+def test_tables_on_a_terminal(text: str) -> None:
+    lines = text_table([judgement(text), replace(judgement(text), case="b")]).split("\n")
+    assert len(lines) == 3
+    assert all(line.encode() for line in lines)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_tables_of_the_store(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show("Records", ["name"], [[text], ["b"]])
+    assert capsys.readouterr().out.split("\n") == ["name", one_line(text), "b", ""]
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_the_summary_of_a_step(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary"))
+    add_to_step_summary(text)
+    assert (tmp_path / "summary").read_text("utf-8") == f"{printable(text).rstrip()}\n\n"
