@@ -1,17 +1,20 @@
 """The menu: nox -l lists it, nox -s NAME -- ARGUMENTS runs one session.
 
 A session installs into a conda environment where micromamba, mamba or conda is there, else into a
-virtualenv. nox --no-venv uses the Python that runs nox, installs nothing into it, and builds the
-core into engine/.
+virtualenv; nox -db virtualenv -s NAME takes a virtualenv in any case. nox --no-venv uses the Python
+that runs nox, installs nothing into it, and builds the core into engine/.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nox
@@ -25,6 +28,20 @@ OUT = ROOT / "reports" / "out"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = nox.project.load_toml(ROOT / "suites" / "stages.toml")
 CONDA = ("micromamba", "mamba", "conda")
+LEAST_PYTHON = re.findall(r"\d+", PYPROJECT["project"]["requires-python"])
+
+# Before any environment is made: nox would keep one that an old Python made.
+if sys.version_info < tuple(map(int, LEAST_PYTHON)):
+    sys.exit(
+        f"Stagegate needs Python {'.'.join(LEAST_PYTHON)} or newer, and this nox runs on "
+        f"{platform.python_version()} ({sys.executable}). With a newer one: "
+        "python3 -m venv --clear .venv && .venv/bin/pip install nox"
+    )
+if not os.access(ROOT, os.W_OK) and not {"-l", "--list", "doctor"} & set(sys.argv):
+    sys.exit(f"{ROOT} cannot be written to, and sessions build there: take a copy of your own")
+
+sys.path.insert(0, str(ROOT))
+from baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
 
 
 @nox.session(default=False)
@@ -52,7 +69,9 @@ def serve(session: nox.Session) -> None:
     )
     install(session, *project_list("server"))
     stated = any(argument.partition("=")[0] == "--model" for argument in session.posargs)
-    model = [] if stated else ["--model", "suites/models/tiny-qwen2"]
+    model = [] if stated else ["--model", str(ROOT / "suites/models/tiny-qwen2")]
+    if session.venv_backend != "none":  # the engine is installed, and serves from anywhere
+        session.chdir(session.invoked_from)
     session.run("python", "-m", "engine", "serve", *model, *session.posargs)
 
 
@@ -61,7 +80,8 @@ def suite(session: nox.Session) -> None:
     """Build, then test and measure one stage: nox -s suite -- stage0 [--layout slot] [PYTEST...]"""
     parser = argparse.ArgumentParser(prog="nox -s suite --")
     parser.add_argument("stage", help="stage0 to stage7, see suites/stages.toml")
-    arguments, others = parser.parse_known_args(session.posargs)
+    arguments, others = parser.parse_known_args(paths_of_the_caller(session))
+    check_stage(session, arguments.stage)
     prepare(session, [arguments.stage, *others])
     record = record_of(arguments.stage, others)
     session.run(
@@ -72,14 +92,15 @@ def suite(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Build, then run every test but no benchmark: nox -s tests -- [--layout slot] [PYTEST...]"""
-    prepare(session, session.posargs)
-    session.run("python", "-m", "pytest", "--benchmark-skip", *session.posargs)
+    arguments = paths_of_the_caller(session)
+    prepare(session, arguments)
+    session.run("python", "-m", "pytest", "--benchmark-skip", *arguments)
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Build, then run benchmarks: nox -s bench -- [kv-layout|operators|online|...] [PYTEST...]"""
-    group, others = benchmark_group(session.posargs)
+    group, others = benchmark_group(paths_of_the_caller(session))
     prepare(session, others)
     record = OUT / f"bench{'' if group is None else f'-{group}'}.json"
     chosen = [] if group is None else ["-m", f"benchmark(group='{group}')"]
@@ -91,12 +112,13 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Build, then load engine and server for minutes: nox -s soak -- [--device nvidia] [PYTEST]"""
-    prepare(session, session.posargs)
-    stage = ["--stage", "stage4"] if wants_cuda(session.posargs) else []
-    record = record_of("soak", session.posargs)
+    arguments = paths_of_the_caller(session)
+    prepare(session, arguments)
+    stage = ["--stage", "stage4"] if wants_cuda(arguments) else []
+    record = record_of("soak", arguments)
     session.run(
         "python", "-m", "pytest", "-m", "soak", "-s", *stage, f"--benchmark-json={record}",
-        *session.posargs,
+        *arguments,
     )  # fmt: skip
 
 
@@ -113,9 +135,11 @@ def sanitize(session: nox.Session) -> None:
 @nox.session(default=False, tags=["gate"])
 def gate(session: nox.Session) -> None:
     """Judge this tree: nox -s gate -- stage0 [--against accepted|REV] [--explain] | --self-test"""
-    arguments = list(session.posargs)
+    arguments = paths_of_the_caller(session)
     if "--self-test" in arguments and not arguments[0].startswith("stage"):
         arguments.insert(0, "stage0")
+    if arguments and not arguments[0].startswith("-"):
+        check_stage(session, arguments[0])
     install_harness(session, arguments)
     # 3 is inconclusive and 4 not comparable: neither says that anything got worse.
     session.run("python", "-m", "baselines", "gate", *arguments, success_codes=[0, 3, 4])
@@ -131,15 +155,18 @@ def gate_rates(session: nox.Session) -> None:
 @nox.session(default=False)
 def baseline(session: nox.Session) -> None:
     """Look after the store: nox -s baseline -- measure|add|list|show|diff|accept|history ..."""
-    install_harness(session, session.posargs)
-    session.run("python", "-m", "baselines", *session.posargs)
+    arguments = paths_of_the_caller(session)
+    if arguments[:1] == ["measure"] and len(arguments) > 1:
+        check_stage(session, arguments[1])
+    install_harness(session, arguments)
+    session.run("python", "-m", "baselines", *arguments)
 
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
     """Write reports/out/report.html: nox -s report -- [RECORD ...] [--gate FOLDER] [--open]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    session.run("python", "-m", "reports", *session.posargs)
+    session.run("python", "-m", "reports", *paths_of_the_caller(session))
 
 
 @nox.session
@@ -147,7 +174,7 @@ def lint(session: nox.Session) -> None:
     """Check style, types and C++ formatting: nox -s lint"""
     install(
         session, *project_list("dependencies"), *project_list("server"), *project_list("lint"),
-        *project_list("test"), "nox",
+        *project_list("test"),
     )  # fmt: skip
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -167,6 +194,17 @@ def doctor(session: nox.Session) -> None:
     built = [environments / name / "bin" / "python" for name in ("build-cuda", "build")]
     python = next((path for path in built if path.exists()), Path(sys.executable))
     session.run(str(python), "-m", "engine", "doctor", external=True)
+
+
+def paths_of_the_caller(session: nox.Session) -> list[str]:
+    """The session's arguments; paths of options are relative to where nox was started."""
+    return absolute_paths(session.posargs, Path(session.invoked_from))
+
+
+def check_stage(session: nox.Session, name: str) -> None:
+    """Before anything is built for it."""
+    if name not in STAGES:
+        session.error(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
 
 
 def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
@@ -191,9 +229,15 @@ def record_of(name: str, arguments: list[str]) -> Path:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m")
     parser.add_argument("--layout")
+    parser.add_argument("--model-path", type=Path, default=Path())
     wanted, others = parser.parse_known_args(arguments)
     places = [Path(argument.partition("::")[0]) for argument in others]
-    parts = [wanted.m, wanted.layout, *(path.stem for path in places if path.exists())]
+    parts = [
+        wanted.m,
+        wanted.layout,
+        wanted.model_path.name,
+        *(path.stem for path in places if path.exists()),
+    ]
     joined = "-".join([name, *(part for part in parts if part)])
     return OUT / f"{re.sub('[^A-Za-z0-9_]+', '-', joined)}.json"
 
@@ -214,34 +258,46 @@ def wants_flashinfer(arguments: list[str]) -> bool:
 
 def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False) -> None:
     with_flashinfer = f"STAGEGATE_FLASHINFER={'ON' if cuda and flashinfer else 'OFF'}"
+    require_compiler(session)
     env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(len(os.sched_getaffinity(0)))} | build_settings()
     if session.venv_backend == "none":
         preset = "cuda" if cuda else "cpu"
         # The interpreter is shared with whatever else lives there, so the core goes into the tree.
-        session.run(
-            "cmake", "--preset", preset, f"-DPython3_EXECUTABLE={sys.executable}",
-            f"-D{with_flashinfer}",
-            env=env, external=True,
-        )  # fmt: skip
-        session.run("cmake", "--build", "--preset", preset, env=env, external=True)
-        session.run("cmake", "--install", f"build/{preset}", "--prefix", ".", external=True)
+        with doctor_on_failure(session):
+            session.run(
+                "cmake", "--preset", preset, f"-DPython3_EXECUTABLE={sys.executable}",
+                f"-D{with_flashinfer}",
+                env=env, external=True,
+            )  # fmt: skip
+            session.run("cmake", "--build", "--preset", preset, env=env, external=True)
+            session.run("cmake", "--install", f"build/{preset}", "--prefix", ".", external=True)
         return
     install_toolchain(session, cuda=cuda)
     if cuda and flashinfer:
         # What it needs itself, PyTorch among that, is for its Python.
         session.install("--no-deps", *dependency_group("flashinfer"))
-    session.install(
-        "--no-build-isolation",
-        f"-Cbuild-dir=build/{session.name}-{'cuda' if cuda else 'cpu'}",
-        f"-Ccmake.define.STAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
-        f"-Ccmake.define.{with_flashinfer}",
-        "-c", "constraints.txt", "-ve", ".",
-        env=env,
-    )  # fmt: skip
+    with doctor_on_failure(session):
+        session.install(
+            "--no-build-isolation",
+            f"-Cbuild-dir=build/{session.name}-{'cuda' if cuda else 'cpu'}",
+            f"-Ccmake.define.STAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
+            f"-Ccmake.define.{with_flashinfer}",
+            "-c", "constraints.txt", "-ve", ".",
+            env=env,
+        )  # fmt: skip
+
+
+@contextmanager
+def doctor_on_failure(session: nox.Session) -> Iterator[None]:
+    try:
+        yield
+    except nox.command.CommandFailed:
+        session.error("the build failed; nox -s doctor says what is missing on this machine")
 
 
 def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
     """Compilers and libraries: all from environment.yml under conda, else what pip has of them."""
+    renew_environment(session)
     if session.venv_backend in CONDA:
         verb = ["install"] if session.venv_backend == "micromamba" else ["env", "update"]
         yes = ["--yes"] if session.venv_backend == "micromamba" else []
@@ -271,7 +327,36 @@ def benchmark_group(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 def install(session: nox.Session, *requirements: str) -> None:
     if session.venv_backend != "none":
+        renew_environment(session)
         session.install("-c", "constraints.txt", *requirements)
+
+
+def renew_environment(session: nox.Session) -> None:
+    """Make the environment again where another Python made it: nox keeps it otherwise."""
+    if session.venv_backend in ("none", *CONDA):
+        return
+    location = Path(session.virtualenv.location)
+    settings = (location / "pyvenv.cfg").read_text("utf-8")
+    made_by = re.search(r"^version(?:_info)? *= *(\d+\.\d+)", settings, re.MULTILINE)
+    runs_on = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if made_by is not None and made_by[1] != runs_on:
+        session.warn(
+            f"{location} is of Python {made_by[1]}, nox runs on {runs_on}: making it again"
+        )
+        shutil.rmtree(location)
+        session.virtualenv.create()
+
+
+def require_compiler(session: nox.Session) -> None:
+    """CMake's own words blame a variable that nobody set."""
+    stated = os.environ.get("CXX", "").split()[:1]
+    if session.venv_backend in CONDA or any(map(shutil.which, stated or ("c++", "g++", "clang++"))):
+        return
+    lacking = f"CXX={stated[0]} does not exist" if stated else "no C++ compiler"
+    session.error(
+        f"{lacking}: apt install g++ (GCC 12 or newer, or Clang 16); "
+        "nox -s doctor says what else is missing"
+    )
 
 
 def build_settings() -> dict[str, str]:

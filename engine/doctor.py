@@ -24,9 +24,15 @@ _MINIMUM_CMAKE = (3, 25)
 # Packages of the engine itself; without them it does not start.
 _RUNTIME_PACKAGES = ("numpy", "tokenizers", "jinja2", "rich")
 _BUILD_PACKAGES = ("scikit-build-core", "pybind11")
+_SERVER = "server: pip install '.[server]' (nox -s serve does)"
 _OPTIONAL_PACKAGES = {
     "pytest": "tests: pip install -e '.[test]'",
     "pytest-benchmark": "benchmarks: pip install -e '.[test]'",
+    "fastapi": _SERVER,
+    "uvicorn": _SERVER,
+    "llguidance": _SERVER,
+    "prometheus-client": _SERVER,
+    "aiohttp": "load generator: pip install -e '.[test]'",
     "torch": "parity tests: pip install -e '.[parity]'",
     "transformers": "parity tests: pip install -e '.[parity]'",
 }

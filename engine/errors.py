@@ -8,6 +8,7 @@ StagegateError
 ├── ConfigError (also a ValueError)
 ├── ModelError
 │   └── TokenizerError
+├── NotBuiltError (also an ImportError)
 ├── QueueFullError
 └── EngineDeadError
 """
@@ -69,6 +70,10 @@ class ModelError(StagegateError):
 
 class TokenizerError(ModelError):
     """A tokenizer cannot be loaded."""
+
+
+class NotBuiltError(StagegateError, ImportError):
+    """The native core is not there, or was built for another Python."""
 
 
 class QueueFullError(StagegateError):

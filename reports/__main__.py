@@ -51,19 +51,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ReportInputError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    arguments.out.mkdir(parents=True, exist_ok=True)
     page = arguments.out / "report.html"
-    for path, text in (
-        (page, html.render(report)),
-        (page.with_suffix(".md"), markdown.render(report)),
-        (page.with_suffix(".csv"), csv_export.render(report)),
-    ):
-        path.write_bytes(text.encode())  # the line ends of CSV are not the platform's
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        for path, text in (
+            (page, html.render(report)),
+            (page.with_suffix(".md"), markdown.render(report)),
+            (page.with_suffix(".csv"), csv_export.render(report)),
+        ):
+            path.write_bytes(text.encode())  # the line ends of CSV are not the platform's
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}; --out names another folder",
+              file=sys.stderr)  # fmt: skip
+        return 1
     add_to_step_summary(markdown.render(report))
     print(page)
     if arguments.open:
-        webbrowser.open(page.resolve().as_uri())
+        show(page)
     return 0
+
+
+def show(page: Path) -> None:
+    """In the browser, if there is one."""
+    if not webbrowser.open(page.resolve().as_uri()):
+        print(f"no browser could be started: open {page} yourself", file=sys.stderr)
 
 
 def build(names: Sequence[str], gate_folders: Sequence[Path], store: Store) -> Report:
@@ -86,4 +97,7 @@ def build(names: Sequence[str], gate_folders: Sequence[Path], store: Store) -> R
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: nothing was written")

@@ -99,7 +99,10 @@ def build(tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
     parser.add_argument("--device")
     device = parser.parse_known_args(pytest_arguments)[0].device
     stages = tomllib.loads((tree / "suites" / "stages.toml").read_text("utf-8"))
-    cuda = "nvidia" in (device, stages.get(stage, {}).get("device"))
+    if stage not in stages:
+        msg = f"unknown stage {stage!r} in {tree}; known: {', '.join(stages)}"
+        raise LaunchError(msg)
+    cuda = "nvidia" in (device, stages[stage].get("device"))
     folder = tree / "build" / ("gate-cuda" if cuda else "gate-cpu")
     _run(
         [

@@ -70,3 +70,8 @@ def test_it_needs_the_standard_library_alone() -> None:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import engine.doctor"
     root = Path(doctor.__file__).parents[1]
     subprocess.run([sys.executable, "-S", "-c", code, str(root)], check=True)
+
+
+def test_what_the_server_lacks_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda name: None if name == "uvicorn" else "1")
+    assert "missing  uvicorn -> server: pip install '.[server]'" in report()[1]

@@ -14,7 +14,7 @@ from baselines.gate.verdict import Judgement, Reason, Verdict
 from baselines.record_file import pictures_of
 from baselines.records import Record
 from baselines.store import Store
-from reports.__main__ import ROOT, main
+from reports.__main__ import ROOT, main, show
 from reports.files import ReportInputError, load_gate, load_plans
 from suites.reports.page import Page
 from suites.reports.sample_records import Sample
@@ -169,3 +169,22 @@ def test_plans_are_those_of_the_suites() -> None:
     plans = load_plans(ROOT / "suites" / "stages.toml")
     assert [plan.name for plan in plans] == [f"stage{number}" for number in range(8)]
     assert all(plan.criteria for plan in plans)
+
+
+def test_a_missing_browser_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    show(tmp_path / "report.html")
+    assert f"open {tmp_path / 'report.html'} yourself" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(
+    tmp_path: Path, records: Sample, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "stage0.json", records.records[0])
+    arguments = [str(file), "--out", str(file / "out"), "--store", str(tmp_path / "store")]
+    assert main(arguments) == 1
+    assert capsys.readouterr().err == (
+        f"error: {file / 'out'}: Not a directory; --out names another folder\n"
+    )

@@ -1,0 +1,172 @@
+"""What sessions refuse before they install or build anything, and what they are given."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from baselines.path_arguments import absolute_paths
+
+nox = pytest.importorskip("nox")
+ROOT = Path(__file__).parents[2]
+
+
+def load_noxfile() -> ModuleType:
+    nox.registry._REGISTRY.clear()  # a session may be registered once
+    specification = importlib.util.spec_from_file_location("noxfile", ROOT / "noxfile.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def noxfile() -> ModuleType:
+    return load_noxfile()
+
+
+class FakeSession(SimpleNamespace):
+    """A session that ends where a real one does, and notes what it warns of."""
+
+    def __init__(self, **state: Any) -> None:
+        super().__init__(**{"venv_backend": "virtualenv", "warnings": []} | state)
+
+    def error(self, words: str) -> None:
+        raise RuntimeError(words)
+
+    def warn(self, words: str) -> None:
+        self.warnings.append(words)
+
+
+def run_nox(folder: Path, *arguments: str, **variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "--no-venv", *arguments],
+        cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["suite", "--", "stage9"],
+        ["gate", "--", "stage9", "--launches", "2"],
+        ["baseline", "--", "measure", "stage9"],
+    ],
+)
+def test_an_unknown_stage_is_refused_at_once(tmp_path: Path, arguments: list[str]) -> None:
+    said = run_nox(tmp_path, "-s", *arguments)
+    assert "unknown stage 'stage9'; known: stage0, stage1," in said
+    assert not list((ROOT / "reports" / "out").glob("*stage9*"))
+
+
+@pytest.mark.parametrize(
+    ("variables", "lacking"),
+    [({"CXX": ""}, "no C++ compiler"), ({"CXX": "g++-99 -m64"}, "CXX=g++-99 does not exist")],
+)
+def test_a_missing_compiler_is_named(
+    tmp_path: Path, variables: dict[str, str], lacking: str
+) -> None:
+    said = run_nox(tmp_path, "-s", "build", PATH=str(tmp_path), **variables)
+    assert f"{lacking}: apt install g++" in said
+    assert "nox -s doctor" in said
+
+
+def test_a_build_that_fails_points_to_the_doctor(noxfile: ModuleType) -> None:
+    with (
+        pytest.raises(RuntimeError, match="nox -s doctor"),
+        noxfile.doctor_on_failure(FakeSession()),
+    ):
+        raise nox.command.CommandFailed
+
+
+def test_an_old_python_is_refused_before_anything_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    with pytest.raises(SystemExit, match=r"needs Python 3\.11 or newer.*venv --clear"):
+        load_noxfile()
+
+
+def test_a_checkout_that_cannot_be_written_to_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(sys, "argv", ["nox", "-s", "build"])
+    with pytest.raises(SystemExit, match="cannot be written to"):
+        load_noxfile()
+    monkeypatch.setattr(sys, "argv", ["nox", "-s", "doctor"])
+    load_noxfile()
+
+
+def environment(folder: Path, version: str) -> SimpleNamespace:
+    location = folder / "environment"
+    location.mkdir()
+    (location / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}\n")
+    return SimpleNamespace(location=str(location), create=location.mkdir)
+
+
+def test_an_environment_of_another_python_is_made_again(
+    noxfile: ModuleType, tmp_path: Path
+) -> None:
+    session = FakeSession(virtualenv=environment(tmp_path, "3.9.18"))
+    noxfile.renew_environment(session)
+    assert not (tmp_path / "environment" / "pyvenv.cfg").exists()
+    [warning] = session.warnings
+    assert "is of Python 3.9, nox runs on 3." in warning
+
+
+@pytest.mark.parametrize("version", [f"{sys.version_info.major}.{sys.version_info.minor}.0"])
+@pytest.mark.parametrize("backend", ["virtualenv", "venv", "uv"])
+def test_an_environment_of_this_python_stays(
+    noxfile: ModuleType, tmp_path: Path, version: str, backend: str
+) -> None:
+    session = FakeSession(virtualenv=environment(tmp_path, version), venv_backend=backend)
+    noxfile.renew_environment(session)
+    assert (tmp_path / "environment" / "pyvenv.cfg").exists()
+    assert session.warnings == []
+
+
+def test_paths_are_those_of_the_caller(noxfile: ModuleType) -> None:
+    session = FakeSession(
+        posargs=["stage0", "--model-path", "some models/m", "suites/ops"], invoked_from="/home/ada"
+    )
+    assert noxfile.paths_of_the_caller(session) == [
+        "stage0", "--model-path=/home/ada/some models/m", "suites/ops",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--model-path", "m"], ["--model-path=/here/m"]),
+        (["--model-path=m"], ["--model-path=/here/m"]),
+        (["--model-path", "../a b"], ["--model-path=/here/../a b"]),
+        (["--model-path=/m=1"], ["--model-path=/m=1"]),
+        (["--model-path", "~/m"], ["--model-path=/home/ada/m"]),
+        (["--benchmark-json", "r.json", "-k", "m"], ["--benchmark-json=/here/r.json", "-k", "m"]),
+        (["--gate", "a", "--gate", "b"], ["--gate=/here/a", "--gate=/here/b"]),
+        (["--model-path"], ["--model-path"]),
+        (["--layout", "slot", "--stage=stage0"], ["--layout", "slot", "--stage=stage0"]),
+    ],
+)
+def test_absolute_paths(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: list[str]
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert absolute_paths(arguments, Path("/here")) == expected
+
+
+def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
+    arguments = ["--layout", "slot", "--model-path=/models/Qwen2.5-0.5B"]
+    assert noxfile.record_of("stage0", arguments).name == "stage0-slot-Qwen2-5-0-5B.json"
+    assert noxfile.record_of("stage0", []).name == "stage0.json"
