@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +171,19 @@ def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
     arguments = ["--layout", "slot", "--model-path=/models/Qwen2.5-0.5B"]
     assert noxfile.record_of("stage0", arguments).name == "stage0-slot-Qwen2-5-0-5B.json"
     assert noxfile.record_of("stage0", []).name == "stage0.json"
+
+
+def test_the_readme_lists_every_session_and_no_other() -> None:
+    menu = (ROOT / "README.md").read_text("utf-8").partition("## The menu")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in menu.splitlines() if line.startswith("| `nox")]
+    listed = {name for row in rows for name in re.findall(r"nox -s ([\w-]+)", row)}
+    load_noxfile()
+    assert listed == set(nox.registry.get())
+
+
+def test_the_readme_names_the_options_of_the_suites(pytestconfig: pytest.Config) -> None:
+    menu = (ROOT / "README.md").read_text("utf-8").partition("Options go to pytest: ")[2]
+    named = set(re.findall(r"--[a-z][\w-]+", menu.partition("\n\n")[0]))
+    [group] = [g for g in pytestconfig._parser._groups if g.name == "stagegate"]
+    known = {name for option in group.options for name in option.names()}
+    assert known - {"--stage", "--device"} == named - {"--benchmark-max-time"}
