@@ -1,7 +1,7 @@
 """Command line of the baseline store and the gate: python -m baselines COMMAND.
 
 Exit status: 0 done, 1 refused or damaged, 2 wrong usage; of gate also 3 inconclusive, 4 not
-comparable.
+comparable; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from baselines import commands
 from baselines.gate.command import add_gate, run_gate
 from baselines.measure_command import add_measure, run_measure
+from baselines.path_arguments import absolute_paths
 from baselines.store import Store, StoreError, UnknownRecordError
 
 STORE = Path(__file__).parent / "store"
@@ -29,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(given[:split])
     if arguments.launcher is not None:
         launcher: Launcher = arguments.launcher
-        return launcher(arguments, given[split + 1 :])
+        # Launches work in the folders of their trees.
+        return launcher(arguments, absolute_paths(given[split + 1 :], Path.cwd()))
     command: Command = arguments.command
     try:
         command(arguments, Store(arguments.store))
@@ -97,4 +99,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted; a gate goes on from its finished launches when it is run again")
+        print("interrupted; a gate goes on from its finished launches next time", file=sys.stderr)
+        sys.exit(130)

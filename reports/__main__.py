@@ -1,6 +1,7 @@
 """python -m reports: write the report of some records.
 
-Exit status: 0 written, 1 a file is not what it should be, 2 wrong usage.
+Exit status: 0 written, 1 a file is not what it should be or cannot be written, 2 wrong usage, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -100,4 +101,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted: nothing was written")
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

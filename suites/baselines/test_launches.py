@@ -10,7 +10,14 @@ import pytest
 
 from baselines.__main__ import main
 from baselines.gate.escalation import Gate, Side
-from baselines.gate.launches import LaunchError, PytestSource, check_out, run_module, state_of
+from baselines.gate.launches import (
+    LaunchError,
+    PytestSource,
+    build,
+    check_out,
+    run_module,
+    state_of,
+)
 from suites.baselines.sample_record import sample_record
 
 
@@ -85,3 +92,28 @@ def test_another_revision_gets_a_tree_of_its_own(repository: Path, tmp_path: Pat
 def test_the_command_refuses_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["gate", "stage0", "--against", "no-such-revision"]) == 1
     assert capsys.readouterr().err.startswith("error: git rev-parse")
+
+
+def test_launches_see_the_paths_of_the_caller(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands = []
+
+    def start(command: list[str], folder: Path, variables: object) -> None:
+        commands.append(command)
+        raise LaunchError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("baselines.measure_command.build", lambda *arguments: None)
+    monkeypatch.setattr("baselines.gate.launches._start", start)
+    assert main(["measure", "stage0", "--", "--model-path", "a model", "-k", "x"]) == 1
+    [command] = commands
+    assert command[-3:] == [f"--model-path={tmp_path / 'a model'}", "-k", "x"]
+    assert command[command.index("-p") + 1] == "no:stagegate"
+
+
+def test_a_tree_without_the_stage_is_not_built(tmp_path: Path) -> None:
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "stages.toml").write_text("[stage0]\n")
+    with pytest.raises(LaunchError, match=r"unknown stage 'stage9' in .*; known: stage0"):
+        build(tmp_path, "stage9", [])
