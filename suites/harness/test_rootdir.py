@@ -160,7 +160,7 @@ def test_options_outside_a_checkout_say_where_it_is(
 def test_a_checkout_has_the_entry_point_of_the_package() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     parser = ConfigParser()
-    parser.read(ROOT / "stagegate-checkout.dist-info" / "entry_points.txt")
+    parser.read(ROOT / ".stagegate-checkout.dist-info" / "entry_points.txt")
     assert {name: dict(parser[name]) for name in parser.sections()} == declared
 
 
