@@ -10,6 +10,7 @@ from baselines.record_file import log_of, pictures_of
 from engine.config import BACKENDS, LAYOUTS
 from suites.harness.ceilings import Ceilings, measure_ceilings, measure_gpu_ceilings
 from suites.harness.options import SETTINGS, Workload, attention_of
+from suites.models.multilingual import write_multilingual_qwen2
 
 
 @pytest.fixture(scope="session", params=LAYOUTS)
@@ -40,6 +41,12 @@ def device(pytestconfig: pytest.Config) -> str:
 def model_path(pytestconfig: pytest.Config) -> Path:
     """Folder of the checkpoint under test."""
     return pytestconfig.stash[SETTINGS].model_path
+
+
+@pytest.fixture(scope="session")
+def multilingual_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny checkpoint with whole tokens outside ASCII, whatever --model-path says."""
+    return write_multilingual_qwen2(tmp_path_factory.mktemp("models") / "multilingual-qwen2")
 
 
 @pytest.fixture(scope="session")

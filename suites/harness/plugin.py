@@ -23,6 +23,7 @@ from suites.harness.fixtures import (  # noqa: F401 - pytest finds fixtures by n
     device,
     layout,
     model_path,
+    multilingual_model,
     num_threads,
     pictures,
     run_log,
