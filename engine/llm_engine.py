@@ -260,15 +260,22 @@ class LLMEngine:
         touched: dict[str, Request] = {}
         for sequence in advanced:
             request, choice = self._owners[sequence.seq_id]
-            choice.push_logprobs(output, rows[sequence.seq_id])
-            stop = choice.push(sequence.token_ids[-1])
+            touched[request.request_id] = request
+            if request.error is not None:
+                continue  # of another of its sequences, just now
+            try:
+                choice.push_logprobs(output, rows[sequence.seq_id])
+                stop = choice.push(sequence.token_ids[-1])
+            except Exception as error:
+                sequence.finish(SequenceStatus.FINISHED_ERROR)
+                self._end_with_error(request, _text_error(error))
+                continue
             if stop is not None:
                 self._stop(sequence, stop)
             if sequence.guide is not None and sequence.guide.error is not None:
-                request.error = StagegateError(f"guidance: {sequence.guide.error}")
+                self._end_with_error(request, StagegateError(f"guidance: {sequence.guide.error}"))
             if sequence.is_finished:
                 choice.close()
-            touched[request.request_id] = request
         now = time.perf_counter()
         for request in touched.values():
             if request.first_token is None:
@@ -301,18 +308,29 @@ class LLMEngine:
             touched[request.request_id] = request
         now = time.perf_counter()
         for request in touched.values():
-            request.error = error
-            for choice in request.choices:
-                self._scheduler.finish(choice.sequence.seq_id, SequenceStatus.FINISHED_ERROR)
-                choice.close()
+            self._end_with_error(request, error)
             self._retire(request, now)
         return list(touched.values())
+
+    def _end_with_error(self, request: Request, error: StagegateError) -> None:
+        """End what still runs of a request; it is not retired yet."""
+        request.error = error
+        for choice in request.choices:
+            self._scheduler.finish(choice.sequence.seq_id, SequenceStatus.FINISHED_ERROR)
+            choice.close()
 
     def _retire(self, request: Request, now: float) -> None:
         request.finished_at = now
         del self._requests[request.request_id]
         for choice in request.choices:
             del self._owners[choice.sequence.seq_id]
+
+
+def _text_error(cause: Exception) -> StagegateError:
+    """Of one request, whose tokens could not be made text; the engine goes on."""
+    error = StagegateError(f"the text of the request failed: {type(cause).__name__}")
+    error.__cause__ = cause
+    return error
 
 
 def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManager:

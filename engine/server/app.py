@@ -20,7 +20,7 @@ from starlette.middleware.cors import CORSMiddleware
 from engine.errors import StagegateError
 from engine.server.auth import ApiKeyAuth
 from engine.server.documentation import document
-from engine.server.errors import api_error
+from engine.server.faults import AnswerFaults, answer_to, subject_of
 from engine.server.generation_routes import generation_routes
 from engine.server.limits import BodyLimit, ClientLimit
 from engine.server.metrics import CountResponses, Metrics
@@ -68,7 +68,7 @@ def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> Fast
         app.include_router(routes(serving))
     _add_page(app)
     _add_middleware(app, serving)
-    for error in (StagegateError, RequestValidationError, HTTPException, Exception):
+    for error in (StagegateError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _answer_error)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     return app
@@ -95,6 +95,7 @@ def _add_middleware(app: FastAPI, serving: Serving) -> None:
         BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
     )
     app.add_middleware(ApiKeyAuth, api_keys=settings.api_keys)
+    app.add_middleware(AnswerFaults)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -127,7 +128,7 @@ class PageFiles(StaticFiles):
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
-    return api_error(error).response()
+    return answer_to(error, subject_of(request.scope)).response()
 
 
 def _version() -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.responses import Response
 
-from engine.errors import StagegateError
 from engine.server.auth import client_of
+from engine.server.faults import ERROR_STATUS, answer_to
 from engine.server.lifetime import ClientDisconnectedError, time_limit, while_connected
-from engine.server.streaming import EventStream
+from engine.server.streaming import EventStream, error_event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic import BaseModel
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from engine.outputs import RequestDelta
+    from engine.server.errors import ApiError
     from engine.server.generation import Generation, NumberedDelta
     from engine.server.lifetime import Name
     from engine.server.serving import Serving
@@ -42,7 +45,10 @@ class Events(Protocol):
 
 
 class AnswerResponse(Response):
-    """Everything at once, when it is there."""
+    """Everything at once, when it is there.
+
+    Whatever goes wrong is raised, for the application to answer.
+    """
 
     def __init__(self, serving: Serving, generation: Generation, answer: Answer) -> None:
         super().__init__()
@@ -55,44 +61,75 @@ class AnswerResponse(Response):
             async with _running(self._serving, self._generation, scope, receive) as deltas:
                 async for index, delta in deltas:
                     self._collected.add(index, delta)
+            response = Response(
+                self._collected.body().model_dump_json(exclude_unset=True),
+                headers={"x-request-id": _id_of(self._generation)},
+                media_type="application/json",
+            )
+            await response(scope, receive, _to_client(send))
         except ClientDisconnectedError:
             return
-        response = Response(
-            self._collected.body().model_dump_json(exclude_unset=True),
-            headers={"x-request-id": _id_of(self._generation)},
-            media_type="application/json",
-        )
-        await response(scope, receive, send)
 
 
 class StreamResponse(Response):
     """Events as they come.
 
     Nothing is sent before the first token, so that whatever goes wrong up to then has its own
-    status; later it is an event, and the stream ends without [DONE].
+    status, and is raised for the application to answer. Whatever goes wrong later is an event, the
+    stream ends without [DONE], and counts as a response of the error's status.
+
+    failure: makes the event of an error, where it is not that of the OpenAI API's chunks.
     """
 
-    def __init__(self, serving: Serving, generation: Generation, events: Events) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        generation: Generation,
+        events: Events,
+        *,
+        failure: Callable[[ApiError], str] = error_event,
+    ) -> None:
         super().__init__()
         self._serving = serving
         self._generation = generation
         self._events = events
+        self._failure = failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stream = EventStream(send, [(b"x-request-id", _id_of(self._generation).encode())])
+        headers = [(b"x-request-id", _id_of(self._generation).encode())]
+        stream = EventStream(_to_client(send), headers)
         try:
-            async with _running(self._serving, self._generation, scope, receive) as deltas:
-                async for index, delta in deltas:
-                    events = self._events.of(index, delta)
-                    if events:
-                        await stream.write(events)
-            await stream.close(self._events.end())
+            await self._write(stream, scope, receive)
         except ClientDisconnectedError:
             return
-        except StagegateError as error:
+        except Exception as error:
             if not stream.started:
                 raise
-            await stream.fail(error)
+            answer = answer_to(error, self._generation.request_id)
+            scope[ERROR_STATUS] = answer.status
+            with suppress(ClientDisconnectedError):
+                await stream.close(self._failure(answer))
+
+    async def _write(self, stream: EventStream, scope: Scope, receive: Receive) -> None:
+        async with _running(self._serving, self._generation, scope, receive) as deltas:
+            async for index, delta in deltas:
+                events = self._events.of(index, delta)
+                if events:
+                    await stream.write(events)
+        await stream.close(self._events.end())
+
+
+def _to_client(send: Send) -> Send:
+    """`send` that raises ClientDisconnectedError where the HTTP server says so by an OSError."""
+
+    async def sent(message: Message) -> None:
+        try:
+            await send(message)
+        except OSError as error:
+            msg = "the client closed the connection"
+            raise ClientDisconnectedError(msg) from error
+
+    return sent
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from engine.server.faults import ERROR_STATUS
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -82,7 +84,10 @@ class Metrics:
 
 
 class CountResponses:
-    """ASGI middleware: counts responses by route and status."""
+    """ASGI middleware: counts responses by route and status, when they end.
+
+    A stream that failed after its headers counts with the status of its error.
+    """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -92,15 +97,29 @@ class CountResponses:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        status: int | None = None  # of a response that is not counted yet
 
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
+        def count() -> None:
+            nonlocal status
+            if status is not None:
                 # The pattern of the route: paths are made up by clients, and would never end.
                 handler = getattr(scope.get("route"), "path", "unmatched")
-                self._metrics.count_response(scope["method"], handler, message["status"])
+                status = scope.get(ERROR_STATUS, status)
+                self._metrics.count_response(scope["method"], handler, status)
+            status = None
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif not message.get("more_body", False):
+                count()  # before the client can know
             await send(message)
 
-        await self._app(scope, receive, counted)
+        try:
+            await self._app(scope, receive, counted)
+        finally:
+            count()  # what broke off
 
 
 class _EngineCollector(Collector):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from typing import TYPE_CHECKING, Final
-
-from engine.server.errors import api_error
 
 if TYPE_CHECKING:
     from starlette.types import Send
 
+    from engine.server.errors import ApiError
     from engine.server.responses import UsageInfo
 
 DONE: Final = "data: [DONE]\n\n"
@@ -19,8 +19,17 @@ _HEADERS: Final = (
     (b"x-accel-buffering", b"no"),  # nginx would hold events back
 )
 
-# ASCII: some clients split events at line ends of Unicode, such as U+2028, which JSON leaves as is.
 to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Characters outside ASCII as JSON escapes, which is where JSON has them: in strings."""
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+_JSON_ESCAPES: Final = "stagegate.json_escapes"
+codecs.register_error(_JSON_ESCAPES, _escape)
 
 
 class ChunkTemplate:
@@ -52,7 +61,11 @@ class ChunkTemplate:
 
 
 class EventStream:
-    """The body of a response, written as it comes. Its status is sent with the first event."""
+    """The body of a response, written as it comes. Its status is sent with the first event.
+
+    It is ASCII, whatever is written: some clients split events at line ends of Unicode, such as
+    U+2028, which JSON leaves as is.
+    """
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = False
@@ -65,15 +78,15 @@ class EventStream:
             self.started = True
             headers = [*_HEADERS, *self._headers]
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self._send(
-            {"type": "http.response.body", "body": events.encode("ascii"), "more_body": True}
-        )
+        body = events.encode("ascii", errors=_JSON_ESCAPES)
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def close(self, events: str) -> None:
         """Write the last events."""
         await self.write(events)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def fail(self, error: Exception) -> None:
-        """End with an error object in place of [DONE]: the status has gone out already."""
-        await self.close(f"data: {api_error(error).to_json()}\n\n")
+
+def error_event(error: ApiError) -> str:
+    """The last event of a stream that failed: its status has gone out already."""
+    return f"data: {error.to_json()}\n\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ import pytest
 from engine.async_llm import AsyncLLM
 from engine.errors import OutOfMemoryError, QueueFullError
 from engine.outputs import RequestDelta
-from engine.server.errors import RequestTimeoutError, TooManyRequestsError
+from engine.server.errors import RequestTimeoutError, TooManyRequestsError, api_error
 from engine.server.lifetime import (
     ClientDisconnectedError,
     OpenRequests,
@@ -22,7 +22,8 @@ from engine.server.lifetime import (
 )
 from engine.server.limits import ClientLimit
 from engine.server.merging import merged
-from engine.server.streaming import EventStream, to_json
+from engine.server.streaming import EventStream, error_event, to_json
+from suites.models.multilingual import TEXTS, WORDS
 
 
 class Source:
@@ -160,28 +161,47 @@ def test_requests_are_cancelled_by_all_their_names() -> None:
     assert not asyncio.run(requests.cancel((None, "answer")))
 
 
+def sent_by(write: Callable[[EventStream], Awaitable[None]]) -> list[MutableMapping[str, Any]]:
+    """The messages of an event stream that is written to."""
+    messages: list[MutableMapping[str, Any]] = []
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        messages.append(message)
+
+    async def written() -> None:
+        await write(EventStream(send, []))
+
+    asyncio.run(written())
+    return messages
+
+
+LONE_SURROGATE = "\ud83d"
+
+
 @pytest.mark.parametrize(
-    "text", ["\u2028", "\x85", '"\\', "\n\r", "🐱", "\N{REPLACEMENT CHARACTER}"]
+    "text",
+    [*WORDS, *TEXTS, "\n\r", '"你\\好"', "\x00\x1f\x7f\x80", LONE_SURROGATE, ""],
+    ids=ascii,
 )
-def test_an_event_is_one_line_for_every_client(text: str) -> None:
-    written = to_json(text)
-    assert written.isascii()
-    assert len(written.splitlines()) == 1
-    assert json.loads(written) == text
+def test_an_event_is_one_line_of_ascii_however_it_is_written(text: str) -> None:
+    for written in (to_json(text), json.dumps(text, ensure_ascii=False)):
+
+        async def write(stream: EventStream, events: str = f"data: {written}\n\n") -> None:
+            await stream.close(events)
+
+        _, message, _ = sent_by(write)
+        [line, empty] = message["body"].decode("ascii").split("\n\n")
+        assert empty == ""
+        assert len(line.splitlines()) == 1
+        assert json.loads(line.removeprefix("data: ")) == text
 
 
 def test_an_error_after_the_beginning_is_an_event() -> None:
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message)
-
-    async def failing() -> None:
-        stream = EventStream(send, [])
+    async def failing(stream: EventStream) -> None:
         await stream.write("data: {}\n\n")
-        await stream.fail(OutOfMemoryError("no memory"))
+        await stream.close(error_event(api_error(OutOfMemoryError("no memory"))))
 
-    asyncio.run(failing())
+    sent = sent_by(failing)
     assert sent[0]["status"] == 200
     assert [message.get("more_body") for message in sent] == [None, True, True, False]
     body = sent[2]["body"].decode()

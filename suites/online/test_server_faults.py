@@ -1,0 +1,311 @@
+"""A fault of the server at any stage of an answer: said, counted, logged, and nothing is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.detokenizer import Detokenizer
+from engine.errors import StagegateError
+from engine.request import Choice
+from engine.server import logprobs
+from engine.server.generation import UsageCount
+from engine.server.message_reader import MessageReader
+from engine.server.metrics import Metrics
+from engine.server.models import ServedModel
+from engine.server.responses import ChatCompletion, Completion
+from engine.server.settings import ServerSettings
+from engine.server.streaming import ChunkTemplate, EventStream
+from suites.online.conftest import MakeLLM
+from suites.online.event_stream import error_of, payloads_of
+from suites.online.live_server import LiveServer, live_server
+
+CHAT = "/v1/chat/completions"
+TEXT = "/v1/completions"
+SECRET = "what the user wrote"
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {
+        "messages": [{"role": "user", "content": "Who wrote this book?"}],
+        "separate_reasoning": True,
+        "logprobs": True,
+        "top_logprobs": 2,
+    },
+    TEXT: {"prompt": "Alice was", "logprobs": 2},
+}
+
+
+class PlantedError(Exception):
+    """A bug, whose message quotes the request."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where an answer is made: a function, and which requests call it.
+
+    repeats: it is called again and again, so that a stream may have begun when it fails.
+    at_end: it is called when a stream has begun.
+    """
+
+    owner: Any
+    name: str
+    paths: tuple[str, ...] = (CHAT, TEXT)
+    streams: tuple[bool, ...] = (False, True)
+    repeats: bool = True
+    at_end: bool = False
+
+
+STAGES = {
+    "encode": Stage(ServedModel, "encode", repeats=False),
+    "detokenizer": Stage(Detokenizer, "push"),
+    "logprobs of the engine": Stage(Choice, "push_logprobs"),
+    "logprobs": Stage(logprobs, "token_text"),
+    "reader": Stage(MessageReader, "read", paths=(CHAT,)),
+    "events": Stage(ChunkTemplate, "event", streams=(True,)),
+    "metrics": Stage(Metrics, "observe", repeats=False, at_end=True),
+    "usage": Stage(UsageCount, "total", repeats=False, at_end=True),
+    "end": Stage(ChunkTemplate, "end", streams=(True,), repeats=False, at_end=True),
+    "chat body": Stage(
+        ChatCompletion, "model_dump_json", paths=(CHAT,), streams=(False,), repeats=False
+    ),
+    "text body": Stage(
+        Completion, "model_dump_json", paths=(TEXT,), streams=(False,), repeats=False
+    ),
+}
+CASES = [
+    pytest.param(stage, path, stream, begun, id=f"{name}-{path[4:8]}-{stream}-{begun}")
+    for name, stage in STAGES.items()
+    for path in stage.paths
+    for stream in stage.streams
+    for begun in ((False, True) if stream and stage.repeats else (stream and stage.at_end,))
+]
+
+
+@pytest.fixture(scope="module")
+def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
+    """A client has one request at a time: one that was not forgotten refuses all others."""
+    with live_server(make_llm(), ServerSettings(max_requests_per_client=1)) as running:
+        yield running
+
+
+def plant(patch: pytest.MonkeyPatch, stage: Stage, *, begun: bool) -> None:
+    """Let the stage fail; begun: not before the first event of a stream is written."""
+    real = getattr(stage.owner, stage.name)
+    write = EventStream.write
+    failing = not begun
+
+    async def written(self: EventStream, events: str) -> None:
+        nonlocal failing
+        await write(self, events)
+        failing = True
+
+    def planted(*args: Any, **kwargs: Any) -> Any:
+        if failing:
+            raise PlantedError(SECRET)
+        return real(*args, **kwargs)
+
+    patch.setattr(EventStream, "write", written)
+    patch.setattr(stage.owner, stage.name, planted)
+
+
+def responses_of(server: LiveServer, path: str) -> dict[str, float]:
+    """How many the path has had, by status."""
+    text = server.app.state.serving.metrics.exposition().decode()
+    return {
+        sample.labels["status"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "stagegate:http_requests_total" and sample.labels["handler"] == path
+    }
+
+
+def gained(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {s: after[s] - before.get(s, 0) for s in after if after[s] != before.get(s, 0)}
+
+
+def check_forgotten(server: LiveServer, api: httpx.Client) -> None:
+    """Nothing of the failed request is left, and the next is answered."""
+    server.wait_until_idle()
+    cancelled = api.post("/v1/requests/mine/cancel")
+    assert cancelled.status_code == 404
+    fine = api.post(TEXT, json={"prompt": "Alice was", "max_tokens": 2})
+    assert fine.status_code == 200, fine.text
+    assert server.llm.is_healthy(60)
+
+
+def check_log(log: pytest.LogCaptureFixture) -> None:
+    """One traceback, without what the user wrote."""
+    [record] = [record for record in log.records if record.levelno >= logging.ERROR]
+    message = record.getMessage()
+    assert record.name == "engine.server.faults"
+    assert "PlantedError" in message
+    assert "in planted" in message
+    assert SECRET not in log.text
+
+
+@pytest.mark.criterion("s0.online", "s4.online")
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize(("stage", "path", "stream", "begun"), CASES)
+def test_a_fault_ends_the_answer_and_nothing_else(
+    server: LiveServer,
+    api: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stage: Stage,
+    path: str,
+    stream: bool,
+    begun: bool,
+    n: int,
+) -> None:
+    before = responses_of(server, path)
+    # What repeats fails long before the end.
+    max_tokens = 1900 if stage.repeats else 4
+    body = BODIES[path] | {"n": n, "max_tokens": max_tokens, "ignore_eos": True, "stream": stream}
+    with monkeypatch.context() as patch:
+        plant(patch, stage, begun=begun)
+        response = api.post(path, json=body, headers={"X-Request-Id": "mine"})
+    if begun:
+        assert response.status_code == 200
+        *chunks, last = payloads_of(response)
+        assert chunks
+        assert all("choices" in json.loads(chunk) for chunk in chunks)
+        error = json.loads(last)["error"]
+    else:
+        assert response.status_code == 500
+        error = error_of(response)
+    assert error["type"] == "server_error"
+    assert SECRET not in response.text
+    assert gained(before, responses_of(server, path)) == {"500": 1}
+    check_log(caplog)
+    check_forgotten(server, api)
+
+
+def test_a_fault_in_one_of_several_prompts_ends_them_all(
+    server: LiveServer,
+    api: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    body = {"prompt": ["Alice was", "Down the"], "max_tokens": 1900, "stream": True}
+    with monkeypatch.context() as patch:
+        plant(patch, STAGES["detokenizer"], begun=True)
+        response = api.post(TEXT, json=body, headers={"X-Request-Id": "mine"})
+    *_, last = payloads_of(response)
+    assert "PlantedError" in json.loads(last)["error"]["message"]
+    check_log(caplog)
+    check_forgotten(server, api)
+
+
+def test_other_requests_go_on(
+    server: LiveServer, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault is of one request's text; the step was right for all."""
+    llm = server.llm
+    real = Choice.push
+
+    def planted(self: Choice, token_id: int) -> str | None:
+        if self.sequence.num_prompt_tokens == 1 and self.sequence.num_output_tokens == 5:
+            raise PlantedError(SECRET)
+        return real(self, token_id)
+
+    async def end_of(prompt: list[int]) -> tuple[int, str | None, StagegateError | None]:
+        params = llm.engine.default_sampling_params(max_tokens=12)
+        async for delta in llm.generate(prompt, params):
+            last = delta
+        return last.usage.completion_tokens, last.choices[0].finish_reason, last.error
+
+    async def both() -> list[tuple[int, str | None, StagegateError | None]]:
+        return await asyncio.gather(end_of([1]), end_of([1, 2]))
+
+    monkeypatch.setattr(Choice, "push", planted)
+    failed, fine = asyncio.run(both())
+    assert failed[:2] == (5, "error")
+    assert isinstance(failed[2], StagegateError)
+    assert fine == (12, "length", None)
+    check_forgotten(server, api)
+
+
+def call(
+    server: LiveServer, path: str, send: Callable[[dict[str, Any]], None], **fields: Any
+) -> None:
+    """A request past HTTP, so that sending can fail."""
+    content = json.dumps(BODIES[path] | fields).encode()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json"), (b"x-request-id", b"mine")],
+        "client": ("127.0.0.1", 1),
+    }
+
+    async def answer() -> None:
+        messages = [{"type": "http.request", "body": content, "more_body": False}]
+
+        async def receive() -> MutableMapping[str, Any]:
+            if messages:
+                return messages.pop(0)
+            return await asyncio.Future()
+
+        async def send_it(message: MutableMapping[str, Any]) -> None:
+            send(dict(message))
+
+        await server.app(scope, receive, send_it)
+
+    asyncio.run(answer())
+
+
+@pytest.mark.parametrize("passing", [0, 1, 3])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_a_client_that_cannot_be_written_to_has_gone(
+    server: LiveServer,
+    api: httpx.Client,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    stream: bool,
+    passing: int,
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def send(message: dict[str, Any]) -> None:
+        if len(sent) >= passing:
+            raise BrokenPipeError
+        sent.append(message)
+
+    call(server, path, send, stream=stream, max_tokens=48, ignore_eos=True)
+    assert len(sent) == min(passing, 3 if stream else 2)
+    assert not caplog.records
+    check_forgotten(server, api)
+
+
+@pytest.mark.parametrize("passing", [1, 3])
+@pytest.mark.parametrize("path", [CHAT, TEXT])
+def test_a_fault_of_sending_is_logged_and_counted(
+    server: LiveServer,
+    api: httpx.Client,
+    caplog: pytest.LogCaptureFixture,
+    path: str,
+    passing: int,
+) -> None:
+    before = responses_of(server, path)
+    sent: list[dict[str, Any]] = []
+
+    def send(message: dict[str, Any]) -> None:
+        if len(sent) >= passing:
+            raise PlantedError(SECRET)
+        sent.append(message)
+
+    call(server, path, send, stream=True, max_tokens=48, ignore_eos=True)
+    assert len(sent) == passing
+    assert gained(before, responses_of(server, path)) == {"500": 1}
+    assert "PlantedError" in caplog.text
+    assert SECRET not in caplog.text
+    check_forgotten(server, api)
