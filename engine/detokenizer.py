@@ -25,9 +25,17 @@ class Detokenizer:
 
     def push(self, token_id: int) -> str:
         """Add the next token; returns the text it completes, which may be empty."""
-        if self._skip_special_tokens and self._tokenizer.is_special(token_id):
+        if self.hides(token_id):
             return ""
         return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+
+    def hides(self, token_id: int) -> bool:
+        """Whether a token is left out of the text."""
+        return self._skip_special_tokens and self._tokenizer.is_special(token_id)
+
+    def text_of(self, token_id: int) -> str:
+        """What a token that is left out would be alone."""
+        return self._tokenizer.token_bytes(token_id).decode(errors="replace")
 
     def flush(self) -> str:
         """No token follows: an unfinished character comes out as U+FFFD."""

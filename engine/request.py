@@ -63,14 +63,14 @@ class Choice:
 
     def push(self, token_id: int) -> str | None:
         """Take the newest token of the sequence; returns the stop string it completes, if any."""
-        sequence = self.sequence
-        if sequence.ended_by_token and not self._params.include_stop_str_in_output:
+        params, sequence = self._params, self.sequence
+        left_out = sequence.ended_by_token and not params.include_stop_str_in_output
+        hidden = left_out or self._detokenizer.hides(token_id)
+        if sequence.num_output_tokens <= params.min_tokens:  # too early for a stop string
+            self._show("" if hidden else self._detokenizer.push(token_id))
             return None
-        piece = self._detokenizer.push(token_id)
-        if sequence.num_output_tokens <= self._params.min_tokens:
-            self._show(piece)  # too early for a stop string
-            return None
-        self._show(self._matcher.push(piece))
+        text = (self._detokenizer.text_of if hidden else self._detokenizer.push)(token_id)
+        self._show(self._matcher.push(text, hidden=hidden))
         return self._matcher.matched
 
     def close(self) -> None:

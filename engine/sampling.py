@@ -37,7 +37,8 @@ class SamplingParams:
         generated tokens (OpenAI API reference); 0 is off.
     logit_bias: token id to what is added to its logit.
     seed: the same seed draws the same tokens whatever else runs; None lets the engine pick one.
-    stop: strings that end the text.
+    stop: strings that end the text. A special token counts with its text there, even where it is
+        left out of the text; so one that is a stop string ends the text like a stop token.
     stop_token_ids: tokens that end the text, beside the model's own.
     include_stop_str_in_output: leave the stop string at the end of the text.
     ignore_eos: go on past the model's end-of-sequence tokens.

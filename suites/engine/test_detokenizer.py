@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.detokenizer import Detokenizer
 from engine.tokenizer import Tokenizer
+from suites.engine.conftest import TINY
+from suites.models.multilingual import END_OF_SENTENCE, TEXTS, WORDS
 
-VOCABULARY = 2048
 # Surrogates have no UTF-8 form and cannot be encoded at all.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-token_lists = st.lists(st.integers(0, VOCABULARY + 60), max_size=40)
+# Past both vocabularies, and with every token of the smaller one.
+token_lists = st.lists(st.integers(0, 2100) | st.integers(0, 600), max_size=40)
+
+
+@pytest.fixture(scope="module", params=["tiny-qwen2", "multilingual"])
+def tokenizer(request: pytest.FixtureRequest, multilingual_model: Path) -> Tokenizer:
+    return Tokenizer.load(TINY if request.param == "tiny-qwen2" else multilingual_model)
 
 
 def pieces(tokenizer: Tokenizer, token_ids: list[int], *, skip: bool = True) -> list[str]:
@@ -47,16 +57,16 @@ def test_text_only_grows(tokenizer: Tokenizer, token_ids: list[int]) -> None:
         assert whole.startswith(seen)
 
 
-@pytest.mark.parametrize("text", ["😀", "é", "e\u0301", "爱丽丝", "👩‍👩‍👧‍👦", "Ǆ", "\u200d"])
+@pytest.mark.parametrize("text", [*WORDS, *TEXTS, "é", "👩‍👩‍👧‍👦", "𐍈", "q\u0307"], ids=ascii)
 def test_a_character_of_several_tokens_comes_out_whole(tokenizer: Tokenizer, text: str) -> None:
     token_ids = tokenizer.encode(text)
     parts = [part for part in pieces(tokenizer, token_ids) if part]
-    assert "".join(parts) == tokenizer.decode(token_ids)
-    assert all("\ufffd" not in part for part in parts)
+    assert "".join(parts) == unicodedata.normalize("NFC", text)
+    assert all("\ufffd" not in part or part == text for part in parts)
 
 
 def test_an_unfinished_character_is_replaced_at_the_end(tokenizer: Tokenizer) -> None:
-    token_ids = tokenizer.encode("a😀")
+    token_ids = tokenizer.encode("a😶")  # not a token of either vocabulary
     parts = pieces(tokenizer, token_ids[:-1])
     assert parts[-1] == "\ufffd"
     assert "".join(parts) == "a\ufffd"
@@ -68,5 +78,22 @@ def test_special_tokens_are_skipped_or_shown(tokenizer: Tokenizer) -> None:
     assert "".join(pieces(tokenizer, token_ids, skip=False)) == "<|im_start|>user<|im_end|>"
 
 
+def test_a_special_token_outside_ascii_is_skipped_or_shown(multilingual_model: Path) -> None:
+    tokenizer = Tokenizer.load(multilingual_model)
+    token_ids = tokenizer.encode(f"你好{END_OF_SENTENCE}。")
+    assert len(token_ids) == 3
+    assert pieces(tokenizer, token_ids) == ["你好", "", "。", ""]
+    assert pieces(tokenizer, token_ids, skip=False) == ["你好", END_OF_SENTENCE, "。", ""]
+
+
+def test_a_character_goes_on_behind_a_skipped_token(multilingual_model: Path) -> None:
+    tokenizer = Tokenizer.load(multilingual_model)
+    [special] = tokenizer.encode("<|im_start|>")
+    parts = tokenizer.encode("😶")  # which has no token of its own
+    assert len(parts) > 1
+    assert pieces(tokenizer, [parts[0], special, *parts[1:]])[-2:] == ["😶", ""]
+
+
 def test_padding_of_the_vocabulary_is_no_text(tokenizer: Tokenizer) -> None:
-    assert pieces(tokenizer, [VOCABULARY, VOCABULARY + 5]) == ["", "", ""]
+    padding = tokenizer.vocab_size
+    assert pieces(tokenizer, [padding, padding + 5]) == ["", "", ""]
