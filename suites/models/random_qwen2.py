@@ -139,6 +139,19 @@ def write_random_qwen2(
     return directory
 
 
+def write_nan(directory: Path, tensor: str, row: int) -> None:
+    """Make one row of a matrix NaN, in a checkpoint of one f32 file."""
+    file = directory / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    begin = 8 + int.from_bytes(data[:8], "little")
+    stored = json.loads(data[8:begin])[tensor]
+    values = np.frombuffer(
+        data, "<f4", math.prod(stored["shape"]), begin + stored["data_offsets"][0]
+    )
+    values.reshape(stored["shape"])[row] = np.nan
+    file.write_bytes(data)
+
+
 def _config_json(dimensions: Dimensions, dtype: str) -> dict[str, object]:
     stated: dict[str, object] = {
         "architectures": ["Qwen2ForCausalLM"],

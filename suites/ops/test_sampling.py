@@ -305,11 +305,14 @@ def test_forbidden_tokens_are_never_drawn(context: Context) -> None:
 
 
 @pytest.mark.parametrize("at", [0, 2])
-def test_not_a_number_is_never_drawn(context: Context, at: int) -> None:
+def test_a_logit_of_minus_infinity_is_never_drawn(context: Context, at: int) -> None:
     logits = np.array([1.0, 0.5, 0.0])
-    logits[at] = np.nan
+    logits[at] = -np.inf
     for row in (Row(temperature=0.0), Row(), Row(top_k=2), Row(top_p=0.9)):
-        assert at not in sample(context, logits, draws(row, 50), num_logprobs=3).token_ids
+        actual = sample(context, logits, draws(row, 50), num_logprobs=3)
+        assert at not in actual.token_ids
+        assert (actual.top_ids[:, -1] == at).all()
+        assert (actual.top_logprobs[:, -1] == -np.inf).all()
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e-30, 1e-40])

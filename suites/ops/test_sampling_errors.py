@@ -58,9 +58,53 @@ def test_error_names_the_row_and_its_list(context: Context, row: Row, message: s
         sample(context, LOGITS, [Row(), row])
 
 
-def test_infinite_logit_is_refused(context: Context) -> None:
-    with pytest.raises(ArgumentError, match="sample: row 0 has an infinite logit for token 1"):
-        sample(context, np.array([0.0, np.inf]), [Row()])
+ASKED = {
+    "sampled": Row(),
+    "greedy": Row(temperature=0.0),
+    "top-k": Row(top_k=5),
+    "top-p": Row(top_p=0.9),
+    "min-p": Row(min_p=0.1),
+    "biased": Row(bias={0: 3.0}),
+    "biased itself": Row(bias={4999: 50.0, 2048: -50.0, 7: 1.0}),
+    "penalised": Row(history={0: 1, 7: 2}, repetition_penalty=1.5, presence_penalty=1.0),
+    "scored": Row(temperature=0.0, bias={0: 1e30}),  # as the tokens of a prompt are
+    "masked": Row(allowed=frozenset({1, 2})),
+    "guided": Row(temperature=0.0, allowed=frozenset(range(3000))),
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [(np.nan, "a logit of NaN"), (-np.nan, "a logit of NaN"), (np.inf, "an inf")]
+)
+@pytest.mark.parametrize("token", [7, 2048, 4999])
+@pytest.mark.parametrize("num_logprobs", [0, 3])
+@pytest.mark.parametrize("row", ASKED.values(), ids=ASKED)
+def test_a_logit_that_is_no_number_is_refused_whatever_is_asked(
+    context: Context, value: float, name: str, token: int, num_logprobs: int, row: Row
+) -> None:
+    """In one row of three; a mask does not hide it."""
+    logits = np.random.default_rng(token).standard_normal((3, 5000))
+    logits[1, token] = value
+    logits[:, 6] = -np.inf  # no fault
+    message = f"sample: row 1 has {name}.* for token {token}"
+    with pytest.raises(ArgumentError, match=message):
+        sample(context, logits, [Row(), row, row], num_logprobs)
+    fine = sample(context, logits[[0, 2]], [row, row], num_logprobs)
+    assert np.isfinite(fine.logprobs).all()
+
+
+def test_the_first_nan_of_a_row_is_named(context: Context) -> None:
+    for others in ([np.inf], [np.nan], [-np.inf], [1e38]):
+        logits = np.array([0.0, *others * 2000, np.nan, *others * 3000, 5.0])
+        first = int(np.isnan(logits).argmax())
+        message = f"row 0 has a logit of NaN for token {first}; the weights or their dtype"
+        with pytest.raises(ArgumentError, match=message):
+            sample(context, logits, [Row()])
+
+
+def test_a_row_of_nothing_but_nan_is_refused(context: Context) -> None:
+    with pytest.raises(ArgumentError, match="row 0 has a logit of NaN for token 0"):
+        sample(context, np.full(5000, np.nan), [Row()], 5)
 
 
 @pytest.mark.parametrize("name", ["history", "bias"])

@@ -88,6 +88,9 @@ std::string describe(const Fault& f) {
       return message("sample: row ", f.a, " has no finite logit");
     case FaultKind::kInfiniteLogit:
       return message("sample: row ", f.a, " has an infinite logit for token ", f.b);
+    case FaultKind::kNanLogit:
+      return message("sample: row ", f.a, " has a logit of NaN for token ", f.b,
+                     "; the weights or their dtype are at fault");
   }
   return "a kernel reported a fault it has no name for";
 }

@@ -37,6 +37,7 @@ enum class FaultKind : std::int32_t {
   kMaskIndex,          // a = index, b = row, c = rows of mask_bits
   kNoFiniteLogit,      // a = row
   kInfiniteLogit,      // a = row, b = token
+  kNanLogit,           // a = row, b = token
 };
 
 struct Fault {

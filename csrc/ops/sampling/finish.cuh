@@ -112,7 +112,9 @@ static __global__ void __launch_bounds__(kFinishThreads) finish(const Arguments 
   if (isfinite(highest)) {
     token = row.sampled() ? draw(a, at, row, highest) : row.valid ? packed_index(best) : 0;
   } else if (row.valid && threadIdx.x == 0) {
-    if (highest == INFINITY) {
+    if (isnan(highest)) {
+      report(a.fault, FaultKind::kNanLogit, at.index, packed_index(best));
+    } else if (highest == INFINITY) {
       report(a.fault, FaultKind::kInfiniteLogit, at.index, packed_index(best));
     } else {
       report(a.fault, FaultKind::kNoFiniteLogit, at.index);

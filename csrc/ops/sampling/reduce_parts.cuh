@@ -65,6 +65,11 @@ __device__ inline void penalize(const Arguments& a, const SamplingRow& row, std:
   }
 }
 
+// As packed(), but NaN is above everything: a row that has one names it.
+__device__ inline Word packed_fault(float value, std::uint32_t index) {
+  return isnan(value) ? Word{0xffffffff} << 32 | (0xffffffffu - index) : packed(value, index);
+}
+
 // Notes the fault of the lowest row of the turn that has one.
 __device__ inline void report_parameters(const Arguments& a, int rows) {
   int lowest = rows;
@@ -138,7 +143,8 @@ static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments 
       for (int i = 0; i < kQuad; ++i) {
         const std::uint32_t id = first[q] + i;
         const bool out = row.mask >= 0 && id < a.vocab && !allowed(a, row, id);
-        part[id - begin] = out ? -INFINITY : values[q][i];
+        // A fault of the model is not hidden.
+        part[id - begin] = out && values[q][i] < INFINITY ? -INFINITY : values[q][i];
       }
     }
     __syncthreads();
@@ -164,7 +170,7 @@ static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments 
   for (int q = 0; q < 2; ++q) {
 #pragma unroll
     for (int i = 0; i < kQuad; ++i) {
-      if (first[q] + i < a.vocab) best = max(best, packed(values[q][i], first[q] + i));
+      if (first[q] + i < a.vocab) best = max(best, packed_fault(values[q][i], first[q] + i));
     }
   }
   best = block_reduce<Maximum>(best);

@@ -44,8 +44,9 @@ struct SamplingOutputs {
 // (Philox4x32-10, Salmon et al., 2011), so a draw does not depend on the neighbours in the batch.
 // Ties in top-k and top-p keep the lower id. Log-probabilities are those of the model: log-softmax
 // of the logits as they came in, in f32. N may be 0; `logprobs` undefined skips them altogether.
-// Throws ArgumentError naming the row and parameter outside its range, or a row without a finite
-// logit.
+// A logit of -inf has probability 0. Throws ArgumentError naming the row and the parameter outside
+// its range, the row and a token with a logit of NaN or +inf, drawn or masked, or a row without a
+// finite logit.
 void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
             const SamplingOutputs& outputs);
 

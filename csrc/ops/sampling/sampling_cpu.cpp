@@ -14,19 +14,16 @@ namespace stagegate::cpu {
 
 namespace {
 
-constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+constexpr float kInfinite = std::numeric_limits<float>::infinity();
+constexpr float kForbidden = -kInfinite;
 
-// Most likely first; the lower id first among equals. NaN comes last: an order it took no part in
-// would not be one.
+// Most likely first; the lower id first among equals. No logit is NaN.
 struct ByLogit {
   std::span<const float> logits;
   bool operator()(std::int32_t a, std::int32_t b) const {
     const float left = logits[static_cast<std::size_t>(a)];
     const float right = logits[static_cast<std::size_t>(b)];
-    if (left > right) return true;
-    if (left < right) return false;
-    if (std::isnan(left) != std::isnan(right)) return std::isnan(right);
-    return a < b;
+    return left != right ? left > right : a < b;
   }
 };
 
@@ -119,7 +116,9 @@ void apply_mask(const Row& row, std::span<float> logits) {
     if (allowed == ~std::uint32_t{0}) continue;
     const std::size_t end = std::min((word + 1) * 32, logits.size());
     for (std::size_t id = word * 32; id < end; ++id) {
-      if ((allowed >> (id % 32) & 1) == 0) logits[id] = kForbidden;
+      const bool out = (allowed >> (id % 32) & 1) == 0;
+      // A fault of the model is not hidden.
+      if (out && logits[id] < kInfinite) logits[id] = kForbidden;
     }
   }
 }
@@ -144,12 +143,13 @@ void apply_penalties(const Row& row, std::span<float> logits) {
 
 std::int32_t most_likely(const Row& row, std::span<const float> logits) {
   std::size_t best = 0;
-  float highest = kForbidden;  // which NaN does not exceed
+  float highest = kForbidden;
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > highest) {
-      best = i;
-      highest = logits[i];
-    }
+    if (logits[i] <= highest) continue;
+    SG_CHECK(ArgumentError, !std::isnan(logits[i]), "sample: row ", row.index,
+             " has a logit of NaN for token ", i, "; the weights or their dtype are at fault");
+    best = i;
+    highest = logits[i];
   }
   SG_CHECK(ArgumentError, highest != kForbidden, "sample: row ", row.index, " has no finite logit");
   SG_CHECK(ArgumentError, std::isfinite(highest), "sample: row ", row.index,
