@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.detokenizer import Detokenizer
 from engine.errors import StagegateError
 from engine.request import Choice
+from engine.sampling import SamplingParams
 from engine.server import logprobs
 from engine.server.generation import UsageCount
 from engine.server.message_reader import MessageReader
@@ -216,7 +217,7 @@ def test_other_requests_go_on(
         return real(self, token_id)
 
     async def end_of(prompt: list[int]) -> tuple[int, str | None, StagegateError | None]:
-        params = llm.engine.default_sampling_params(max_tokens=12)
+        params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
         async for delta in llm.generate(prompt, params):
             last = delta
         return last.usage.completion_tokens, last.choices[0].finish_reason, last.error
