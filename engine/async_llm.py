@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -43,6 +44,8 @@ class AsyncLLM:
             raise ConfigError(msg)
         self.engine = engine
         self._loop = EngineLoop(engine, max_waiting=max_waiting)
+        # Its thread would keep the engine of an AsyncLLM that was dropped without `close`.
+        weakref.finalize(self, self._loop.stop).atexit = False
 
     def start(self) -> None:
         """Start the loop; again is harmless. Raises EngineDeadError when it has ended."""

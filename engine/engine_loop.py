@@ -50,7 +50,7 @@ class EngineLoop:
     def __init__(self, engine: LLMEngine, *, max_waiting: int) -> None:
         self._engine = engine
         self._max_waiting = max_waiting
-        self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
+        self._thread: threading.Thread | None = None
         self._counters = EngineCounters()
         self._taken = 0  # sequences taken from the inbox since the statistics were read
         self._stats = self._counters.read(engine)
@@ -70,19 +70,23 @@ class EngineLoop:
         """Start the thread; again is harmless. EngineDeadError when the loop has ended."""
         with self._changed:
             self._check_alive()
-            if self._thread.ident is None:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
         """Abort what is open, end the thread and wait for it."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-            started = self._thread.ident is not None
-        if started:
+        self.stop()
+        if self._thread is not None:
             self._thread.join()
         elif not self._dead:
             self._run()  # ends at once, but not without an end for every open request
+
+    def stop(self) -> None:
+        """Have the thread abort what is open and end, without waiting for it."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
 
     def check_open(self) -> None:
         """EngineDeadError or QueueFullError when a request would be refused now."""

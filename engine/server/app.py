@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -64,8 +65,10 @@ def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> Fast
         redirect_slashes=False,
     )
     app.state.serving = serving
+    # FastAPI remembers the functions of routes for the life of the process, and they would keep the
+    # engines of an application that was dropped.
     for routes in (generation_routes, model_routes, status_routes):
-        app.include_router(routes(serving))
+        app.include_router(routes(weakref.proxy(serving)))
     _add_page(app)
     _add_middleware(app, serving)
     for error in (StagegateError, RequestValidationError, HTTPException):
@@ -76,16 +79,13 @@ def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> Fast
 
 @asynccontextmanager
 async def _lifespan(serving: Serving, app: FastAPI) -> AsyncIterator[None]:
-    llms = [model.llm for model in serving.models.values()]
-    for llm in llms:
-        llm.start()
     try:
+        for model in serving.models.values():
+            model.llm.start()
         yield
     finally:
-        serving.draining = True
-        for llm in llms:
-            # The requests have ended or were given up; joining a thread takes up to one step.
-            await asyncio.to_thread(llm.close)
+        # The requests have ended or were given up; joining a thread takes up to one step.
+        await asyncio.to_thread(serving.close)
 
 
 def _add_middleware(app: FastAPI, serving: Serving) -> None:

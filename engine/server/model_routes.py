@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 def model_routes(serving: Serving) -> APIRouter:
     router = APIRouter(tags=["models"])
 
-    @router.get("/v1/models", responses=errors(*REFUSALS))
+    @router.get("/v1/models", responses=errors(*REFUSALS, 503))
     async def models() -> ModelList:
         """The models this server has."""
         return ModelList(data=[_described(serving, model) for model in serving.models.values()])
 
-    @router.get("/v1/models/{name:path}", responses=errors(*REFUSALS, 404))
+    @router.get("/v1/models/{name:path}", responses=errors(*REFUSALS, 404, 503))
     async def model(name: str) -> Model:
         """One of them."""
         return _described(serving, serving.models.find(name))
 
-    @router.post("/tokenize", response_model_exclude_unset=True, responses=errors(*REFUSALS, 404))
+    @router.post(
+        "/tokenize", response_model_exclude_unset=True, responses=errors(*REFUSALS, 404, 503)
+    )
     async def tokenize(body: TokenizeRequest) -> TokenizeAnswer:
         """Token ids of a text, or of a conversation in the model's template."""
         model = serving.models.find(body.model)
@@ -44,7 +46,7 @@ def model_routes(serving: Serving) -> APIRouter:
             answer.token_strs = [token_text(engine.tokenizer, token) for token in token_ids]
         return answer
 
-    @router.post("/detokenize", responses=errors(*REFUSALS, 404))
+    @router.post("/detokenize", responses=errors(*REFUSALS, 404, 503))
     async def detokenize(body: DetokenizeRequest) -> DetokenizeAnswer:
         """Text of token ids."""
         tokenizer = serving.models.find(body.model).llm.engine.tokenizer

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.errors import ConfigError, InvalidRequestError
+from engine.errors import ConfigError, EngineDeadError, InvalidRequestError
 from engine.server.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -31,13 +31,25 @@ class ServedModel:
 
 
 class ServedModels(Mapping[str, ServedModel]):
-    """Models by name. Raises ConfigError when there is none."""
+    """Models by name. Raises ConfigError when there is none.
+
+    After `close` it has no models, and every access raises EngineDeadError.
+    """
 
     def __init__(self, models: Mapping[str, AsyncLLM]) -> None:
         if not models:
             msg = "a server needs at least one model"
             raise ConfigError(msg)
-        self._models = {name: ServedModel(name, llm) for name, llm in models.items()}
+        self._open: dict[str, ServedModel] | None = {
+            name: ServedModel(name, llm) for name, llm in models.items()
+        }
+
+    @property
+    def _models(self) -> dict[str, ServedModel]:
+        if self._open is None:
+            msg = "the server has shut down"
+            raise EngineDeadError(msg)
+        return self._open
 
     def __getitem__(self, name: str) -> ServedModel:
         return self._models[name]
@@ -47,6 +59,12 @@ class ServedModels(Mapping[str, ServedModel]):
 
     def __len__(self) -> int:
         return len(self._models)
+
+    def close(self) -> None:
+        """End the loops, wait for their steps, and let go of the engines; again is harmless."""
+        models, self._open = self._open or {}, None
+        for model in models.values():
+            model.llm.close()
 
     def find(self, name: str | None) -> ServedModel:
         """The model a request means; raises ModelNotFoundError.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from engine.server.settings import ServerSettings
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Serving:
     """started: seconds since 1970. draining: no new work is taken."""
 
@@ -33,3 +33,8 @@ class Serving:
         if self.draining:
             msg = "the server is shutting down"
             raise EngineDeadError(msg)
+
+    def close(self) -> None:
+        """End the engines and let go of them, which frees their memory. Waits for their steps."""
+        self.draining = True
+        self.models.close()

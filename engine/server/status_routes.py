@@ -37,13 +37,13 @@ def status_routes(serving: Serving) -> APIRouter:
     @router.get(
         "/metrics",
         response_class=Response,
-        responses=text("text/plain", "The metrics.") | errors(400, 408, 413),
+        responses=text("text/plain", "The metrics.") | errors(400, 408, 413, 503),
     )
     async def metrics() -> Response:
         """Metrics for Prometheus."""
         return Response(serving.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @router.get("/v1/stats", responses=errors(400, 401, 408, 413))
+    @router.get("/v1/stats", responses=errors(400, 401, 408, 413, 503))
     async def stats() -> StatsAnswer:
         """What the engines do now and did since the start."""
         return StatsAnswer(
