@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -19,9 +18,9 @@ from engine.errors import (
     QueueFullError,
     StagegateError,
 )
+from engine.server.refusals import refusal
 
 RETRY_AFTER_S = 1
-_SHOWN_PROBLEMS = 3
 
 
 class ModelNotFoundError(InvalidRequestError):
@@ -90,7 +89,8 @@ _RAISED: tuple[tuple[type[StagegateError], int, str, str | None], ...] = (
 def api_error(error: Exception) -> ApiError:
     """The error a client sees for an exception; what is not known by class is a 500."""
     if isinstance(error, RequestValidationError):
-        return _of_problems(error.errors(), error.body)
+        message, parameter = refusal(error.errors(), error.body)
+        return ApiError(400, message, param=parameter)
     if isinstance(error, HTTPException):
         return ApiError(error.status_code, _sentence(error), headers=error.headers or {})
     for known, status, kind, code in _RAISED:
@@ -99,39 +99,6 @@ def api_error(error: Exception) -> ApiError:
             headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 429 else {}
             return ApiError(status, str(error), kind, param, code, headers)
     return ApiError(500, "internal error; see the server's log", type="server_error")
-
-
-def _of_problems(problems: Sequence[Mapping[str, Any]], body: object) -> ApiError:
-    """Of what pydantic found wrong with a body."""
-    names = [_name(problem, body) for problem in problems[:_SHOWN_PROBLEMS]]
-    message = "; ".join(map(_problem, names, problems))
-    if len(problems) > _SHOWN_PROBLEMS:
-        message += f"; and {len(problems) - _SHOWN_PROBLEMS} more"
-    return ApiError(400, message, param=names[0] or None)
-
-
-def _name(problem: Mapping[str, Any], body: object) -> str:
-    """The field at fault, as a path. pydantic's own has names of types in it where there are
-    several; what is not found in the body is one of those, but for the name of a missing field."""
-    names: list[str] = []
-    for part in problem["loc"][1:]:
-        if (isinstance(body, dict) and part in body) or (
-            isinstance(body, list) and isinstance(part, int) and part < len(body)
-        ):
-            names.append(str(part))
-            body = body[part]
-    if problem["type"] == "missing" and len(problem["loc"]) > 1:
-        names.append(str(problem["loc"][-1]))
-    return ".".join(names)
-
-
-def _problem(name: str, problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return f"unknown or unsupported field {name!r}"
-    if problem["type"] == "json_invalid":
-        return f"the body is not JSON: {problem['ctx']['error']} at character {problem['loc'][1]}"
-    subject = name or "the body, which must be JSON with content type application/json"
-    return f"{subject}: {problem['msg']}"
 
 
 def _sentence(error: HTTPException) -> str:
