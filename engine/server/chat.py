@@ -11,11 +11,12 @@ from engine.server.chat_output import ChatAnswer, ChatEvents, ChatForm
 from engine.server.generation import Generation
 from engine.server.messages import template_messages
 from engine.server.params import sampling_params, stated_guidance
+from engine.server.streaming import stream_usage
 from engine.server.tool_choice import tool_choice
 from engine.tool_calls import CLOSE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from engine.sampling import SamplingParams
     from engine.server.messages import Message
@@ -37,7 +38,11 @@ async def chat_form(
     """
     tools = tool_choice(request)
     params = _params(request, model, tools)
-    text = chat_text(model, request.messages, tools=tools.tools) + tools.prefix
+    variables = dict(request.chat_template_kwargs or {})
+    if request.reasoning_effort is not None:
+        variables.setdefault("reasoning_effort", request.reasoning_effort)
+    shown = chat_text(model, request.messages, tools=tools.tools, variables=variables)
+    text = shown + tools.prefix
     prompt = await model.encode(text, add_special_tokens=False)  # the template has written them
     return ChatForm(
         Generation(model, *ids, [prompt], params, priority=request.priority or 0),
@@ -51,8 +56,7 @@ def chat_output(request: ChatCompletionRequest, form: ChatForm) -> ChatAnswer | 
     """What turns deltas into the answer."""
     if not request.stream:
         return ChatAnswer(form)
-    options = request.stream_options
-    return ChatEvents(form, include_usage=bool(options and options.include_usage))
+    return ChatEvents(form, stream_usage(request))
 
 
 def chat_text(
@@ -61,18 +65,28 @@ def chat_text(
     *,
     tools: Sequence[dict[str, Any]] | None,
     add_generation_prompt: bool = True,
+    variables: Mapping[str, Any] | None = None,
 ) -> str:
-    """A conversation in the checkpoint's template.
+    """A conversation in the checkpoint's template; variables: what else the template reads.
 
-    Raises InvalidRequestError for messages the template cannot take, and when there is none.
+    Raises InvalidRequestError for messages the template cannot take, when there is none, and for
+    variables that are not a request's to set.
     """
+    variables = variables or {}
+    for name in ("messages", "tools", "add_generation_prompt", "self"):
+        if name in variables:
+            msg = f"chat_template_kwargs cannot set {name!r}"
+            raise InvalidRequestError(msg, parameter="chat_template_kwargs")
     try:
         template = model.llm.engine.chat_template
     except TokenizerError as error:
         msg = f"the model {model.name!r} cannot chat: {error}"
         raise InvalidRequestError(msg, parameter="messages") from error
     return template.render(
-        template_messages(messages), tools=tools, add_generation_prompt=add_generation_prompt
+        template_messages(messages),
+        tools=tools,
+        add_generation_prompt=add_generation_prompt,
+        **variables,
     )
 
 
@@ -82,7 +96,7 @@ def _params(
     if request.stream_options is not None and not request.stream:
         msg = "stream_options needs stream"
         raise InvalidRequestError(msg, parameter="stream_options")
-    if request.top_logprobs is not None and not request.logprobs:
+    if request.top_logprobs and not request.logprobs:
         msg = "top_logprobs needs logprobs"
         raise InvalidRequestError(msg, parameter="top_logprobs")
     guidance = stated_guidance(request)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.outputs import ChoiceDelta, RequestDelta
     from engine.server.generation import Generation
     from engine.server.message_reader import MessagePart
+    from engine.server.streaming import StreamUsage
     from engine.server.tool_choice import ToolChoice
 
 
@@ -140,7 +141,7 @@ class ChatAnswer:
 class ChatEvents:
     """Writes chat completion chunks: the role, then what comes, then why it ended."""
 
-    def __init__(self, form: ChatForm, *, include_usage: bool) -> None:
+    def __init__(self, form: ChatForm, usage: StreamUsage) -> None:
         generation = form.generation
         self._form = form
         self._usage = UsageCount()
@@ -151,11 +152,13 @@ class ChatEvents:
             "chat.completion.chunk",
             generation.created,
             generation.model.name,
-            include_usage=include_usage,
+            usage,
         )
 
     def of(self, prompt_index: int, delta: RequestDelta) -> str:
         self._usage.add(prompt_index, delta)
+        if self._chunk.counts:
+            self._chunk.count(self._usage.total())
         return "".join(self._events(delta))
 
     def end(self) -> str:

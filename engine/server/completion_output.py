@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from engine.outputs import ChoiceDelta, RequestDelta, TokenLogprobs
     from engine.server.generation import Generation
+    from engine.server.streaming import StreamUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class CompletionAnswer:
 class CompletionEvents:
     """Writes text completion chunks; the last of a choice has no text but the reason of its end."""
 
-    def __init__(self, form: CompletionForm, *, include_usage: bool) -> None:
+    def __init__(self, form: CompletionForm, usage: StreamUsage) -> None:
         generation = form.generation
         self._form = form
         self._usage = UsageCount()
@@ -180,11 +181,13 @@ class CompletionEvents:
             "text_completion",
             generation.created,
             generation.model.name,
-            include_usage=include_usage,
+            usage,
         )
 
     def of(self, prompt_index: int, delta: RequestDelta) -> str:
         self._usage.add(prompt_index, delta)
+        if self._chunk.counts:
+            self._chunk.count(self._form.usage(self._usage))
         return "".join(self._events(prompt_index, delta))
 
     def end(self) -> str:

@@ -8,6 +8,7 @@ from engine.errors import InvalidRequestError
 from engine.server.completion_output import CompletionAnswer, CompletionEvents, CompletionForm
 from engine.server.generation import Generation
 from engine.server.params import sampling_params, stated_guidance
+from engine.server.streaming import stream_usage
 
 if TYPE_CHECKING:
     from engine.sampling import SamplingParams
@@ -23,7 +24,13 @@ async def completion_generation(
 ) -> Generation:
     """Raises InvalidRequestError naming the field at fault."""
     params = _params(request, model)
-    prompts = [await _encoded(model, prompt) for prompt in _prompts(request)]
+    special = request.add_special_tokens is not False
+    prompts = [
+        await model.encode(prompt, add_special_tokens=special)
+        if isinstance(prompt, str)
+        else prompt
+        for prompt in _prompts(request)
+    ]
     if len(prompts) * params.n > MAX_CHOICES:
         msg = f"{len(prompts)} prompts with n={params.n} are more than {MAX_CHOICES} choices"
         raise InvalidRequestError(msg, parameter="prompt")
@@ -42,8 +49,7 @@ def completion_output(
     )
     if not request.stream:
         return CompletionAnswer(form)
-    options = request.stream_options
-    return CompletionEvents(form, include_usage=bool(options and options.include_usage))
+    return CompletionEvents(form, stream_usage(request))
 
 
 def _params(request: CompletionRequest, model: ServedModel) -> SamplingParams:
@@ -73,12 +79,6 @@ def _prompts(request: CompletionRequest) -> list[str | list[int]]:
     if isinstance(prompt[0], int):
         return [prompt]  # a list is all of one kind
     return list(prompt)
-
-
-async def _encoded(model: ServedModel, prompt: str | list[int]) -> list[int]:
-    if isinstance(prompt, str):
-        return await model.encode(prompt, add_special_tokens=True)
-    return prompt
 
 
 def _echoes(request: CompletionRequest, generation: Generation) -> list[str]:

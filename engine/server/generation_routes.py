@@ -40,7 +40,7 @@ def generation_routes(serving: Serving) -> APIRouter:
         """Answer a conversation."""
         serving.check_open()
         model = serving.models.find(body.model)
-        ids = request_ids(request, "chatcmpl")
+        ids = request_ids(request, "chatcmpl", body.request_id)
         form = await chat_form(body, model, ids, reasoning=serving.settings.reasoning)
         output = chat_output(body, form)
         if isinstance(output, ChatEvents):
@@ -57,7 +57,8 @@ def generation_routes(serving: Serving) -> APIRouter:
         """Continue texts."""
         serving.check_open()
         model = serving.models.find(body.model)
-        generation = await completion_generation(body, model, request_ids(request, "cmpl"))
+        ids = request_ids(request, "cmpl", body.request_id)
+        generation = await completion_generation(body, model, ids)
         output = completion_output(body, generation)
         if isinstance(output, CompletionEvents):
             return StreamResponse(serving, generation, output)

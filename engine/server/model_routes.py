@@ -74,12 +74,13 @@ async def _token_ids(body: TokenizeRequest, model: ServedModel) -> list[int]:
             body.messages,
             tools=[tool.model_dump(exclude_unset=True) for tool in body.tools or ()] or None,
             add_generation_prompt=body.add_generation_prompt is not False,
+            variables=body.chat_template_kwargs,
         )
         return await model.encode(text, add_special_tokens=False)
     if body.prompt is None or body.messages is not None:
         msg = "give either a prompt or messages"
         raise InvalidRequestError(msg, parameter="prompt")
-    for name in ("tools", "add_generation_prompt"):
+    for name in ("tools", "add_generation_prompt", "chat_template_kwargs"):
         if getattr(body, name) is not None:
             msg = f"{name} is for messages"
             raise InvalidRequestError(msg, parameter=name)

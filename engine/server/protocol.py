@@ -9,6 +9,7 @@ from pydantic import Field
 from engine.sampling import MAX_LOGPROBS, MAX_STOP_STRINGS
 from engine.server.fields import Fields
 from engine.server.messages import Message
+from engine.server.no_op_fields import ChatNoOpFields, CompletionNoOpFields
 
 MAX_PROMPTS = 1024
 _INT64 = 1 << 63
@@ -50,6 +51,10 @@ class StreamOptions(Fields):
     include_usage: bool | None = Field(
         default=None, description="end with a chunk that has no choices and the usage"
     )
+    continuous_usage_stats: bool | None = Field(
+        default=None, description="with include_usage: the usage so far in every chunk"
+    )
+    include_obfuscation: bool | None = Field(default=None, description="has no effect")
 
 
 class GenerationFields(Fields):
@@ -62,7 +67,7 @@ class GenerationFields(Fields):
     min_tokens: int | None = Field(default=None, ge=0)
     n: int | None = Field(default=None, ge=1, le=128)
     temperature: float | None = Field(default=None, ge=0, le=100)
-    top_p: float | None = Field(default=None, ge=2.0**-126, le=1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=-1, lt=1 << 31, description="-1 and 0 are off")
     min_p: float | None = Field(default=None, ge=0, le=1)
     repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
@@ -86,7 +91,11 @@ class GenerationFields(Fields):
     guided_json: str | dict[str, Any] | None = Field(default=None, description="a JSON schema")
     guided_regex: str | None = None
     guided_choice: list[str] | None = Field(default=None, min_length=1)
-    user: str | None = Field(default=None, description="has no effect")
+    request_id: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        description="as the header X-Request-Id, which takes precedence",
+    )
 
 
 class FunctionDefinition(Fields):
@@ -112,7 +121,7 @@ class NamedToolChoice(Fields):
     function: FunctionName
 
 
-class ChatCompletionRequest(GenerationFields):
+class ChatCompletionRequest(ChatNoOpFields, GenerationFields):
     messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
     max_completion_tokens: int | None = Field(
         default=None, ge=1, description="rules over max_tokens; by default what the model can hold"
@@ -125,16 +134,23 @@ class ChatCompletionRequest(GenerationFields):
     separate_reasoning: bool | None = Field(
         default=None, description="split <think>...</think> off; by default as the server was told"
     )
-    metadata: dict[str, str] | None = Field(default=None, description="has no effect")
-    store: Literal[False] | None = Field(default=None, description="nothing is ever stored")
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
+        default=None, description="for the chat template, if it reads it"
+    )
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        default=None, description="variables for the chat template, such as enable_thinking"
+    )
 
 
-class CompletionRequest(GenerationFields):
+class CompletionRequest(CompletionNoOpFields, GenerationFields):
     prompt: (
         str
         | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS)]
         | Annotated[TokenIds, Field(min_length=1)]
         | Annotated[list[TokenIds], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS)]
+    )
+    add_special_tokens: bool | None = Field(
+        default=None, description="of prompts that are text; true by default"
     )
     echo: bool | None = None
     logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
@@ -151,6 +167,9 @@ class TokenizeRequest(Fields):
         default=None, description="of a prompt, true by default; a chat template has its own"
     )
     add_generation_prompt: bool | None = Field(default=None, description="true by default")
+    chat_template_kwargs: dict[str, Any] | None = Field(
+        default=None, description="variables for the chat template, such as enable_thinking"
+    )
     return_token_strs: bool | None = None
 
 

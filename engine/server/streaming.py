@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from starlette.types import Send
 
     from engine.server.errors import ApiError
+    from engine.server.protocol import GenerationFields
     from engine.server.responses import UsageInfo
 
 DONE: Final = "data: [DONE]\n\n"
@@ -32,6 +33,20 @@ _JSON_ESCAPES: Final = "stagegate.json_escapes"
 codecs.register_error(_JSON_ESCAPES, _escape)
 
 
+class StreamUsage(NamedTuple):
+    """Whether a stream ends with the usage, and whether every chunk has it as it is by then."""
+
+    included: bool
+    continuous: bool
+
+
+def stream_usage(request: GenerationFields) -> StreamUsage:
+    """What stream_options says; without include_usage no chunk has a usage."""
+    options = request.stream_options
+    included = bool(options and options.include_usage)
+    return StreamUsage(included, included and bool(options and options.continuous_usage_stats))
+
+
 class ChunkTemplate:
     """The events of one stream, which differ in their choice alone.
 
@@ -39,15 +54,24 @@ class ChunkTemplate:
     """
 
     def __init__(
-        self, request_id: str, kind: str, created: int, model: str, *, include_usage: bool
+        self, request_id: str, kind: str, created: int, model: str, usage: StreamUsage
     ) -> None:
         fields = {"id": request_id, "object": kind, "created": created, "model": model}
         shared = to_json(fields)[:-1]
         self._before = f'data: {shared},"choices":[{{"index":'
         # With include_usage every chunk has the field, as OpenAI's have.
-        self._after = '}],"usage":null}\n\n' if include_usage else "}]}\n\n"
+        self._after = '}],"usage":null}\n\n' if usage.included else "}]}\n\n"
         self._usage = f'data: {shared},"choices":[],"usage":'
-        self._include_usage = include_usage
+        self._options = usage
+
+    @property
+    def counts(self) -> bool:
+        """Whether every chunk has the usage."""
+        return self._options.continuous
+
+    def count(self, usage: UsageInfo) -> None:
+        """Take the usage that the chunks from here on have."""
+        self._after = f'}}],"usage":{usage.model_dump_json()}}}\n\n'
 
     def event(self, index: int, fields: str) -> str:
         """fields: those of the choice beside its index, as JSON without braces."""
@@ -55,7 +79,7 @@ class ChunkTemplate:
 
     def end(self, usage: UsageInfo) -> str:
         """What follows the last choice."""
-        if not self._include_usage:
+        if not self._options.included:
             return DONE
         return f"{self._usage}{usage.model_dump_json()}}}\n\n{DONE}"
 
