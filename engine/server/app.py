@@ -101,7 +101,7 @@ def _add_middleware(app: FastAPI, serving: Serving) -> None:
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("Authorization", "Content-Type", "X-Request-Id"),
+            allow_headers=("*",),  # clients add their own, such as X-Stainless-OS
             expose_headers=("X-Request-Id", "Retry-After"),
         )
     app.add_middleware(CountResponses, metrics=serving.metrics)

@@ -60,6 +60,7 @@ def _described(serving: Serving, model: ServedModel) -> Model:
     return Model(
         id=model.name,
         created=int(serving.started),
+        root=str(model.llm.engine.config.model),
         max_model_len=model.llm.engine.max_model_len,
     )
 

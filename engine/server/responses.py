@@ -154,10 +154,14 @@ class Completion(Answer):
 
 
 class Model(Answer):
+    """root: the checkpoint's folder, from which clients on the same machine load its tokenizer."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["stagegate"] = "stagegate"
+    root: str
+    parent: None = None
     max_model_len: int
 
 

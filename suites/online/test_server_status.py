@@ -57,6 +57,10 @@ def test_a_server_that_shuts_down_takes_no_work(make_llm: MakeLLM) -> None:
 def test_models(api: httpx.Client, server: LiveServer) -> None:
     [model] = ModelList.model_validate_json(api.get("/v1/models").content).data
     assert (model.id, model.max_model_len) == (MODEL, server.llm.engine.max_model_len)
+    assert (model.root, model.parent) == (str(server.llm.engine.config.model), None)
+    assert model.created == int(server.app.state.serving.started)
+    # parent is there, as null, as clients of vLLM read it.
+    assert api.get("/v1/models").json()["data"][0].keys() == Model.model_fields.keys()
     assert Model.model_validate_json(api.get(f"/v1/models/{MODEL}").content) == model
     missing = api.get("/v1/models/other/one")
     assert missing.status_code == 404
