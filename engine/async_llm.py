@@ -16,6 +16,7 @@ from engine.request_stream import RequestStream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from engine.engine_stats import EngineHistograms
     from engine.llm_engine import LLMEngine
     from engine.outputs import RequestDelta
     from engine.sampling import SamplingParams
@@ -119,3 +120,7 @@ class AsyncLLM:
     def stats(self) -> EngineStats:
         """As of the last step; what was submitted since counts as waiting."""
         return self._loop.stats()
+
+    def histograms(self) -> EngineHistograms:
+        """Since the start."""
+        return self._loop.histograms()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
 
-    from engine.engine_stats import EngineStats
+    from engine.engine_stats import EngineHistograms, EngineStats
     from engine.llm_engine import LLMEngine
     from engine.outputs import RequestDelta
     from engine.request import Request
@@ -155,6 +155,9 @@ class EngineLoop:
         stats = self._stats
         return replace(stats, waiting=stats.waiting + self._unseen)
 
+    def histograms(self) -> EngineHistograms:
+        return self._counters.histograms()
+
     def _check_alive(self) -> None:
         if self._dead or self._stopping:
             raise _dead_error(self._cause)
@@ -210,15 +213,17 @@ class EngineLoop:
         """Send what requests gained to their streams."""
         batches: dict[asyncio.AbstractEventLoop, list[tuple[RequestStream, RequestDelta]]] = {}
         ended: list[str] = []
+        now = time.perf_counter()
         for request in requests:
             delta = request.take_delta()
             if delta is None:
                 continue
-            self._counters.count_delta(request, delta)
+            self._counters.count_delta(request, delta, now)
             stream = self._open[request.request_id]
             batches.setdefault(stream.event_loop, []).append((stream, delta))
             if delta.finished:
                 ended.append(request.request_id)
+        self._counters.end_deltas(now)
         stats = self._counters.read(self._engine)
         with self._changed:
             self._last_progress = time.monotonic()

@@ -321,6 +321,14 @@ class LLMEngine:
 
     def _retire(self, request: Request, now: float) -> None:
         request.finished_at = now
+        request.scheduled = min(
+            (
+                choice.sequence.admitted_at
+                for choice in request.choices
+                if choice.sequence.admitted_at is not None
+            ),
+            default=None,
+        )
         del self._requests[request.request_id]
         for choice in request.choices:
             del self._owners[choice.sequence.seq_id]

@@ -52,22 +52,46 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimings:
-    """Readings of time.perf_counter in seconds; None for what has not happened."""
+    """Readings of time.perf_counter in seconds; None for what has not happened.
+
+    scheduled: when the request left the queue; known when it has ended.
+    """
 
     arrival: float
     first_token: float | None
     finished: float | None
     decode_tokens: int  # tokens of the longest sequence after its first
+    scheduled: float | None = None
 
     @property
     def ttft_ms(self) -> float | None:
         """Time to first token."""
-        return None if self.first_token is None else 1e3 * (self.first_token - self.arrival)
+        return _milliseconds(self.arrival, self.first_token)
 
     @property
     def e2e_ms(self) -> float | None:
         """From arrival to the last token."""
-        return None if self.finished is None else 1e3 * (self.finished - self.arrival)
+        return _milliseconds(self.arrival, self.finished)
+
+    @property
+    def queue_ms(self) -> float | None:
+        """From arrival until it was scheduled."""
+        return _milliseconds(self.arrival, self.scheduled)
+
+    @property
+    def prefill_ms(self) -> float | None:
+        """From being scheduled to the first token."""
+        return _milliseconds(self.scheduled, self.first_token)
+
+    @property
+    def decode_ms(self) -> float | None:
+        """From the first token to the last."""
+        return _milliseconds(self.first_token, self.finished)
+
+    @property
+    def inference_ms(self) -> float | None:
+        """From being scheduled to the last token."""
+        return _milliseconds(self.scheduled, self.finished)
 
     @property
     def tpot_ms(self) -> float | None:
@@ -75,6 +99,10 @@ class RequestTimings:
         if self.first_token is None or self.finished is None or self.decode_tokens < 1:
             return None
         return 1e3 * (self.finished - self.first_token) / self.decode_tokens
+
+
+def _milliseconds(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else 1e3 * (end - start)
 
 
 @dataclass(frozen=True, slots=True)

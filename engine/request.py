@@ -41,6 +41,7 @@ class Choice:
     ) -> None:
         self.sequence = sequence
         self.logprobs: list[TokenLogprobs] | None = None if params.logprobs is None else []
+        self.counted_at: float | None = None  # when its newest token was counted
         self._pieces: list[str] = []
         self._params = params
         self._detokenizer = detokenizer
@@ -106,6 +107,7 @@ class Choice:
 class Request:
     """Times are readings of time.perf_counter, in seconds. error: why a step of it failed.
 
+    scheduled: when its first sequence left the queue; known when the request has ended.
     prompt_logprobs: those known so far; the first entry is None.
     """
 
@@ -115,6 +117,7 @@ class Request:
     params: SamplingParams
     choices: list[Choice]
     arrival: float = field(default_factory=time.perf_counter)
+    scheduled: float | None = None
     first_token: float | None = None
     finished_at: float | None = None
     error: StagegateError | None = None
@@ -205,6 +208,7 @@ class Request:
             first_token=self.first_token,
             finished=self.finished_at,
             decode_tokens=max(choice.sequence.num_output_tokens for choice in self.choices) - 1,
+            scheduled=self.scheduled,
         )
 
 

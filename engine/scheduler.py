@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -287,6 +288,7 @@ class Scheduler:
             del self._waiting[0]
             if sequence.status is SequenceStatus.WAITING:
                 sequence.num_cached_tokens = num_cached
+                sequence.admitted_at = time.perf_counter()
             sequence.num_computed = num_cached
             sequence.status = SequenceStatus.RUNNING
             insort(self._running, sequence, key=self._rank)

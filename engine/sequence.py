@@ -73,6 +73,7 @@ class Sequence:
     token_ids: prompt and output. num_drawing: tokens that the steps under way draw for it.
     num_computed: how many of all these have keys and values in the cache when those steps are done.
     num_cached_tokens: how many the prefix cache brought at the first admission.
+    admitted_at: reading of time.perf_counter at the first admission; None before.
     num_scored: prompt tokens, from the second on, whose log-probability is known; they come from
         the logits of positions 0..num_scored-1. scores_prompt: whether anybody wants them.
     stop_reason: the stop token id that ended it, or what `finish` was given.
@@ -82,6 +83,7 @@ class Sequence:
     """
 
     __slots__ = (
+        "admitted_at",
         "ended_by_token",
         "eos_token_ids",
         "guide",
@@ -132,6 +134,7 @@ class Sequence:
         self.num_drawing = 0
         self.num_computed = 0
         self.num_cached_tokens = 0
+        self.admitted_at: float | None = None
         self.num_scored = 0
         self.scores_prompt = scores_prompt
         self.guide = guide

@@ -157,7 +157,7 @@ async def _observed(
     async with aclosing(generation.deltas()) as deltas:
         async for index, delta in deltas:
             if delta.finished:
-                serving.metrics.observe(generation.model.name, delta)
+                serving.metrics.observe(generation.model.name, delta, generation.params)
             yield index, delta
 
 
