@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS
 from engine.errors import StagegateError
 from engine.kv.sizing import kv_memory_from_text
+from engine.server.command import INTERRUPTED
 from engine.server.command import add_arguments as add_serve_arguments
 from engine.server.command import run as serve
 
+if TYPE_CHECKING:
+    from engine.llm import LLM
+    from engine.outputs import RequestOutput
+    from engine.sampling import SamplingParams
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 the engine refused or failed, 2 wrong usage."""
+    """Exit status: 0 done, 1 the engine refused or failed, 2 wrong usage, 130 interrupted."""
     parser = argparse.ArgumentParser(prog="python -m engine", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_generate(commands.add_parser("generate", help="complete prompts with a checkpoint"))
@@ -31,6 +37,15 @@ def main(argv: list[str] | None = None) -> int:
     except StagegateError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        print(
+            f"error: {error}; what is missing, and how to get it: python -m engine doctor",
+            file=sys.stderr,
+        )
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +78,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
 def _generate(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from engine.llm import LLM
+    from engine.llm import LLM, GenerationInterrupted
 
     llm = LLM(
         arguments.model,
@@ -88,21 +103,32 @@ def _generate(arguments: argparse.Namespace) -> int:
         ignore_eos=arguments.ignore_eos,
         **stated,
     )
-    if arguments.chat:
-        outputs = llm.chat(
-            [[{"role": "user", "content": prompt}] for prompt in arguments.prompt], params
-        )
-    else:
-        outputs = llm.generate(arguments.prompt, params)
-    for prompt, output in zip(arguments.prompt, outputs, strict=True):
-        completion = output.outputs[0]
-        if len(outputs) > 1:
-            print(f"--- {prompt}")
-        print(completion.text)
+    try:
+        outputs = _outputs(llm, arguments, params)
+    except GenerationInterrupted as interrupt:
+        _print_texts(arguments.prompt, interrupt.outputs)
+        raise
+    _print_texts(arguments.prompt, outputs)
     if arguments.metrics and llm.last_run is not None:
         for name, value in llm.last_run.as_dict().items():
             print(f"{name}: {value}", file=sys.stderr)
     return 0
+
+
+def _outputs(
+    llm: LLM, arguments: argparse.Namespace, params: SamplingParams
+) -> list[RequestOutput]:
+    if arguments.chat:
+        conversations = [[{"role": "user", "content": prompt}] for prompt in arguments.prompt]
+        return llm.chat(conversations, params)
+    return llm.generate(arguments.prompt, params)
+
+
+def _print_texts(prompts: list[str], outputs: list[RequestOutput]) -> None:
+    for prompt, output in zip(prompts, outputs, strict=True):
+        if len(outputs) > 1:
+            print(f"--- {prompt}")
+        print(output.outputs[0].text, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+from engine.server import packages as server_packages
+
 _MINIMUM_PYTHON = (3, 11)
 _MINIMUM_CMAKE = (3, 25)
 # Packages of the engine itself; without them it does not start.
@@ -26,6 +28,11 @@ _RUNTIME_PACKAGES = ("numpy", "tokenizers", "jinja2", "rich")
 _BUILD_PACKAGES = ("scikit-build-core", "pybind11")
 _SERVER = "server: pip install '.[server]' (nox -s serve does)"
 _OPTIONAL_PACKAGES = {
+    **dict.fromkeys(
+        (*server_packages.REQUIRED, *server_packages.OPTIONAL),
+        f"server: {server_packages.HOW_TO_INSTALL}",
+    ),
+    "aiohttp": "load generator: pip install -e '.[test]'",
     "pytest": "tests: pip install -e '.[test]'",
     "pytest-benchmark": "benchmarks: pip install -e '.[test]'",
     "fastapi": _SERVER,

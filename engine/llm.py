@@ -18,12 +18,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.outputs import RequestOutput
+    from engine.request import Request
     from engine.sampling import SamplingParams
 
 Prompt = str | list[int]
 Message = Mapping[str, Any]
 
 _DEFAULT_MAX_TOKENS = 16
+
+
+class GenerationInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while an LLM generated. outputs: what there was by then, in order."""
+
+    def __init__(self, outputs: list[RequestOutput]) -> None:
+        super().__init__()
+        self.outputs = outputs
 
 
 class LLM:
@@ -55,16 +64,20 @@ class LLM:
         tokens if that has no max_new_tokens. progress: show a bar on standard error; None shows it
         on a terminal.
 
-        Raises InvalidRequestError when a prompt or parameter cannot be served, and what the core
-        raised when a step failed. No request is left behind then.
+        Raises InvalidRequestError when a prompt or parameter cannot be served, what the core raised
+        when a step failed, and GenerationInterrupted. No request is left behind then.
         """
         batch = _as_batch(prompts)
         per_prompt = self._params_for(len(batch), params)
         before = self.engine.kv_stats()
         started = time.perf_counter()
-        with self._requests(batch, per_prompt) as order:
-            finished = self._run(order, progress=progress)
-        outputs = [finished[request_id] for request_id in order]
+        with self._requests(batch, per_prompt) as requests:
+            try:
+                self._run(requests, progress=progress)
+            except KeyboardInterrupt as interrupt:
+                outputs = [request.output() for request in requests]
+                raise GenerationInterrupted(outputs) from interrupt
+        outputs = [request.output() for request in requests]
         seconds = time.perf_counter() - started
         self.last_run = summarize(outputs, seconds, before, self.engine.kv_stats())
         return outputs
@@ -99,41 +112,41 @@ class LLM:
         Leaving the iterator early cancels the request.
         """
         [chosen] = self._params_for(1, params)
-        with self._requests([prompt], [chosen]) as order:
-            while order[0] in self.engine.unfinished_requests:
+        with self._requests([prompt], [chosen]) as [mine]:
+            while mine.request_id in self.engine.unfinished_requests:
                 for request in self.engine.step():
-                    if request.request_id == order[0]:
+                    if request is mine:
                         _raise_error(output := request.output())
                         yield output
 
-    def _run(self, order: list[str], *, progress: bool | None) -> dict[str, RequestOutput]:
-        mine = set(order)
-        finished: dict[str, RequestOutput] = {}
+    def _run(self, requests: Sequence[Request], *, progress: bool | None) -> None:
+        mine = {request.request_id for request in requests}
         show = sys.stderr.isatty() if progress is None else progress
-        with progress_bar(len(order), enabled=show) as bar:
-            while len(finished) < len(order):
+        with progress_bar(len(requests), enabled=show) as bar:
+            while mine:
                 advanced = self.engine.step()
                 for request in advanced:
                     if request.request_id in mine and request.finished:
-                        output = request.output()
-                        _raise_error(output)
-                        finished[request.request_id] = output
-                bar.advance(len(finished), sum(request.params.n for request in advanced))
-        return finished
+                        _raise_error(request.output())
+                        mine.remove(request.request_id)
+                done = len(requests) - len(mine)
+                bar.advance(done, sum(request.params.n for request in advanced))
 
     @contextmanager
     def _requests(
         self, prompts: Sequence[Prompt], params: Sequence[SamplingParams]
-    ) -> Iterator[list[str]]:
+    ) -> Iterator[list[Request]]:
         """Queue requests for the time of the block; what is unfinished after it is cancelled."""
-        added: list[str] = []
+        added: list[Request] = []
         try:
             for prompt, chosen in zip(prompts, params, strict=True):
-                added.append(self.engine.add_request(prompt, chosen))
+                request = self.engine.make_request(prompt, chosen)
+                self.engine.submit(request)
+                added.append(request)
             yield added
         finally:
-            for request_id in added:
-                self.engine.abort_request(request_id)
+            for request in added:
+                self.engine.abort_request(request.request_id)
 
     def _params_for(
         self, count: int, params: SamplingParams | Sequence[SamplingParams] | None

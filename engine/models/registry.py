@@ -41,7 +41,11 @@ def load_model_config(model_dir: Path, *, dtype: str = "auto") -> Qwen2Config:
         raise ModelError(msg)
     path = model_dir / FILE_NAME
     if not path.exists():
-        msg = f"{path}: no such file; it belongs to every Hugging Face checkpoint, copy it there"
+        msg = (
+            f"{model_dir} is no checkpoint: it has no {FILE_NAME}; a checkpoint is a folder with "
+            f"{FILE_NAME}, a tokenizer and safetensors files, as `hf download MODEL --local-dir "
+            "DIR` writes it"
+        )
         raise ModelError(msg)
     if (model_dir / _ADAPTER_FILE_NAME).exists():
         _logger.warning(

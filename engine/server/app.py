@@ -23,6 +23,7 @@ from engine.server.auth import ApiKeyAuth
 from engine.server.documentation import document
 from engine.server.faults import AnswerFaults, answer_to, subject_of
 from engine.server.generation_routes import generation_routes
+from engine.server.lifetime import CutOffAnswers
 from engine.server.limits import BodyLimit, ClientLimit
 from engine.server.metrics import CountResponses, Metrics
 from engine.server.model_routes import model_routes
@@ -104,6 +105,7 @@ def _add_middleware(app: FastAPI, serving: Serving) -> None:
             allow_headers=("*",),  # clients add their own, such as X-Stainless-OS
             expose_headers=("X-Request-Id", "Retry-After"),
         )
+    app.add_middleware(CutOffAnswers, serving=serving)
     app.add_middleware(CountResponses, metrics=serving.metrics)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -12,15 +13,21 @@ from typing import TYPE_CHECKING
 from engine.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, EngineConfig
 from engine.errors import ConfigError
 from engine.kv.sizing import kv_memory_from_text
+from engine.server.listener import BACKLOG, bind, listen
+from engine.server.packages import check_packages
 
 if TYPE_CHECKING:
     import socket
+    from types import FrameType
+
+    from fastapi import FastAPI
 
     from engine.async_llm import AsyncLLM
     from engine.server.connection import ConnectionLimits
     from engine.server.settings import ServerSettings
 
 API_KEY_VARIABLE = "STAGEGATE_API_KEY"
+INTERRUPTED = 130  # exit status, as shells have it for SIGINT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="checkpoint to serve, by the name of its folder or another; repeat it for several",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one [8000]")
     _add_access(parser.add_argument_group("access"))
     _add_limits(parser.add_argument_group("limits"))
     _add_engine(parser.add_argument_group("engine"))
@@ -43,29 +50,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what runs. Raises ConfigError and ModelError."""
+    """Serve until SIGTERM or SIGINT, then finish what runs.
+
+    Exit status: 0 after SIGTERM, 130 after SIGINT. Raises ConfigError and ModelError.
+    """
+    check_packages()
+    from engine.server.app import create_app
+
+    settings = _settings(arguments)
+    folders = _folders(arguments)
+    sockets = bind(arguments.host, arguments.port)
+    try:
+        app = create_app(_load(arguments, folders), settings)
+        listen(sockets)
+        return _serve(arguments, app, sockets)
+    finally:
+        for bound in sockets:
+            bound.close()
+
+
+def _serve(arguments: argparse.Namespace, app: FastAPI, sockets: list[socket.socket]) -> int:
     import uvicorn
 
-    from engine.server.app import create_app
     from engine.server.connection import limited_connection
     from engine.server.serving import Serving
 
-    settings, connection_limits = _settings(arguments), _connection_limits(arguments)
-    app = create_app(_load(arguments), settings)
     serving: Serving = app.state.serving
 
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    url = f"http://{host}:{sockets[0].getsockname()[1]}"
+
     class DrainingServer(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            logging.getLogger("uvicorn.error").info(
+                "Uvicorn running on %s (Press CTRL+C to quit)", url
+            )
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             serving.draining = True
             await super().shutdown(sockets)
+            if self.force_exit:  # then uvicorn leaves the application as it is
+                await self.lifespan.shutdown()
 
     server = DrainingServer(
         uvicorn.Config(
             app,
             host=arguments.host,
             port=arguments.port,
-            http=limited_connection(connection_limits),
+            http=limited_connection(_connection_limits(arguments)),
             ws="none",
+            backlog=BACKLOG,
             timeout_keep_alive=arguments.keep_alive_timeout,
             timeout_graceful_shutdown=arguments.drain_timeout,
             access_log=arguments.access_log,
@@ -73,11 +108,17 @@ def run(arguments: argparse.Namespace) -> int:
             server_header=False,
         )
     )
-    # uvicorn raises the signal again when it is done, for whoever had it before: here nobody.
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs, and raises the signals again when it is done.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-    server.run()
-    return 0
+        signal.signal(number, stop)
+    server.run(sockets)
+    return INTERRUPTED if signal.SIGINT in received else 0
 
 
 def _add_access(group: argparse._ArgumentGroup) -> None:
@@ -161,16 +202,20 @@ def _connection_limits(arguments: argparse.Namespace) -> ConnectionLimits:
     )
 
 
-def _load(arguments: argparse.Namespace) -> dict[str, AsyncLLM]:
-    from engine.async_llm import AsyncLLM
-    from engine.llm_engine import LLMEngine
-
+def _folders(arguments: argparse.Namespace) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for name, folder in map(_name_and_folder, arguments.model):
         if name in folders:
             msg = f"--model: two models are called {name!r}; name one with NAME=DIR"
             raise ConfigError(msg)
         folders[name] = folder
+    return folders
+
+
+def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, AsyncLLM]:
+    from engine.async_llm import AsyncLLM
+    from engine.llm_engine import LLMEngine
+
     models: dict[str, AsyncLLM] = {}
     for name, folder in folders.items():
         config = EngineConfig(
@@ -199,6 +244,13 @@ def _name_and_folder(stated: str) -> tuple[str, Path]:
     if separator and name and not Path(stated).is_dir():
         return name, Path(folder)
     return Path(stated).resolve().name, Path(stated)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
+        msg = f"{text!r} is not a port: a whole number from 0 to 65535"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
 
 
 def _positive(text: str) -> int:

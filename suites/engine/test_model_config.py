@@ -212,7 +212,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 def test_missing_folder_and_file_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere: no such folder.*hf download"):
         load_model_config(tmp_path / "nowhere")
-    with pytest.raises(ModelError, match=r"config\.json: no such file.*copy it"):
+    with pytest.raises(ModelError, match=r"is no checkpoint: it has no config\.json;.*hf download"):
         load_model_config(tmp_path)
 
 

@@ -1,5 +1,16 @@
 import sys
 
-from suites.online.load.command import main
+try:
+    from suites.online.load.command import main
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"error: {error}; the load generator needs the packages of the tests: "
+        "pip install -e '.[test]', or run it with .nox/suite/bin/python after nox -s suite"
+    )
 
-sys.exit(main())
+try:
+    status = main()
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    status = 130
+sys.exit(status)
