@@ -39,7 +39,6 @@ _OPTIONAL_PACKAGES = {
     "uvicorn": _SERVER,
     "llguidance": _SERVER,
     "prometheus-client": _SERVER,
-    "aiohttp": "load generator: pip install -e '.[test]'",
     "torch": "parity tests: pip install -e '.[parity]'",
     "transformers": "parity tests: pip install -e '.[parity]'",
 }
