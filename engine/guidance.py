@@ -1,66 +1,92 @@
-"""What a text must be: JSON, JSON of a schema, a match of a pattern, or one of some choices."""
+"""What a text must be: JSON of a schema, a match of a pattern, one of some choices, a grammar."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError
+from engine.json_schema import enforceable
+from engine.reasoning import CLOSE, OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-_Kind = Literal["json_schema", "regex", "choice"]
-
-# Between tokens of JSON. More would let a model that has nothing to say say it with spaces.
-_WHITESPACE = r"[ \n]?"
+# Between two tokens of JSON, once: a space, or a line end with the indentation of the next line.
+# Without a bound, a model that has nothing to say would say it with spaces.
+_WHITESPACE = r" | ?\n[ \t]{0,64}"
+_JSON_OPTIONS = {
+    "whitespace_pattern": _WHITESPACE,
+    "json_allow_general_unicode_escapes": True,  # "\u00e9", as writers of ASCII have it
+}
+_VALIDATED_KEPT = 256
+_POINTERS = re.compile(r"\^+|\d+ \| .*")
+_GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+# Where the library's words are for its own users.
+_WORDING = (
+    (r"Unimplemented keys: \[(.*?)\]", r"\1 cannot be enforced; leave it out of the schema"),
+    (r"oneOf constraints are not supported\..*", "oneOf cannot be enforced here; use anyOf"),
+    (r"Resource (.*?) is not present in a registry.*", r"the reference \1 leads out of the schema"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
     """A form that generated text has to fit, and that ends it once nothing more fits.
 
-    kind and value as the constructors below make them. Raises InvalidRequestError for a form that
-    cannot be read, and ImportError where the library llguidance is not installed.
+    grammars: what llguidance compiles, as the constructors below write it: a JSON object whose
+    "grammars" are in lark or JSON Schema; the text fits the first, which may refer to the others.
+
+    Raises InvalidRequestError for a form that cannot be read or kept to, and ImportError where the
+    library llguidance is not installed.
     """
 
-    kind: _Kind
-    value: str
+    grammars: str
 
     def __post_init__(self) -> None:
-        from llguidance import LLMatcher
-
-        if self.kind not in get_args(_Kind):
-            msg = f"guidance: kind must be one of {', '.join(get_args(_Kind))}, got {self.kind!r}"
-            raise InvalidRequestError(msg, parameter="guidance")
-        try:
-            error = LLMatcher.validate_grammar(self.grammar())
-        except ValueError as refused:  # no JSON object, or text that has no UTF-8 form
-            raise InvalidRequestError(f"guidance: {refused}", parameter="guidance") from refused
-        if error:
-            msg = f"guidance: {error.splitlines()[0]}"
-            raise InvalidRequestError(msg, parameter="guidance")
+        problem = _problem(self.grammars)
+        if problem:
+            raise InvalidRequestError(f"guidance: {problem}", parameter="guidance")
 
     @classmethod
     def json_object(cls) -> Guidance:
         return cls.json_schema({"type": "object"})
 
     @classmethod
-    def json_schema(cls, schema: dict[str, Any] | str) -> Guidance:
-        """schema: a JSON Schema, as an object or as text."""
+    def json_schema(cls, schema: dict[str, Any] | str, *, closed: bool = True) -> Guidance:
+        """schema: a JSON Schema, as an object or as text.
+
+        closed: objects have no properties but those that the schema lists, wherever it lists some
+        and leaves `additionalProperties` and `patternProperties` out.
+        """
         if isinstance(schema, str):
             try:
                 schema = json.loads(schema)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 msg = f"guidance: the schema is not JSON: {error}"
                 raise InvalidRequestError(msg, parameter="guidance") from error
-        return cls("json_schema", json.dumps(schema))
+        if not isinstance(schema, dict):
+            msg = f"guidance: the schema must be a JSON object, got {json.dumps(schema)[:80]}"
+            raise InvalidRequestError(msg, parameter="guidance")
+        try:
+            rewritten = enforceable(schema, closed=closed)
+            return cls._written([{"json_schema": rewritten | {"x-guidance": _JSON_OPTIONS}}])
+        except RecursionError as error:
+            msg = "guidance: the schema is nested too deeply"
+            raise InvalidRequestError(msg, parameter="guidance") from error
 
     @classmethod
     def regex(cls, pattern: str) -> Guidance:
-        """The whole text matches the pattern."""
-        return cls("regex", pattern)
+        """The whole text matches the pattern, of Rust's regex crate."""
+        from llguidance import LLMatcher
+
+        try:
+            return cls(LLMatcher.grammar_from_regex(pattern))
+        except UnicodeEncodeError as error:
+            raise InvalidRequestError(f"guidance: {error}", parameter="guidance") from error
 
     @classmethod
     def choice(cls, choices: Sequence[str]) -> Guidance:
@@ -68,17 +94,72 @@ class Guidance:
         if not choices or not all(isinstance(text, str) and text for text in choices):
             msg = "guidance: choices must be texts that are not empty, at least one"
             raise InvalidRequestError(msg, parameter="guidance")
-        return cls("choice", json.dumps(list(choices)))
+        return cls.lark(f"start: {' | '.join(map(_quoted, choices))}")
 
-    def grammar(self) -> str:
-        """In the form that llguidance compiles."""
-        from llguidance import LLMatcher
+    @classmethod
+    def grammar(cls, text: str) -> Guidance:
+        """A context-free grammar: lark as llguidance reads it, with a rule `start`, or GBNF (the
+        EBNF of llama.cpp and vLLM) with a rule `root`."""
+        if not _GBNF_RULE.search(text):
+            return cls.lark(text)
+        from llguidance.gbnf_to_lark import gbnf_to_lark
 
-        if self.kind == "json_schema":
-            return LLMatcher.grammar_from_json_schema(
-                self.value, defaults={"whitespace_pattern": _WHITESPACE}
-            )
-        if self.kind == "choice":
-            texts = " | ".join(json.dumps(text) for text in json.loads(self.value))
-            return LLMatcher.grammar_from_lark(f"start: {texts}")
-        return LLMatcher.grammar_from_regex(self.value)
+        try:
+            converted = gbnf_to_lark(text)
+        except Exception as error:  # the converter raises bare Exception
+            msg = f"guidance: the grammar is not GBNF: {error}"
+            raise InvalidRequestError(msg, parameter="guidance") from error
+        return cls.lark(converted)
+
+    @classmethod
+    def lark(cls, text: str, parts: Mapping[str, Guidance] | None = None) -> Guidance:
+        """A lark grammar in which @name stands for the part of that name."""
+        grammars: list[dict[str, Any]] = [{"lark_grammar": text}]
+        for name, part in (parts or {}).items():
+            first, *others = json.loads(part.grammars)["grammars"]
+            grammars += [first | {"name": name}, *others]
+        return cls._written(grammars)
+
+    def after_reasoning(self, *, begun: bool) -> Guidance:
+        """Free text up to `</think>` and its line ends, then the text that fits this form.
+
+        begun: the prompt ends with `<think>`. Otherwise the model may open it, or begin at once.
+        """
+        reasoning = "thought LINE_ENDS" if begun else f'("{OPEN}" thought LINE_ENDS)?'
+        return self.lark(
+            f"start: {reasoning} @guided\n"
+            f"thought[lazy]: THOUGHT\n"
+            f'THOUGHT: /(?s:.*)/ "{CLOSE}"\n'
+            f"LINE_ENDS: /\\n{{0,3}}/\n",
+            {"guided": self},
+        )
+
+    @classmethod
+    def _written(cls, grammars: list[dict[str, Any]]) -> Guidance:
+        return cls(_quoted({"grammars": grammars}))
+
+
+@lru_cache(maxsize=_VALIDATED_KEPT)
+def _problem(grammars: str) -> str:
+    """Why a form cannot be kept to; empty when it can."""
+    from llguidance import LLMatcher
+
+    try:
+        grammars.encode()
+    except UnicodeEncodeError as error:
+        return str(error)
+    return on_one_line(LLMatcher.validate_grammar(grammars))
+
+
+def on_one_line(error: str) -> str:
+    """A message of the library, without the lines that only point into the text above them."""
+    lines = [line.strip() for line in error.splitlines()]
+    message = " ".join(line for line in lines if line and not _POINTERS.fullmatch(line))
+    for pattern, wording in _WORDING:
+        message = re.sub(pattern, wording, message)
+    return message
+
+
+def _quoted(value: object) -> str:
+    """As JSON has it, and lark its strings; text without a UTF-8 form is refused later."""
+    return json.dumps(value, ensure_ascii=False)

@@ -16,6 +16,7 @@ from engine.sequence import Sequence
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.guide import Guide
     from engine.sampling import SamplingParams
     from engine.tokenizer import Tokenizer
 
@@ -115,8 +116,13 @@ class InputProcessor:
             priority=priority,
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
             scores_prompt=index == 0 and params.prompt_logprobs is not None,
-            guide=None if params.guidance is None else self._guides.make(params.guidance),
+            guide=self._guide(params),
         )
+
+    def _guide(self, params: SamplingParams) -> Guide | None:
+        if params.guidance is None:
+            return None
+        return self._guides.make(params.guidance, special_tags=params.skip_special_tokens)
 
     def _tokens_of(self, prompt: str | list[int]) -> list[int]:
         if isinstance(prompt, str):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError, TokenizerError
+from engine.guide import has_special_tags
 from engine.reasoning import OPEN
 from engine.server.chat_output import ChatAnswer, ChatEvents, ChatForm
 from engine.server.generation import Generation
@@ -13,16 +14,15 @@ from engine.server.messages import template_messages
 from engine.server.params import sampling_params, stated_guidance
 from engine.server.streaming import stream_usage
 from engine.server.tool_choice import tool_choice
-from engine.tool_calls import CLOSE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from engine.guidance import Guidance
     from engine.sampling import SamplingParams
     from engine.server.messages import Message
     from engine.server.models import ServedModel
     from engine.server.protocol import ChatCompletionRequest
-    from engine.server.tool_choice import ToolChoice
 
 
 async def chat_form(
@@ -31,24 +31,34 @@ async def chat_form(
     ids: tuple[str, str | None],
     *,
     reasoning: bool,
+    open_schemas: bool = False,
 ) -> ChatForm:
-    """What the engine is asked, and what the answer looks like; reasoning: the server's setting.
+    """What the engine is asked, and what the answer looks like.
+
+    reasoning, open_schemas: as in ServerSettings.
 
     Raises InvalidRequestError naming the field at fault.
     """
-    tools = tool_choice(request)
-    params = _params(request, model, tools)
+    _check(request)
+    if request.separate_reasoning is not None:
+        reasoning = request.separate_reasoning
+    answer = stated_guidance(request, open_schemas=open_schemas)
+    tools = tool_choice(request, answer, reasoning=reasoning, open_schemas=open_schemas)
     variables = dict(request.chat_template_kwargs or {})
     if request.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", request.reasoning_effort)
-    shown = chat_text(model, request.messages, tools=tools.tools, variables=variables)
-    text = shown + tools.prefix
+    text = chat_text(model, request.messages, tools=tools.tools, variables=variables)
+    thinking = text.rstrip().endswith(OPEN)
+    guidance = tools.guidance
+    if guidance is not None and reasoning:
+        guidance = guidance.after_reasoning(begun=thinking)
+    params = _params(request, model, guidance, reads_tags=reasoning or tools.tools is not None)
     prompt = await model.encode(text, add_special_tokens=False)  # the template has written them
     return ChatForm(
         Generation(model, *ids, [prompt], params, priority=request.priority or 0),
         tools,
-        reasoning=reasoning if request.separate_reasoning is None else request.separate_reasoning,
-        thinking=text.rstrip().endswith(OPEN),
+        reasoning=reasoning,
+        thinking=thinking,
     )
 
 
@@ -90,30 +100,33 @@ def chat_text(
     )
 
 
-def _params(
-    request: ChatCompletionRequest, model: ServedModel, choice: ToolChoice
-) -> SamplingParams:
+def _check(request: ChatCompletionRequest) -> None:
     if request.stream_options is not None and not request.stream:
         msg = "stream_options needs stream"
         raise InvalidRequestError(msg, parameter="stream_options")
     if request.top_logprobs and not request.logprobs:
         msg = "top_logprobs needs logprobs"
         raise InvalidRequestError(msg, parameter="top_logprobs")
-    guidance = stated_guidance(request)
-    if guidance is not None and choice.tools is not None:
-        msg = "a response format cannot be combined with tools; set tool_choice to none"
-        raise InvalidRequestError(msg, parameter="tool_choice")
     if request.max_tokens == 0:
         msg = "max_tokens must be at least 1"
         raise InvalidRequestError(msg, parameter="max_tokens")
+
+
+def _params(
+    request: ChatCompletionRequest,
+    model: ServedModel,
+    guidance: Guidance | None,
+    *,
+    reads_tags: bool,
+) -> SamplingParams:
+    engine = model.llm.engine
     params = sampling_params(
         request,
-        model.llm.engine,
+        engine,
         max_tokens=request.max_completion_tokens or request.max_tokens,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        guidance=choice.guidance or guidance,
+        guidance=guidance,
     )
-    if choice.tools is None or choice.forced or choice.parallel:
-        return params
-    # One call: its end ends the text, and is put back for the parser.
-    return replace(params, stop=(*params.stop, CLOSE))
+    if reads_tags and request.skip_special_tokens is None and has_special_tags(engine.tokenizer):
+        return replace(params, skip_special_tokens=False)
+    return params

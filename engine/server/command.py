@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reasoning", action="store_true", help="split <think>...</think> off into reasoning"
     )
+    parser.add_argument(
+        "--open-schemas", action="store_true",
+        help="let objects have properties their JSON schema does not list, unless it forbids them",
+    )  # fmt: skip
     parser.add_argument("--access-log", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info"
@@ -188,6 +192,7 @@ def _settings(arguments: argparse.Namespace) -> ServerSettings:
         max_requests_per_client=arguments.max_requests_per_client,
         stall_s=arguments.stall_timeout,
         reasoning=arguments.reasoning,
+        open_schemas=arguments.open_schemas,
     )
 
 

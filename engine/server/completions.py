@@ -20,10 +20,14 @@ _DEFAULT_MAX_TOKENS = 16
 
 
 async def completion_generation(
-    request: CompletionRequest, model: ServedModel, ids: tuple[str, str | None]
+    request: CompletionRequest,
+    model: ServedModel,
+    ids: tuple[str, str | None],
+    *,
+    open_schemas: bool = False,
 ) -> Generation:
-    """Raises InvalidRequestError naming the field at fault."""
-    params = _params(request, model)
+    """open_schemas: as in ServerSettings. Raises InvalidRequestError naming the field at fault."""
+    params = _params(request, model, open_schemas=open_schemas)
     special = request.add_special_tokens is not False
     prompts = [
         await model.encode(prompt, add_special_tokens=special)
@@ -52,7 +56,9 @@ def completion_output(
     return CompletionEvents(form, stream_usage(request))
 
 
-def _params(request: CompletionRequest, model: ServedModel) -> SamplingParams:
+def _params(
+    request: CompletionRequest, model: ServedModel, *, open_schemas: bool
+) -> SamplingParams:
     if request.stream_options is not None and not request.stream:
         msg = "stream_options needs stream"
         raise InvalidRequestError(msg, parameter="stream_options")
@@ -68,7 +74,7 @@ def _params(request: CompletionRequest, model: ServedModel) -> SamplingParams:
         max_tokens=max_tokens,
         logprobs=request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
-        guidance=stated_guidance(request),
+        guidance=stated_guidance(request, open_schemas=open_schemas),
     )
 
 

@@ -41,7 +41,10 @@ def generation_routes(serving: Serving) -> APIRouter:
         serving.check_open()
         model = serving.models.find(body.model)
         ids = request_ids(request, "chatcmpl", body.request_id)
-        form = await chat_form(body, model, ids, reasoning=serving.settings.reasoning)
+        settings = serving.settings
+        form = await chat_form(
+            body, model, ids, reasoning=settings.reasoning, open_schemas=settings.open_schemas
+        )
         output = chat_output(body, form)
         if isinstance(output, ChatEvents):
             return StreamResponse(serving, form.generation, output)
@@ -58,7 +61,9 @@ def generation_routes(serving: Serving) -> APIRouter:
         serving.check_open()
         model = serving.models.find(body.model)
         ids = request_ids(request, "cmpl", body.request_id)
-        generation = await completion_generation(body, model, ids)
+        generation = await completion_generation(
+            body, model, ids, open_schemas=serving.settings.open_schemas
+        )
         output = completion_output(body, generation)
         if isinstance(output, CompletionEvents):
             return StreamResponse(serving, generation, output)

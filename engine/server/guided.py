@@ -25,4 +25,5 @@ def guided_by(field: str, make: Callable[[type[Guidance]], Guidance]) -> Guidanc
         msg = f"{field}: this server cannot guide what a model writes: {error}"
         raise InvalidRequestError(msg, parameter=field) from error
     except InvalidRequestError as error:
-        raise InvalidRequestError(f"{field}: {error}", parameter=field) from error
+        reason = str(error).removeprefix("guidance: ")
+        raise InvalidRequestError(f"{field}: {reason}", parameter=field) from error

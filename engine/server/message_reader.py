@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engine.reasoning import ReasoningSplitter
-from engine.tool_calls import CLOSE, ToolCallParser
+from engine.tool_calls import ToolCallParser
 
 if TYPE_CHECKING:
     from engine.outputs import ChoiceDelta
@@ -31,25 +31,12 @@ class MessageReader:
 
     def __init__(self, tools: ToolChoice, *, reasoning: bool, thinking: bool) -> None:
         self.has_calls = False
-        self._tools = tools
-        # A forced call begins in the prompt: there is nothing to think about.
-        self._reasoning: ReasoningSplitter | None = None
-        if reasoning and not tools.forced:
-            self._reasoning = ReasoningSplitter(inside=thinking)
+        self._reasoning = ReasoningSplitter(inside=thinking) if reasoning else None
         self._calls = ToolCallParser() if tools.tools is not None else None
-        self._ahead = tools.prefix
 
     def read(self, gained: ChoiceDelta) -> MessagePart:
         part = MessagePart()
-        text, self._ahead = self._ahead + gained.text, ""
-        if gained.finish_reason == "stop":
-            if self._tools.forced:
-                text += self._tools.suffix
-            elif not self._tools.parallel and gained.stop_reason == CLOSE:
-                # It is in the text already when stop strings are to stay.
-                text = text.removesuffix(CLOSE)
-                text += CLOSE
-        self._split(text, part, ended=gained.finish_reason is not None)
+        self._split(gained.text, part, ended=gained.finish_reason is not None)
         self.has_calls = self.has_calls or bool(part.calls)
         return part
 

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError
 from engine.server.guided import guided_by
-from engine.server.protocol import JsonObjectFormat, JsonSchemaFormat
 
 if TYPE_CHECKING:
     from engine.guidance import Guidance
     from engine.llm_engine import LLMEngine
     from engine.sampling import SamplingParams
-    from engine.server.protocol import GenerationFields
+    from engine.server.protocol import (
+        GenerationFields,
+        JsonObjectFormat,
+        JsonSchemaFormat,
+        StructuredOutputs,
+    )
 
 _SAME_IN_BOTH = (
     *("n", "min_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop"),
     *("repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids"),
     *("include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
 )
+
+_ANY_OBJECT = {"type": "object"}
 
 
 def sampling_params(
@@ -52,33 +58,64 @@ def sampling_params(
     )
 
 
-def stated_guidance(fields: GenerationFields) -> Guidance | None:
-    """What response_format or a guided_ field asks the text to keep to; at most one of them."""
-    stated = {
+def stated_guidance(fields: GenerationFields, *, open_schemas: bool = False) -> Guidance | None:
+    """What the text must be, by response_format, structured_outputs or a guided_ field.
+
+    open_schemas: as in ServerSettings. Raises InvalidRequestError for more than one.
+    """
+    stated: dict[str, Any] = {
         name: value
-        for name in ("response_format", "guided_json", "guided_regex", "guided_choice")
-        if (value := getattr(fields, name)) is not None and getattr(value, "type", None) != "text"
+        for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
+        if (value := getattr(fields, name)) is not None
     }
+    if fields.response_format is not None and fields.response_format.type != "text":
+        stated["response_format"] = _schema_of(fields.response_format)
+    closed = not open_schemas
+    if fields.structured_outputs is not None:
+        closed = closed or fields.structured_outputs.disable_additional_properties is True
+        stated |= _structured_outputs(fields.structured_outputs)
     if len(stated) > 1:
         msg = f"{' and '.join(stated)} exclude each other; give one"
         raise InvalidRequestError(msg, parameter=list(stated)[-1])
     for name, value in stated.items():
-        return guided_by(name, partial(_guidance, name, value))
+        return guided_by(name, partial(_guidance, name, value, closed=closed))
     return None
 
 
-def _guidance(name: str, value: Any, kind: type[Guidance]) -> Guidance:
-    if name == "guided_regex":
+def _structured_outputs(fields: StructuredOutputs) -> dict[str, Any]:
+    for name in ("whitespace_pattern", "structural_tag", "disable_any_whitespace"):
+        if getattr(fields, name):
+            msg = f"structured_outputs.{name} is not supported; leave it out"
+            raise InvalidRequestError(msg, parameter=f"structured_outputs.{name}")
+    stated = {
+        "json": fields.json_,
+        "regex": fields.regex,
+        "choice": fields.choice,
+        "grammar": fields.grammar,
+        "json_object": _ANY_OBJECT if fields.json_object else None,
+    }
+    found = {
+        f"structured_outputs.{name}": value for name, value in stated.items() if value is not None
+    }
+    if not found:
+        msg = f"structured_outputs needs one of {', '.join(stated)}"
+        raise InvalidRequestError(msg, parameter="structured_outputs")
+    return found
+
+
+def _schema_of(stated: JsonObjectFormat | JsonSchemaFormat) -> dict[str, Any]:
+    schema = stated.json_schema.schema_ if stated.type == "json_schema" else stated.value
+    return _ANY_OBJECT if schema is None else schema
+
+
+def _guidance(name: str, value: Any, kind: type[Guidance], *, closed: bool) -> Guidance:
+    if name.endswith("regex"):
         return kind.regex(value)
-    if name == "guided_choice":
+    if name.endswith("choice"):
         return kind.choice(value)
-    if name == "guided_json":
-        return kind.json_schema(value)
-    if isinstance(value, JsonSchemaFormat) and value.json_schema.schema_ is not None:
-        return kind.json_schema(value.json_schema.schema_)
-    if isinstance(value, JsonObjectFormat) and value.value is not None:
-        return kind.json_schema(value.value)
-    return kind.json_object()
+    if name.endswith("grammar"):
+        return kind.grammar(value)
+    return kind.json_schema(value, closed=closed)
 
 
 def _logit_bias(fields: GenerationFields) -> dict[int, float]:

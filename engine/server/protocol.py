@@ -47,6 +47,24 @@ ResponseFormat = Annotated[
 ]
 
 
+class StructuredOutputs(Fields):
+    """As vLLM spells what a text must be; exactly one of the first five."""
+
+    json_: str | dict[str, Any] | None = Field(
+        default=None, alias="json", description="a JSON schema"
+    )
+    regex: str | None = None
+    choice: Annotated[list[str], Field(min_length=1)] | None = None
+    grammar: str | None = Field(default=None, description="lark or GBNF")
+    json_object: bool | None = None
+    disable_additional_properties: bool | None = Field(
+        default=None, description="true closes objects where the server leaves them open"
+    )
+    disable_any_whitespace: bool | None = Field(default=None, description="true is not supported")
+    whitespace_pattern: str | None = Field(default=None, description="not supported")
+    structural_tag: str | None = Field(default=None, description="not supported")
+
+
 class StreamOptions(Fields):
     include_usage: bool | None = Field(
         default=None, description="end with a chunk that has no choices and the usage"
@@ -91,6 +109,8 @@ class GenerationFields(Fields):
     guided_json: str | dict[str, Any] | None = Field(default=None, description="a JSON schema")
     guided_regex: str | None = None
     guided_choice: list[str] | None = Field(default=None, min_length=1)
+    guided_grammar: str | None = Field(default=None, description="lark or GBNF")
+    structured_outputs: StructuredOutputs | None = None
     request_id: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9._-]{1,128}$",

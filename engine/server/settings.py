@@ -20,6 +20,8 @@ class ServerSettings:
         that may generate at the same time; None is no limit.
     stall_s: the server is unhealthy when work waits and no step has finished for that long.
     reasoning: split off text between <think> and </think> unless a request says otherwise.
+    open_schemas: let objects of JSON schemas have properties that the schema does not list, where
+        it leaves additionalProperties out.
     """
 
     api_keys: tuple[str, ...] = ()
@@ -30,6 +32,7 @@ class ServerSettings:
     max_requests_per_client: int | None = None
     stall_s: float = 60.0
     reasoning: bool = False
+    open_schemas: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_body_bytes", "body_timeout_s", "request_timeout_s", "stall_s"):

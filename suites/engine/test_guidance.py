@@ -15,6 +15,7 @@ from engine.errors import InvalidRequestError, StagegateError
 from engine.guidance import Guidance
 from engine.guide import GuideMaker
 from engine.tokenizer import Tokenizer
+from suites.engine.form_reader import FormReader, may_come
 
 PERSON: dict[str, Any] = {
     "type": "object",
@@ -62,6 +63,26 @@ def test_regex_and_choice(llm: LLM, temperature: float) -> None:
     choices = ["the White Rabbit", "the Red Queen", 'a "quoted" one', "é|(x)"]
     for output in generate(llm, Guidance.choice(choices), range(12), temperature=temperature):
         assert output.text in choices
+
+
+GRAMMARS = {
+    "lark": """
+        start: "SELECT " columns " FROM " TABLE
+        columns: COLUMN (", " COLUMN){0,2}
+        COLUMN: "name" | "age"
+        TABLE: /[a-z]{3,6}/""",
+    "GBNF": """
+        root ::= "SELECT " column (", " column)? " FROM " table
+        column ::= "name" | "age"
+        table ::= [a-z] [a-z] [a-z] [a-z]?""",
+}
+
+
+@pytest.mark.parametrize("syntax", GRAMMARS)
+def test_a_grammar(llm: LLM, syntax: str) -> None:
+    for output in generate(llm, Guidance.grammar(GRAMMARS[syntax]), range(6), n=2):
+        assert re.fullmatch("SELECT (name|age)(, (name|age)){0,2} FROM [a-z]{3,6}", output.text)
+        assert output.finish_reason == "stop"
 
 
 def test_a_json_object_may_be_cut_by_max_tokens_only(llm: LLM) -> None:
@@ -120,13 +141,34 @@ def test_ends_and_lengths(llm: LLM) -> None:
         lambda: Guidance.json_schema({"type": "nothing"}),
         lambda: Guidance.choice([]),
         lambda: Guidance.choice([""]),
-        lambda: Guidance("grammar", 'start: "a"'),  # type: ignore[arg-type]
+        lambda: Guidance.grammar("start: nothing"),
+        lambda: Guidance.grammar('root ::= "a'),
+        lambda: Guidance.grammar("hello"),
+        lambda: Guidance.regex("\ud800"),
+        lambda: Guidance.choice(["\ud800"]),
+        lambda: Guidance.lark("start: @part"),
+        lambda: Guidance("x"),
     ],
 )
 def test_a_form_that_cannot_be_is_refused(make: Any) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         make()
     assert refused.value.parameter == "guidance"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("(", 'invalid regex "(" (in regex): regex parse error: ( error: unclosed group'),
+        ("a(?<=b)", "error: look-around, including look-ahead and look-behind, is not supported"),
+        ("[z-a]", "error: invalid character class range, the start must be <= the end"),
+    ],
+)
+def test_a_refusal_says_why_on_one_line(pattern: str, message: str) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        Guidance.regex(pattern)
+    assert str(refused.value).endswith(message)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_form_that_nothing_fits_is_refused(llm: LLM) -> None:
@@ -190,6 +232,29 @@ def test_texts_of_a_form_do_not_use_up_its_automaton(model_path: Path) -> None:
     for token in [a] + [b] * 40:
         fresh.accept(token)
     np.testing.assert_array_equal(early.allowed, fresh.allowed)
+
+
+def test_a_model_without_an_end_token_ends_complete_texts() -> None:
+    reads = FormReader(ends=False)
+    for guidance, text in (
+        (Guidance.choice(["yes", "no"]), "yes"),
+        (Guidance.json_schema(PERSON), '{"name": "x", "age": 8, "friends": []}'),
+        (Guidance.regex("[0-9]{3}"), "123"),
+    ):
+        guide = reads.maker.make(guidance)
+        for token_id in reads.tokenizer.encode(text):
+            assert not guide.finished
+            assert may_come(guide, token_id)
+            guide.accept(token_id)
+        assert guide.finished
+        assert guide.error is None
+    endless = reads.read(Guidance.regex("a+"), "aaaa")
+    assert endless is not None
+    assert not endless.finished
+    [a] = reads.tokenizer.encode("a")
+    assert np.flatnonzero(np.unpackbits(endless.allowed.view(np.uint8), bitorder="little"))[0] == a
+    with pytest.raises(InvalidRequestError, match="no token ends a text"):
+        reads.maker.make(Guidance.regex("(ab){0}"))
 
 
 def test_masks_cover_the_vocabulary(model_path: Path) -> None:
