@@ -37,19 +37,14 @@ _WORDING = (
 class Guidance:
     """A form that generated text has to fit, and that ends it once nothing more fits.
 
-    grammars: what llguidance compiles, as the constructors below write it: a JSON object whose
-    "grammars" are in lark or JSON Schema; the text fits the first, which may refer to the others.
+    grammars: what llguidance compiles: a JSON object whose "grammars" are in lark or JSON Schema;
+    the text fits the first, which may refer to the others.
 
-    Raises InvalidRequestError for a form that cannot be read or kept to, and ImportError where the
-    library llguidance is not installed.
+    The constructors below write it. They raise InvalidRequestError for a form that cannot be read
+    or kept to, and ImportError where the library llguidance is not installed.
     """
 
     grammars: str
-
-    def __post_init__(self) -> None:
-        problem = _problem(self.grammars)
-        if problem:
-            raise InvalidRequestError(f"guidance: {problem}", parameter="guidance")
 
     @classmethod
     def json_object(cls) -> Guidance:
@@ -73,7 +68,7 @@ class Guidance:
             raise InvalidRequestError(msg, parameter="guidance")
         try:
             rewritten = enforceable(schema, closed=closed)
-            return cls._written([{"json_schema": rewritten | {"x-guidance": _JSON_OPTIONS}}])
+            return cls._checked([{"json_schema": rewritten | {"x-guidance": _JSON_OPTIONS}}])
         except RecursionError as error:
             msg = "guidance: the schema is nested too deeply"
             raise InvalidRequestError(msg, parameter="guidance") from error
@@ -84,9 +79,10 @@ class Guidance:
         from llguidance import LLMatcher
 
         try:
-            return cls(LLMatcher.grammar_from_regex(pattern))
+            [grammar] = json.loads(LLMatcher.grammar_from_regex(pattern))["grammars"]
         except UnicodeEncodeError as error:
             raise InvalidRequestError(f"guidance: {error}", parameter="guidance") from error
+        return cls._checked([grammar])
 
     @classmethod
     def choice(cls, choices: Sequence[str]) -> Guidance:
@@ -94,14 +90,14 @@ class Guidance:
         if not choices or not all(isinstance(text, str) and text for text in choices):
             msg = "guidance: choices must be texts that are not empty, at least one"
             raise InvalidRequestError(msg, parameter="guidance")
-        return cls.lark(f"start: {' | '.join(map(_quoted, choices))}")
+        return cls._checked([{"lark_grammar": f"start: {' | '.join(map(_quoted, choices))}"}])
 
     @classmethod
     def grammar(cls, text: str) -> Guidance:
         """A context-free grammar: lark as llguidance reads it, with a rule `start`, or GBNF (the
         EBNF of llama.cpp and vLLM) with a rule `root`."""
         if not _GBNF_RULE.search(text):
-            return cls.lark(text)
+            return cls._checked([{"lark_grammar": text}])
         from llguidance.gbnf_to_lark import gbnf_to_lark
 
         try:
@@ -109,16 +105,18 @@ class Guidance:
         except Exception as error:  # the converter raises bare Exception
             msg = f"guidance: the grammar is not GBNF: {error}"
             raise InvalidRequestError(msg, parameter="guidance") from error
-        return cls.lark(converted)
+        return cls._checked([{"lark_grammar": converted}])
 
     @classmethod
-    def lark(cls, text: str, parts: Mapping[str, Guidance] | None = None) -> Guidance:
-        """A lark grammar in which @name stands for the part of that name."""
-        grammars: list[dict[str, Any]] = [{"lark_grammar": text}]
-        for name, part in (parts or {}).items():
+    def composed(cls, lark: str, parts: Mapping[str, Guidance]) -> Guidance:
+        """A lark grammar in which @name stands for the part of that name.
+
+        It is read when it is compiled: that the parts can be kept to has been checked."""
+        grammars: list[dict[str, Any]] = [{"lark_grammar": lark}]
+        for name, part in parts.items():
             first, *others = json.loads(part.grammars)["grammars"]
             grammars += [first | {"name": name}, *others]
-        return cls._written(grammars)
+        return cls(_quoted({"grammars": grammars}))
 
     def after_reasoning(self, *, begun: bool) -> Guidance:
         """Free text up to `</think>` and its line ends, then the text that fits this form.
@@ -126,7 +124,7 @@ class Guidance:
         begun: the prompt ends with `<think>`. Otherwise the model may open it, or begin at once.
         """
         reasoning = "thought LINE_ENDS" if begun else f'("{OPEN}" thought LINE_ENDS)?'
-        return self.lark(
+        return self.composed(
             f"start: {reasoning} @guided\n"
             f"thought[lazy]: THOUGHT\n"
             f'THOUGHT: /(?s:.*)/ "{CLOSE}"\n'
@@ -135,8 +133,12 @@ class Guidance:
         )
 
     @classmethod
-    def _written(cls, grammars: list[dict[str, Any]]) -> Guidance:
-        return cls(_quoted({"grammars": grammars}))
+    def _checked(cls, grammars: list[dict[str, Any]]) -> Guidance:
+        guidance = cls(_quoted({"grammars": grammars}))
+        problem = _problem(guidance.grammars)
+        if problem:
+            raise InvalidRequestError(f"guidance: {problem}", parameter="guidance")
+        return guidance
 
 
 @lru_cache(maxsize=_VALIDATED_KEPT)

@@ -18,12 +18,14 @@ def calls(tools: Mapping[str, Guidance], *, parallel: bool) -> Guidance:
 
     tools: for each name, the form of its arguments.
     """
-    return Guidance.lark(f"start: {_calls(parallel=parallel)}\n{_call(tools)}", _arguments(tools))
+    return Guidance.composed(
+        f"start: {_calls(parallel=parallel)}\n{_call(tools)}", _arguments(tools)
+    )
 
 
 def calls_or_answer(tools: Mapping[str, Guidance], answer: Guidance, *, parallel: bool) -> Guidance:
     """Calls as above, or a text that fits the form of the answer."""
-    return Guidance.lark(
+    return Guidance.composed(
         f"start: {_calls(parallel=parallel)} | @answer\n{_call(tools)}",
         _arguments(tools) | {"answer": answer},
     )
@@ -37,7 +39,7 @@ def text_then_call(tools: Mapping[str, Guidance], *, reasoning: bool) -> Guidanc
     """
     free = f"/(?s:.*)/ & ~/{THINK}(?s:.*)/" if reasoning else "/(?s:.*)/"
     before = f"/(?s:.*){OPEN}/ & ~/{THINK}(?s:.*)/" if reasoning else f"/(?s:.*){OPEN}/"
-    return Guidance.lark(
+    return Guidance.composed(
         "start: text_to_call body | TEXT\n"
         "text_to_call[lazy]: TEXT_TO_CALL\n"
         f"TEXT_TO_CALL: {before}\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import InvalidRequestError, TokenizerError
@@ -11,7 +13,7 @@ from engine.reasoning import OPEN
 from engine.server.chat_output import ChatAnswer, ChatEvents, ChatForm
 from engine.server.generation import Generation
 from engine.server.messages import template_messages
-from engine.server.params import sampling_params, stated_guidance
+from engine.server.params import GUIDING_FIELDS, sampling_params, stated_guidance
 from engine.server.streaming import stream_usage
 from engine.server.tool_choice import tool_choice
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from engine.server.messages import Message
     from engine.server.models import ServedModel
     from engine.server.protocol import ChatCompletionRequest
+    from engine.server.tool_choice import ToolChoice
+
+_FORMS = frozenset(("tools", *GUIDING_FIELDS))
 
 
 async def chat_form(
@@ -42,8 +47,10 @@ async def chat_form(
     _check(request)
     if request.separate_reasoning is not None:
         reasoning = request.separate_reasoning
-    answer = stated_guidance(request, open_schemas=open_schemas)
-    tools = tool_choice(request, answer, reasoning=reasoning, open_schemas=open_schemas)
+    choose = partial(_tool_choice, request, reasoning=reasoning, open_schemas=open_schemas)
+    # Forms take milliseconds to check, and those of many tools longer.
+    has_forms = not _FORMS.isdisjoint(request.model_fields_set)
+    tools = await asyncio.to_thread(choose) if has_forms else choose()
     variables = dict(request.chat_template_kwargs or {})
     if request.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", request.reasoning_effort)
@@ -98,6 +105,13 @@ def chat_text(
         add_generation_prompt=add_generation_prompt,
         **variables,
     )
+
+
+def _tool_choice(
+    request: ChatCompletionRequest, *, reasoning: bool, open_schemas: bool
+) -> ToolChoice:
+    answer = stated_guidance(request, open_schemas=open_schemas)
+    return tool_choice(request, answer, reasoning=reasoning, open_schemas=open_schemas)
 
 
 def _check(request: ChatCompletionRequest) -> None:

@@ -26,6 +26,10 @@ _SAME_IN_BOTH = (
     *("include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
 )
 
+GUIDING_FIELDS = (
+    *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
+    *("response_format", "structured_outputs"),
+)
 _ANY_OBJECT = {"type": "object"}
 
 
@@ -64,16 +68,16 @@ def stated_guidance(fields: GenerationFields, *, open_schemas: bool = False) -> 
     open_schemas: as in ServerSettings. Raises InvalidRequestError for more than one.
     """
     stated: dict[str, Any] = {
-        name: value
-        for name in ("guided_json", "guided_regex", "guided_choice", "guided_grammar")
-        if (value := getattr(fields, name)) is not None
+        name: value for name in GUIDING_FIELDS if (value := getattr(fields, name)) is not None
     }
-    if fields.response_format is not None and fields.response_format.type != "text":
-        stated["response_format"] = _schema_of(fields.response_format)
+    response_format = stated.pop("response_format", None)
+    if response_format is not None and response_format.type != "text":
+        stated["response_format"] = _schema_of(response_format)
     closed = not open_schemas
-    if fields.structured_outputs is not None:
-        closed = closed or fields.structured_outputs.disable_additional_properties is True
-        stated |= _structured_outputs(fields.structured_outputs)
+    structured_outputs = stated.pop("structured_outputs", None)
+    if structured_outputs is not None:
+        closed = closed or structured_outputs.disable_additional_properties is True
+        stated |= _structured_outputs(structured_outputs)
     if len(stated) > 1:
         msg = f"{' and '.join(stated)} exclude each other; give one"
         raise InvalidRequestError(msg, parameter=list(stated)[-1])

@@ -146,8 +146,6 @@ def test_ends_and_lengths(llm: LLM) -> None:
         lambda: Guidance.grammar("hello"),
         lambda: Guidance.regex("\ud800"),
         lambda: Guidance.choice(["\ud800"]),
-        lambda: Guidance.lark("start: @part"),
-        lambda: Guidance("x"),
     ],
 )
 def test_a_form_that_cannot_be_is_refused(make: Any) -> None:

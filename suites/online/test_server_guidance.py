@@ -1,4 +1,4 @@
-"""Output that must fit a form: JSON, a schema, a regular expression, a choice, a forced call."""
+"""Output that must fit a form: JSON, a schema, a regular expression, a choice, a grammar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.errors import InvalidRequestError
 from engine.guidance import Guidance
 from engine.server.params import stated_guidance
 from engine.server.protocol import ChatCompletionRequest
-from suites.online.event_stream import error_of
+from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import MODEL, LiveServer
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
@@ -30,16 +30,6 @@ PERSON = {
     "required": ["name", "age"],
     "additionalProperties": False,
 }
-TOOLS: list[Any] = [
-    {"type": "function", "function": {"name": "person", "parameters": PERSON}},
-    {
-        "type": "function",
-        "function": {
-            "name": "clock",
-            "parameters": {"type": "object", "properties": {}, "additionalProperties": False},
-        },
-    },
-]
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +68,29 @@ def test_a_json_object(client: openai.OpenAI) -> None:
         assert (answer.choices[0].message.content or "").lstrip().startswith("{")
 
 
+def streamed_texts(response: httpx.Response) -> list[str]:
+    """The text of each choice, in the order of their indices."""
+    texts: dict[int, str] = {}
+    *payloads, _done = payloads_of(response)
+    for payload in payloads:
+        for choice in json.loads(payload)["choices"]:
+            gained = choice["text"] if "text" in choice else choice["delta"].get("content")
+            texts[choice["index"]] = texts.get(choice["index"], "") + (gained or "")
+    return [texts[index] for index in sorted(texts)]
+
+
 @pytest.mark.parametrize(
     ("fields", "pattern"),
     [
         ({"guided_regex": "[0-9]{3}-[a-c]{2}"}, "[0-9]{3}-[a-c]{2}"),
         ({"guided_choice": ["yes", "perhaps", "no"]}, "yes|perhaps|no"),
         ({"guided_json": {"enum": ["red", "blue"]}}, '"red"|"blue"'),
+        ({"guided_grammar": 'root ::= [0-9] "-" ("a" | "b")'}, "[0-9]-[ab]"),
+        ({"structured_outputs": {"json": {"enum": ["red", "blue"]}}}, '"red"|"blue"'),
+        ({"structured_outputs": {"json": '{"enum": ["red", 5]}'}}, '"red"|5'),
+        ({"structured_outputs": {"regex": "[0-9]{3}-[a-c]{2}"}}, "[0-9]{3}-[a-c]{2}"),
+        ({"structured_outputs": {"choice": ["yes", "no"]}}, "yes|no"),
+        ({"structured_outputs": {"grammar": 'start: "x" | "y" /[0-9]{2}/'}}, "x|y[0-9]{2}"),
     ],
 )
 def test_vendor_fields_stream_what_fits(
@@ -93,35 +100,16 @@ def test_vendor_fields_stream_what_fits(
         ("/v1/completions", {"prompt": "Alice was"}),
         ("/v1/chat/completions", {"messages": QUESTION}),
     ):
-        response = api.post(path, json=body | {"temperature": 1.5, "seed": 1} | fields)
-        [choice] = response.json()["choices"]
-        text = choice["text"] if "text" in choice else choice["message"]["content"]
-        assert re.fullmatch(pattern, text)
-        assert choice["finish_reason"] == "stop"
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_forced_call_fits_its_parameters(client: openai.OpenAI, seed: int) -> None:
-    choices: list[Any] = [
-        {"type": "function", "function": {"name": "person"}},
-        "required",
-    ]
-    for choice in choices:
-        answer = client.chat.completions.create(
-            model=MODEL, messages=QUESTION, tools=TOOLS, tool_choice=choice, temperature=2,
-            seed=seed,
-        )  # fmt: skip
-        assert answer.choices[0].finish_reason == "tool_calls"
-        assert answer.choices[0].message.tool_calls is not None
-        [call] = answer.choices[0].message.tool_calls
-        assert call.type == "function"
-        arguments = json.loads(call.function.arguments)
-        if choice != "required":
-            assert call.function.name == "person"
-        if call.function.name == "person":
-            assert arguments["name"] in {"Alice", "Dinah"}
-        else:
-            assert arguments == {}
+        settings: dict[str, Any] = {"temperature": 1.5, "seed": 1, "n": 2}
+        response = api.post(path, json=body | settings | fields)
+        choices = response.json()["choices"]
+        assert len(choices) == 2
+        texts = [choice["text"] if "text" in choice else choice["message"]["content"]
+                 for choice in choices]  # fmt: skip
+        assert all(re.fullmatch(pattern, text) for text in texts)
+        assert {choice["finish_reason"] for choice in choices} == {"stop"}
+        streamed = api.post(path, json=body | settings | fields | {"stream": True})
+        assert streamed_texts(streamed) == texts
 
 
 @pytest.mark.parametrize(
@@ -131,6 +119,34 @@ def test_a_forced_call_fits_its_parameters(client: openai.OpenAI, seed: int) -> 
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_json": {"type": "nothing"}}, "guided_json"),
         ({"guided_json": "{"}, "guided_json"),
+        ({"guided_json": {"type": "array", "uniqueItems": True}}, "guided_json"),
+        ({"guided_grammar": "start: nothing"}, "guided_grammar"),
+        ({"guided_grammar": 'root ::= "a'}, "guided_grammar"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"json_object": False}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "("}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
+        ({"structured_outputs": {"json": {"type": "nothing"}}}, "structured_outputs.json"),
+        ({"structured_outputs": {"grammar": "hello"}}, "structured_outputs.grammar"),
+        ({"structured_outputs": {"regex": "a", "grammar": "a"}}, "structured_outputs.grammar"),
+        ({"structured_outputs": {"lark": "a"}}, "structured_outputs.lark"),
+        (
+            {"structured_outputs": {"json": {}, "whitespace_pattern": " "}},
+            "structured_outputs.whitespace_pattern",
+        ),
+        (
+            {"structured_outputs": {"structural_tag": "{}"}},
+            "structured_outputs.structural_tag",
+        ),
+        (
+            {"structured_outputs": {"json": {}, "disable_any_whitespace": True}},
+            "structured_outputs.disable_any_whitespace",
+        ),
+        (
+            {"structured_outputs": {"regex": "a"}, "guided_choice": ["a"]},
+            "structured_outputs.regex",
+        ),
         ({"guided_regex": "a", "guided_choice": ["a"]}, "guided_choice"),
         (
             {
@@ -166,10 +182,53 @@ def schema_format(schema: dict[str, Any] | None) -> dict[str, Any]:
         ({"guided_json": PERSON}, Guidance.json_schema(PERSON)),
         ({"guided_regex": "a|b", "response_format": {"type": "text"}}, Guidance.regex("a|b")),
         ({"guided_choice": ["a", "b"]}, Guidance.choice(["a", "b"])),
+        ({"guided_grammar": 'start: "a"'}, Guidance.grammar('start: "a"')),
+        ({"structured_outputs": None}, None),
+        ({"structured_outputs": {"json": PERSON, "regex": None}}, Guidance.json_schema(PERSON)),
+        ({"structured_outputs": {"json_object": True}}, Guidance.json_object()),
+        (
+            {
+                "structured_outputs": {
+                    "regex": "a",
+                    "json_object": False,
+                    "disable_any_whitespace": False,
+                    "disable_additional_properties": False,
+                    "whitespace_pattern": None,
+                    "structural_tag": None,
+                }
+            },
+            Guidance.regex("a"),
+        ),
     ],
 )
 def test_guidance(fields: dict[str, Any], wanted: Guidance | None) -> None:
     assert stated_guidance(ChatCompletionRequest(messages=QUESTION, **fields)) == wanted
+
+
+LISTS = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"guided_json": LISTS},
+        {"structured_outputs": {"json": LISTS}},
+        {"structured_outputs": {"json": json.dumps(LISTS), "disable_additional_properties": False}},
+        {"response_format": schema_format(LISTS)},
+        {"response_format": {"type": "json_object", "value": LISTS}},
+    ],
+)
+def test_a_server_may_leave_schemas_open(fields: dict[str, Any]) -> None:
+    request = ChatCompletionRequest(messages=QUESTION, **fields)
+    assert stated_guidance(request) == Guidance.json_schema(LISTS)
+    opened = stated_guidance(request, open_schemas=True)
+    assert opened == Guidance.json_schema(LISTS, closed=False) != Guidance.json_schema(LISTS)
+
+
+def test_a_request_may_close_what_the_server_leaves_open() -> None:
+    stated = {"json": LISTS, "disable_additional_properties": True}
+    request = ChatCompletionRequest(messages=QUESTION, structured_outputs=stated)
+    assert stated_guidance(request, open_schemas=True) == Guidance.json_schema(LISTS)
 
 
 def test_guidance_by_two_fields_is_refused() -> None:

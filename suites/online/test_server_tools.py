@@ -225,7 +225,6 @@ def test_reasoning_then_a_call(scripted: LiveServer, say: Say) -> None:
         {"tool_choice": "auto"},
         {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "other"}}},
         {"tools": TOOLS, "tool_choice": "sometimes"},
-        {"tools": TOOLS, "response_format": {"type": "json_object"}},
     ],
 )
 def test_choices_the_tools_do_not_allow(scripted: LiveServer, fields: dict[str, Any]) -> None:
