@@ -22,7 +22,9 @@ _JSON_OPTIONS = {
     "whitespace_pattern": _WHITESPACE,
     "json_allow_general_unicode_escapes": True,  # "\u00e9", as writers of ASCII have it
 }
-_VALIDATED_KEPT = 256
+# An application sends the same forms with every request. Longer ones are checked each time.
+_CHECKED_KEPT = 256
+_LONGEST_KEPT = 1 << 16
 _POINTERS = re.compile(r"\^+|\d+ \| .*")
 _GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 # Where the library's words are for its own users.
@@ -94,8 +96,9 @@ class Guidance:
 
     @classmethod
     def grammar(cls, text: str) -> Guidance:
-        """A context-free grammar: lark as llguidance reads it, with a rule `start`, or GBNF (the
-        EBNF of llama.cpp and vLLM) with a rule `root`."""
+        """A context-free grammar: lark as llguidance reads it, with a rule `start`, or GBNF, which
+        llama.cpp and vLLM call EBNF, with a rule `root`.
+        """
         if not _GBNF_RULE.search(text):
             return cls._checked([{"lark_grammar": text}])
         from llguidance.gbnf_to_lark import gbnf_to_lark
@@ -111,7 +114,8 @@ class Guidance:
     def composed(cls, lark: str, parts: Mapping[str, Guidance]) -> Guidance:
         """A lark grammar in which @name stands for the part of that name.
 
-        It is read when it is compiled: that the parts can be kept to has been checked."""
+        It is checked when it is compiled; the parts have been already.
+        """
         grammars: list[dict[str, Any]] = [{"lark_grammar": lark}]
         for name, part in parts.items():
             first, *others = json.loads(part.grammars)["grammars"]
@@ -135,13 +139,13 @@ class Guidance:
     @classmethod
     def _checked(cls, grammars: list[dict[str, Any]]) -> Guidance:
         guidance = cls(_quoted({"grammars": grammars}))
-        problem = _problem(guidance.grammars)
+        kept = len(guidance.grammars) <= _LONGEST_KEPT
+        problem = (_kept_problem if kept else _problem)(guidance.grammars)
         if problem:
             raise InvalidRequestError(f"guidance: {problem}", parameter="guidance")
         return guidance
 
 
-@lru_cache(maxsize=_VALIDATED_KEPT)
 def _problem(grammars: str) -> str:
     """Why a form cannot be kept to; empty when it can."""
     from llguidance import LLMatcher
@@ -151,6 +155,9 @@ def _problem(grammars: str) -> str:
     except UnicodeEncodeError as error:
         return str(error)
     return on_one_line(LLMatcher.validate_grammar(grammars))
+
+
+_kept_problem = lru_cache(maxsize=_CHECKED_KEPT)(_problem)
 
 
 def on_one_line(error: str) -> str:

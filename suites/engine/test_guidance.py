@@ -255,6 +255,20 @@ def test_a_model_without_an_end_token_ends_complete_texts() -> None:
         reads.maker.make(Guidance.regex("(ab){0}"))
 
 
+def test_a_checkpoint_without_an_end_token_is_guided(model_path: Path, tmp_path: Path) -> None:
+    for path in model_path.iterdir():
+        if path.suffix == ".json":
+            stated = json.loads(path.read_text())
+            kept = {key: value for key, value in stated.items() if not key.startswith("eos_token")}
+            (tmp_path / path.name).write_text(json.dumps(kept))
+        else:
+            (tmp_path / path.name).symlink_to(path.resolve())
+    llm = LLM(tmp_path, dtype="f32", kv_capacity_tokens=2048)
+    for output in generate(llm, Guidance.json_schema(PERSON), range(4), n=2):
+        assert json.loads(output.text).keys() == PERSON["properties"].keys()
+        assert output.finish_reason == "stop"
+
+
 def test_masks_cover_the_vocabulary(model_path: Path) -> None:
     tokenizer = Tokenizer.load(model_path)
     vocab_size = tokenizer.vocab_size + 37  # models pad theirs

@@ -32,7 +32,8 @@ FIELDS = (
     *("messages", "prompt", "tokens", "model", "n", "max_tokens", "min_tokens", "temperature"),
     *("top_p", "top_k", "min_p", "seed", "stop", "stop_token_ids", "logit_bias", "logprobs"),
     *("stream", "stream_options", "tools", "tool_choice", "response_format", "guided_regex"),
-    *("guided_json", "guided_choice", "presence_penalty", "priority", "echo", "user", "metadata"),
+    *("guided_json", "guided_choice", "guided_grammar", "structured_outputs", "priority"),
+    *("presence_penalty", "echo", "user", "metadata"),
 )
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1.5, 1 << 31, 1 << 63, 1 << 64, -(1 << 70), 10**300, 1e308),
