@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from engine.tags import split_at_tag
+import re
+from typing import TYPE_CHECKING
+
+from engine.text_pieces import TextPieces
+
+if TYPE_CHECKING:
+    from engine.text_pieces import Reading
 
 OPEN = "<think>"
 CLOSE = "</think>"
+
+_BLANK = re.compile(r"\s+")
+_LINE_ENDS = re.compile("\n+")
+_UP_TO_TAG = re.compile("<?[^<]*")
+_ALL = re.compile("(?s).+")
 
 
 class ReasoningSplitter:
@@ -16,46 +27,51 @@ class ReasoningSplitter:
     """
 
     def __init__(self, *, inside: bool = False) -> None:
-        self._inside = inside
-        self._before = not inside  # nothing but white space, or a part of the open tag, has come
-        self._blank: list[str] = []  # white space that came before anything else
-        self._trims = False  # the close tag is followed by empty lines
-        self._held = ""
+        self._text = TextPieces()
+        self._reasoning: list[str] = []  # of this piece
+        self._content: list[str] = []  # of this piece
+        self._reading = self._read(inside)
 
     def push(self, text: str) -> tuple[str, str]:
         """Add text; returns what it brings of the reasoning and of the content."""
-        text, self._held = self._held + text, ""
-        if self._before:
-            begun = text.lstrip()
-            self._blank.append(text[: len(text) - len(begun)])
-            if len(begun) < len(OPEN) and OPEN.startswith(begun):
-                self._held = begun
-                return "", ""
-            self._before = False
-            if begun.startswith(OPEN):
-                self._inside = True
-                text = begun.removeprefix(OPEN)
-            else:
-                text = "".join([*self._blank, begun])
-            self._blank.clear()
-        if not self._inside:
-            return "", self._content(text)
-        reasoning, content = split_at_tag(text, CLOSE)
-        if content is None:
-            self._held = text[len(reasoning) :]
-            return reasoning, ""
-        self._inside = False
-        self._trims = True
-        return reasoning, self._content(content)
+        self._text.add(text)
+        return self._brought()
 
     def flush(self) -> tuple[str, str]:
         """The text ended: what was held back for a tag is none."""
-        held = "".join([*self._blank, self._held])
-        self._blank, self._held = [], ""
-        return (held, "") if self._inside else ("", held)
+        self._text.ended = True
+        return self._brought()
 
-    def _content(self, text: str) -> str:
-        if self._trims:
-            text = text.lstrip("\n")
-            self._trims = not text
-        return text
+    def _brought(self) -> tuple[str, str]:
+        next(self._reading, None)
+        brought = "".join(self._reasoning), "".join(self._content)
+        self._reasoning.clear()
+        self._content.clear()
+        return brought
+
+    def _read(self, inside: bool) -> Reading[None]:
+        text = self._text
+        if not inside:
+            blank = []
+            while (yield from text.peek()) and (more := text.take(_BLANK)):
+                blank.append(more)
+            if (yield from text.sees(OPEN)):
+                text.skip(len(OPEN))
+                inside = True
+            else:
+                self._content += blank
+        if inside:
+            yield from self._think()
+        while (yield from text.peek()):
+            self._content.append(text.take(_ALL))
+
+    def _think(self) -> Reading[None]:
+        """Up to the close tag and the empty lines behind it."""
+        text = self._text
+        while (yield from text.peek()):
+            if (yield from text.sees(CLOSE)):
+                text.skip(len(CLOSE))
+                break
+            self._reasoning.append(text.take(_UP_TO_TAG))
+        while (yield from text.peek()) and text.take(_LINE_ENDS):
+            pass

@@ -201,11 +201,12 @@ class ChatEvents:
         if part.content:
             yield f'{{"content":{to_json(part.content)}}}'
         for call in part.calls:
-            function = {"arguments": call.arguments}
-            fields: dict[str, object] = {"index": call.index, "function": function}
-            if call.name is not None:
-                function["name"] = call.name
-                fields |= {"id": call.id, "type": "function"}
+            fields: dict[str, object] = {"index": call.index}
+            if call.name is None:
+                fields["function"] = {"arguments": call.arguments}
+            else:
+                function = {"name": call.name, "arguments": call.arguments}
+                fields |= {"id": call.id, "type": "function", "function": function}
             yield f'{{"tool_calls":[{to_json(fields)}]}}'
 
     def _logprobs(self, gained: ChoiceDelta) -> str:
@@ -215,7 +216,7 @@ class ChatEvents:
 
 
 def finish_reason(gained: ChoiceDelta, reader: MessageReader | None) -> FinishReason:
-    """A text that ended by itself and holds calls ended for them."""
-    if gained.finish_reason == "stop" and reader is not None and reader.has_calls:
+    """A text that ended by itself and holds calls, all of them whole, ended for them."""
+    if gained.finish_reason == "stop" and reader is not None and reader.has_whole_calls:
         return "tool_calls"
     return cast("FinishReason", gained.finish_reason)

@@ -24,34 +24,35 @@ class MessagePart:
 
 
 class MessageReader:
-    """Reads the text of one choice.
+    """Reads the text of one choice: reasoning first, then content and calls.
 
     reasoning: split <think>...</think> off. thinking: the prompt ends with the open tag.
     """
 
     def __init__(self, tools: ToolChoice, *, reasoning: bool, thinking: bool) -> None:
-        self.has_calls = False
         self._reasoning = ReasoningSplitter(inside=thinking) if reasoning else None
-        self._calls = ToolCallParser() if tools.tools is not None else None
+        self._calls: ToolCallParser | None = None
+        if tools.tools is not None:
+            self._calls = ToolCallParser(forced=tools.forced, name=tools.name)
+
+    @property
+    def has_whole_calls(self) -> bool:
+        """There are calls, and none was cut off."""
+        return self._calls is not None and self._calls.num_calls > 0 and self._calls.complete
 
     def read(self, gained: ChoiceDelta) -> MessagePart:
-        part = MessagePart()
-        self._split(gained.text, part, ended=gained.finish_reason is not None)
-        self.has_calls = self.has_calls or bool(part.calls)
-        return part
-
-    def _split(self, text: str, part: MessagePart, *, ended: bool) -> None:
+        ended = gained.finish_reason is not None
+        part = MessagePart(gained.text)
         if self._reasoning is not None:
-            part.reasoning, text = self._reasoning.push(text)
+            part.reasoning, part.content = self._reasoning.push(part.content)
             if ended:
-                reasoning, rest = self._reasoning.flush()
+                reasoning, content = self._reasoning.flush()
                 part.reasoning += reasoning
-                text += rest
-        if self._calls is None:
-            part.content = text
-            return
-        part.content, part.calls = self._calls.push(text)
-        if ended:
-            content, calls = self._calls.flush()
-            part.content += content
-            part.calls = [*part.calls, *calls]
+                part.content += content
+        if self._calls is not None:
+            part.content, part.calls = self._calls.push(part.content)
+            if ended:
+                content, calls = self._calls.flush()
+                part.content += content
+                part.calls += calls
+        return part
