@@ -75,24 +75,35 @@ class ChatTemplate:
     ) -> str:
         """The prompt of a conversation.
 
-        variables: what else the template reads, such as documents. Raises InvalidRequestError for
-        messages the template cannot take.
+        variables: what else the template reads, such as documents. A content of None, which calls
+        may have beside them, is an empty text to a template that cannot take it. Raises
+        InvalidRequestError for messages the template cannot take.
         """
+        _check_messages(messages)
+        context = {
+            "documents": None,  # defined, as in transformers: templates compare with none
+            **self._special_tokens,
+            **variables,
+            "tools": tools,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        try:
+            return self._render(messages, context)
+        except InvalidRequestError:
+            if all(message.get("content", "") is not None for message in messages):
+                raise
+        texts = [
+            {**message, "content": ""} if message.get("content", "") is None else message
+            for message in messages
+        ]
+        return self._render(texts, context)
+
+    def _render(self, messages: Sequence[Mapping[str, Any]], context: Mapping[str, object]) -> str:
         import jinja2
 
-        _check_messages(messages)
-        template = self._template if tools is None else self._tool_template
+        template = self._template if context["tools"] is None else self._tool_template
         try:
-            return template.render(
-                {
-                    "documents": None,  # defined, as in transformers: templates compare with none
-                    **self._special_tokens,
-                    **variables,
-                    "messages": messages,
-                    "tools": tools,
-                    "add_generation_prompt": add_generation_prompt,
-                }
-            )
+            return template.render({**context, "messages": messages})
         except (
             jinja2.TemplateError,
             ArithmeticError,

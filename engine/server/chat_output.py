@@ -147,6 +147,9 @@ class ChatEvents:
         self._usage = UsageCount()
         self._readers = form.readers()
         self._begun = [False] * generation.params.n
+        # Content is null where there may be calls, until it comes: no calls and none is "".
+        self._may_call = form.tools.tools is not None
+        self._is_empty = [True] * generation.params.n
         self._chunk = ChunkTemplate(
             generation.request_id,
             "chat.completion.chunk",
@@ -169,14 +172,17 @@ class ChatEvents:
             index = gained.index
             if not self._begun[index]:
                 self._begun[index] = True
-                yield self._event(index, '{"role":"assistant","content":""}')
+                content = "null" if self._may_call else '""'
+                yield self._event(index, f'{{"role":"assistant","content":{content}}}')
             logprobs = self._logprobs(gained)
             for fields in self._deltas(gained):
                 yield self._event(index, fields, logprobs)
                 logprobs = "null"  # once
             if logprobs != "null":
-                yield self._event(index, '{"content":""}', logprobs)
+                yield self._event(index, "{}", logprobs)
             if gained.finish_reason is not None:
+                if self._may_call and self._is_empty[index]:
+                    yield self._event(index, '{"content":""}')
                 reason = finish_reason(gained, self._readers[index])
                 yield self._chunk.event(
                     index,
@@ -196,6 +202,8 @@ class ChatEvents:
                 yield f'{{"content":{to_json(gained.text)}}}'
             return
         part = reader.read(gained)
+        if part.content or part.calls:
+            self._is_empty[gained.index] = False
         if part.reasoning:
             yield f'{{"reasoning_content":{to_json(part.reasoning)}}}'
         if part.content:

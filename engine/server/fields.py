@@ -21,3 +21,10 @@ class Fields(BaseModel):
             return fields
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {name: value for name, value in fields.items() if value is not None or name in known}
+
+
+class OpenFields(Fields):
+    """An object that clients send back, or that other servers have more fields of: those are
+    ignored."""
+
+    model_config = ConfigDict(extra="ignore")

@@ -6,66 +6,132 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
+from engine.call_arguments import CallArguments
 from engine.errors import InvalidRequestError
-from engine.server.fields import Fields
+from engine.server.fields import OpenFields
 
 
-class TextPart(Fields):
+def _unsupported(problem: str) -> PydanticCustomError:
+    """The error with this message, which may have braces in it."""
+    return PydanticCustomError("unsupported", "{problem}", {"problem": problem})
+
+
+def _only(name: str, supported: tuple[str | None, ...], hint: str) -> BeforeValidator:
+    """Refuses other values of the field (name) that says what kind of object this is."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _unsupported(f"must be an object; {hint}")
+        kind = value.get(name)
+        if kind in supported:
+            return value
+        if kind is None:
+            raise _unsupported(f"{name} is missing; {hint}")
+        raise _unsupported(f"{name} {str(kind)[:64]!r} is not supported; {hint}")
+
+    return BeforeValidator(check)
+
+
+class TextPart(OpenFields):
     type: Literal["text"]
     text: str
 
 
-Text = str | list[TextPart]
+class RefusalPart(OpenFields):
+    """What an assistant said when it refused: text as any other."""
+
+    type: Literal["refusal"]
+    refusal: str
 
 
-class SystemMessage(Fields):
+def _content_kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    return "parts" if isinstance(value, list) else None
+
+
+_TEXT_ONLY = "the model reads text: give a text, or parts of type 'text'"
+_Whole = Annotated[str, Tag("text")]
+_CONTENT = Discriminator(
+    _content_kind,
+    custom_error_type="unsupported",
+    custom_error_message="content must be a text or a list of parts of type 'text'",
+)
+_TextPart = Annotated[TextPart, _only("type", ("text",), _TEXT_ONLY)]
+_AnswerPart = Annotated[
+    Annotated[TextPart | RefusalPart, Field(discriminator="type")],
+    _only("type", ("text", "refusal"), _TEXT_ONLY),
+]
+Text = Annotated[_Whole | Annotated[list[_TextPart], Tag("parts")], _CONTENT]
+AnswerText = Annotated[_Whole | Annotated[list[_AnswerPart], Tag("parts")], _CONTENT]
+
+
+class SystemMessage(OpenFields):
     role: Literal["system", "developer"]
     content: Text
     name: str | None = None
 
 
-class UserMessage(Fields):
+class UserMessage(OpenFields):
     role: Literal["user"]
     content: Text
     name: str | None = None
 
 
-class CalledFunction(Fields):
+class CalledFunction(OpenFields):
     name: str
-    arguments: str = Field(description="a JSON object, as text")
+    arguments: str | dict[str, Any] | None = Field(
+        default=None, description="a JSON object, mostly as text; it may have been cut off"
+    )
 
 
-class ToolCall(Fields):
+class ToolCall(OpenFields):
     id: str
-    type: Literal["function"] = "function"
+    type: Literal["function"] | None = None
     function: CalledFunction
 
 
-class AssistantMessage(Fields):
-    """What an answer brought; fields of it that this server never fills may come back as null."""
+def _is_absent(value: Any) -> Any:
+    if value is not None:
+        raise _unsupported("is not supported; leave it out, or give null")
+    return value
+
+
+_Absent = Annotated[None, BeforeValidator(_is_absent)]
+
+
+class AssistantMessage(OpenFields):
+    """An answer, of this server or another."""
 
     role: Literal["assistant"]
-    content: Text | None = None
+    content: AnswerText | None = None
+    refusal: str | None = Field(default=None, description="read as content")
     reasoning_content: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    reasoning: str | None = Field(default=None, description="another name of reasoning_content")
+    tool_calls: (
+        list[Annotated[ToolCall, _only("type", ("function", None), "tools are functions")]] | None
+    ) = None
     name: str | None = None
-    refusal: None = None
-    annotations: None = None
-    audio: None = None
-    function_call: None = None
+    audio: _Absent = None
+    function_call: _Absent = Field(default=None, description="tool_calls is supported instead")
 
 
-class ToolMessage(Fields):
+class ToolMessage(OpenFields):
     role: Literal["tool"]
     content: Text
     tool_call_id: str
     name: str | None = None
 
 
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 Message = Annotated[
-    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+    Annotated[
+        SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+    ],
+    _only("role", _ROLES, f"roles are {', '.join(_ROLES)}"),
 ]
 
 
@@ -83,37 +149,61 @@ def _template_message(index: int, message: Message) -> dict[str, Any]:
     if isinstance(message, ToolMessage):
         fields["tool_call_id"] = message.tool_call_id
     if isinstance(message, AssistantMessage):
-        if message.reasoning_content is not None:
-            fields["reasoning_content"] = message.reasoning_content
-        if message.tool_calls:
-            fields["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {
-                        "name": call.function.name,
-                        "arguments": _arguments(call, f"messages.{index}.tool_calls.{place}"),
-                    },
-                }
-                for place, call in enumerate(message.tool_calls)
-            ]
+        fields |= _answer(message, f"messages.{index}")
     return fields
 
 
-def _text(content: Text | None) -> str:
-    if content is None:
-        return ""
-    return content if isinstance(content, str) else "\n".join(part.text for part in content)
+def _answer(message: AssistantMessage, place: str) -> dict[str, Any]:
+    """What only answers have."""
+    fields: dict[str, Any] = {}
+    content = _text(message.content)
+    if message.refusal:
+        content = f"{content}\n{message.refusal}" if content else message.refusal
+    # A template may ask whether there is content besides calls.
+    fields["content"] = "" if content is None and not message.tool_calls else content
+    reasoning = message.reasoning_content or message.reasoning
+    if reasoning is not None:
+        fields["reasoning_content"] = reasoning
+    if message.tool_calls:
+        fields["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.function.name,
+                    "arguments": _arguments(call, f"{place}.tool_calls.{number}"),
+                },
+            }
+            for number, call in enumerate(message.tool_calls)
+        ]
+    return fields
 
 
-def _arguments(call: ToolCall, place: str) -> dict[str, Any]:
-    """Templates write arguments as JSON themselves."""
+def _text(content: str | Sequence[TextPart | RefusalPart] | None) -> str | None:
+    if content is None or isinstance(content, str):
+        return content
+    return "\n".join(part.text if isinstance(part, TextPart) else part.refusal for part in content)
+
+
+def _arguments(call: ToolCall, place: str) -> CallArguments | str:
+    """An object; or the text of one that is not JSON: it was cut off, or the model erred."""
+    written = call.function.arguments
+    if isinstance(written, dict):
+        return CallArguments(written, json.dumps(written, ensure_ascii=False))
+    written = written or "{}"
     try:
-        arguments = json.loads(call.function.arguments or "{}")
-    except (ValueError, RecursionError) as error:
-        msg = f"{place}.function.arguments is not JSON: {error}"
-        raise InvalidRequestError(msg, parameter="messages") from error
-    if not isinstance(arguments, dict):
-        msg = f"{place}.function.arguments must be a JSON object"
-        raise InvalidRequestError(msg, parameter="messages")
-    return arguments
+        value = json.loads(written, parse_constant=_not_json)
+        json.dumps(value, allow_nan=False)  # 1e400 is infinite
+    except (ValueError, RecursionError):
+        if written.lstrip().startswith("{"):
+            return written
+        value = None
+    if isinstance(value, dict):
+        return CallArguments(value, written)
+    msg = f"{place}.function.arguments must be a JSON object, got {written[:64]!r}"
+    raise InvalidRequestError(msg, parameter="messages")
+
+
+def _not_json(name: str) -> None:
+    msg = f"{name} is not JSON"
+    raise ValueError(msg)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from engine.sampling import MAX_LOGPROBS, MAX_STOP_STRINGS
-from engine.server.fields import Fields
+from engine.server.fields import Fields, OpenFields
 from engine.server.messages import Message
 from engine.server.no_op_fields import ChatNoOpFields, CompletionNoOpFields
 
@@ -118,7 +118,7 @@ class GenerationFields(Fields):
     )
 
 
-class FunctionDefinition(Fields):
+class FunctionDefinition(OpenFields):
     name: Name
     description: str | None = None
     parameters: dict[str, Any] | None = Field(default=None, description="a JSON schema")
@@ -127,7 +127,7 @@ class FunctionDefinition(Fields):
     )
 
 
-class Tool(Fields):
+class Tool(OpenFields):
     type: Literal["function"]
     function: FunctionDefinition
 
