@@ -10,9 +10,12 @@ import pytest
 
 from engine import EngineConfig, LLMEngine
 from engine.async_llm import AsyncLLM
+from engine.tokenizer import Tokenizer
 from suites.online.live_server import LiveServer, live_server
+from suites.online.scripted_worker import ScriptedWorker
 
 MakeLLM = Callable[..., AsyncLLM]
+Say = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +47,31 @@ def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
 def api(server: LiveServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def worker() -> ScriptedWorker:
+    return ScriptedWorker([0])
+
+
+@pytest.fixture(scope="module")
+def scripted(model_path: Path, worker: ScriptedWorker) -> Iterator[LiveServer]:
+    """A server whose model writes what `say` was given."""
+    config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
+    with live_server(AsyncLLM(LLMEngine(config, worker=worker))) as running:
+        yield running
+
+
+@pytest.fixture
+def say(model_path: Path, worker: ScriptedWorker) -> Say:
+    """Have the model write a text and end."""
+    tokenizer = Tokenizer.load(model_path)
+
+    def write(text: str) -> None:
+        [end] = tokenizer.encode("<|im_end|>")
+        worker.script = [*tokenizer.encode(text), end]
+
+    return write
 
 
 @pytest.fixture(autouse=True)

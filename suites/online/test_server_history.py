@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from engine import EngineConfig, LLMEngine
 from engine.async_llm import AsyncLLM
-from engine.tokenizer import Tokenizer
+from suites.online.conftest import Say
 from suites.online.event_stream import error_of
 from suites.online.live_server import MODEL, LiveServer, live_server
 from suites.online.scripted_worker import ScriptedWorker
@@ -27,8 +27,6 @@ RESULT = {"role": "tool", "tool_call_id": "a", "content": "rain"}
 # Shows what a template is given.
 TEMPLATE = "{% for m in messages %}{{ m | tojson }}\n{% endfor %}{{ tools | tojson }}"
 
-Say = Callable[[str], None]
-
 
 class Weather(BaseModel):
     """The weather of a city."""
@@ -38,11 +36,6 @@ class Weather(BaseModel):
 
 class Answer(BaseModel):
     answer: str
-
-
-@pytest.fixture(scope="module")
-def worker() -> ScriptedWorker:
-    return ScriptedWorker([0])
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +50,6 @@ def scripted(
     config = EngineConfig(model=folder, kv_capacity_tokens=4096)
     with live_server(AsyncLLM(LLMEngine(config, worker=worker))) as running:
         yield running
-
-
-@pytest.fixture
-def say(model_path: Path, worker: ScriptedWorker) -> Say:
-    """Have the model write a text and end."""
-    tokenizer = Tokenizer.load(model_path)
-
-    def write(text: str) -> None:
-        [end] = tokenizer.encode("<|im_end|>")
-        worker.script = [*tokenizer.encode(text), end]
-
-    return write
 
 
 @pytest.fixture
