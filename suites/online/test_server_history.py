@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from engine import EngineConfig, LLMEngine
 from engine.async_llm import AsyncLLM
 from suites.online.conftest import Say
+from suites.online.edited_model import with_template
 from suites.online.event_stream import error_of
 from suites.online.live_server import MODEL, LiveServer, live_server
 from suites.online.scripted_worker import ScriptedWorker
@@ -42,12 +43,8 @@ class Answer(BaseModel):
 def scripted(
     model_path: Path, worker: ScriptedWorker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
-    folder = tmp_path_factory.mktemp("model")
-    for file in model_path.iterdir():
-        (folder / file.name).symlink_to(file.resolve())
-    (folder / "chat_template.jinja").unlink(missing_ok=True)
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-    config = EngineConfig(model=folder, kv_capacity_tokens=4096)
+    model = with_template(model_path, tmp_path_factory.mktemp("model"), TEMPLATE)
+    config = EngineConfig(model=model, kv_capacity_tokens=4096)
     with live_server(AsyncLLM(LLMEngine(config, worker=worker))) as running:
         yield running
 
