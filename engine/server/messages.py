@@ -14,23 +14,23 @@ from engine.errors import InvalidRequestError
 from engine.server.fields import OpenFields
 
 
-def _unsupported(problem: str) -> PydanticCustomError:
-    """The error with this message, which may have braces in it."""
-    return PydanticCustomError("unsupported", "{problem}", {"problem": problem})
+def _must_be(wanted: str) -> PydanticCustomError:
+    """An error that says what a value must be, in words that may have braces in them."""
+    return PydanticCustomError("unsupported", "must be {wanted}", {"wanted": wanted})
 
 
-def _only(name: str, supported: tuple[str | None, ...], hint: str) -> BeforeValidator:
-    """Refuses other values of the field (name) that says what kind of object this is."""
+def _only(*supported: str, optional: bool = False) -> BeforeValidator:
+    """Refuses objects of another type."""
+    *first, last = supported
+    listed = f"{', '.join(first)} or {last}" if first else last
 
     def check(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise _unsupported(f"must be an object; {hint}")
-        kind = value.get(name)
-        if kind in supported:
+            raise _must_be(f"an object with type {listed}")
+        kind = value.get("type")
+        if kind in supported or (optional and kind is None):
             return value
-        if kind is None:
-            raise _unsupported(f"{name} is missing; {hint}")
-        raise _unsupported(f"{name} {str(kind)[:64]!r} is not supported; {hint}")
+        raise _must_be(f"of type {listed}" + ("" if kind is None else f", not {str(kind)[:64]}"))
 
     return BeforeValidator(check)
 
@@ -53,17 +53,16 @@ def _content_kind(value: Any) -> str | None:
     return "parts" if isinstance(value, list) else None
 
 
-_TEXT_ONLY = "the model reads text: give a text, or parts of type 'text'"
 _Whole = Annotated[str, Tag("text")]
 _CONTENT = Discriminator(
     _content_kind,
     custom_error_type="unsupported",
-    custom_error_message="content must be a text or a list of parts of type 'text'",
+    custom_error_message="must be text or a list",
 )
-_TextPart = Annotated[TextPart, _only("type", ("text",), _TEXT_ONLY)]
+_TextPart = Annotated[TextPart, _only("text")]
 _AnswerPart = Annotated[
     Annotated[TextPart | RefusalPart, Field(discriminator="type")],
-    _only("type", ("text", "refusal"), _TEXT_ONLY),
+    _only("text", "refusal"),
 ]
 Text = Annotated[_Whole | Annotated[list[_TextPart], Tag("parts")], _CONTENT]
 AnswerText = Annotated[_Whole | Annotated[list[_AnswerPart], Tag("parts")], _CONTENT]
@@ -96,7 +95,7 @@ class ToolCall(OpenFields):
 
 def _is_absent(value: Any) -> Any:
     if value is not None:
-        raise _unsupported("is not supported; leave it out, or give null")
+        raise _must_be("null: it is not supported")
     return value
 
 
@@ -111,9 +110,7 @@ class AssistantMessage(OpenFields):
     refusal: str | None = Field(default=None, description="read as content")
     reasoning_content: str | None = None
     reasoning: str | None = Field(default=None, description="another name of reasoning_content")
-    tool_calls: (
-        list[Annotated[ToolCall, _only("type", ("function", None), "tools are functions")]] | None
-    ) = None
+    tool_calls: list[Annotated[ToolCall, _only("function", optional=True)]] | None = None
     name: str | None = None
     audio: _Absent = None
     function_call: _Absent = Field(default=None, description="tool_calls is supported instead")
@@ -126,12 +123,8 @@ class ToolMessage(OpenFields):
     name: str | None = None
 
 
-_ROLES = ("system", "developer", "user", "assistant", "tool")
 Message = Annotated[
-    Annotated[
-        SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
-    ],
-    _only("role", _ROLES, f"roles are {', '.join(_ROLES)}"),
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
 ]
 
 
