@@ -76,7 +76,7 @@ def test_a_forced_call(client: InferenceClient) -> None:
         QUESTION, model=MODEL, tools=[{"type": "function", "function": function}],
         tool_choice="required",
     )  # fmt: skip
-    [call] = answer.choices[0].message.tool_calls or ()
+    [call, *_] = answer.choices[0].message.tool_calls or ()
     assert call.function.name == "paint"
     assert answer.choices[0].finish_reason == "tool_calls"
 
