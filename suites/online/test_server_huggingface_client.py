@@ -74,9 +74,9 @@ def test_a_forced_call(client: InferenceClient) -> None:
     function = {"name": "paint", "description": "a rose", "parameters": parameters}
     answer = client.chat_completion(
         QUESTION, model=MODEL, tools=[{"type": "function", "function": function}],
-        tool_choice="required",
+        tool_choice="required", extra_body={"parallel_tool_calls": False},
     )  # fmt: skip
-    [call, *_] = answer.choices[0].message.tool_calls or ()
+    [call] = answer.choices[0].message.tool_calls or ()
     assert call.function.name == "paint"
     assert answer.choices[0].finish_reason == "tool_calls"
 
