@@ -2,7 +2,8 @@
 
 A test takes part in an axis by a parameter of its name (layout, backend, dtype, device), be it from
 a fixture of the harness or from its own parametrize; a test without it runs whatever the option.
-What takes long waits to be asked for by its marker.
+What takes long waits to be asked for by its marker. What is about the checkpoint in the repository
+is left out where another one is under test.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ def is_selected(item: pytest.Item, settings: Settings) -> bool:
         or is_narrowed(item, settings)
         or _is_switched_off(item, settings)
     )
+
+
+def is_of_another_model(item: pytest.Item, settings: Settings) -> bool:
+    """Whether a case is about the checkpoint in the repository, and another one is under test.
+
+    What it would prove is then proved by the tests that apply to that checkpoint.
+    """
+    is_other = settings.model_path != settings.recorded_model
+    return is_other and item.get_closest_marker("tiny_model") is not None
 
 
 def is_opt_in(item: pytest.Item) -> bool:

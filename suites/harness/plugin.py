@@ -51,7 +51,7 @@ MARKERS = (
     "requires_cupti: traces the kernels of a GPU",
     "requires_flashinfer: needs a GPU and a build with FlashInfer",
     "requires_hf: runs Hugging Face transformers",
-    "requires_recording: needs a checkpoint whose outputs are recorded",
+    "tiny_model: about the checkpoint in the repository alone; left out with any other",
     "parity: compares the engine with Hugging Face transformers",
     "unsanitized: left out under compute-sanitizer, where it would take many minutes",
     *(f"{name}: {why}" for name, why in axes.OPT_IN.items()),
@@ -88,6 +88,7 @@ class StageRun:
         self.stage_of = {name: stage for stage in stages.values() for name in stage.criteria}
         self.collector = EvidenceCollector()
         self.num_run = 0
+        self.num_of_tiny_model = 0
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
         if self.stage is None or self.stage.covers(collection_path, config.rootpath):
@@ -103,6 +104,10 @@ class StageRun:
         for item in items:
             if config.getoption("benchmark_only", False) and not _is_benchmark(item):
                 # Skipped one by one they would fill the record with tests nobody asked for.
+                deselected.append(item)
+                continue
+            if axes.is_of_another_model(item, self.settings):
+                self.num_of_tiny_model += 1
                 deselected.append(item)
                 continue
             criteria = self._criteria_of(item)
@@ -173,6 +178,8 @@ class StageRun:
             )
         for case, error in traced.errors.items():
             terminalreporter.write_line(f"the traced round of {case}: {error}", red=True)
+        if self.num_of_tiny_model:
+            terminalreporter.write_line(f"{self.num_of_tiny_model} deselected: tiny model only")
         if config.getoption("benchmark_json", None):
             terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
         if self.stage is not None:

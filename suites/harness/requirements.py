@@ -29,9 +29,7 @@ def missing(name: str, settings: Settings) -> str | None:
         return missing_cupti()
     if name == "flashinfer":
         return missing_flashinfer()
-    if name == "hf":
-        return missing_hf()
-    return missing_recording(settings)
+    return missing_hf()
 
 
 def missing_gpu() -> str | None:
@@ -65,12 +63,6 @@ def missing_hf() -> str | None:
     return f"no {' and no '.join(absent)} (pip install -e '.[parity]')" if absent else None
 
 
-def missing_recording(settings: Settings) -> str | None:
-    if settings.model_path == settings.recorded_model:
-        return None
-    return f"the recorded outputs are those of {settings.recorded_model.name}"
-
-
 def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
     """Names of the requirements; True where an option says that the test has to run."""
     fixtures = getattr(item, "fixturenames", ())
@@ -86,7 +78,6 @@ def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
     ):
         needs |= {"gpu": False, "flashinfer": False}
     if item.get_closest_marker("requires_hf"):
-        needs["hf"] = settings.run_hf == "always"
-    if item.get_closest_marker("requires_recording"):
-        needs["recording"] = settings.run_parity == "always"
+        in_parity = item.get_closest_marker("parity") is not None
+        needs["hf"] = "always" in (settings.run_hf, settings.run_parity if in_parity else None)
     return needs

@@ -19,7 +19,7 @@ RECORDED = Path(__file__).parent / "recorded"
 
 pytestmark = [
     pytest.mark.parity,
-    pytest.mark.requires_recording,
+    pytest.mark.tiny_model,
     pytest.mark.criterion("s0.parity", "s4.parity"),
 ]
 
