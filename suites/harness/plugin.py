@@ -102,12 +102,11 @@ class StageRun:
     ) -> None:
         selected, deselected = [], []
         for item in items:
-            if config.getoption("benchmark_only", False) and not _is_benchmark(item):
-                # Skipped one by one they would fill the record with tests nobody asked for.
-                deselected.append(item)
-                continue
-            if axes.is_of_another_model(item, self.settings):
-                self.num_of_tiny_model += 1
+            of_another_model = axes.is_of_another_model(item, self.settings)
+            self.num_of_tiny_model += of_another_model
+            # Skipped one by one they would fill the record with tests nobody asked for.
+            no_benchmark = config.getoption("benchmark_only", False) and not _is_benchmark(item)
+            if of_another_model or no_benchmark:
                 deselected.append(item)
                 continue
             criteria = self._criteria_of(item)

@@ -35,18 +35,18 @@ def model(
     return Model(name, path, random_prompts(path))
 
 
-Generate = Callable[[Path, str, str, str], list[list[int]]]
+# Model folder, prompts, layout, attention form, schedule.
+Generate = Callable[[Path, list[list[int]], str, str, str], list[list[int]]]
 
 
 @pytest.fixture(scope="session")
 def generate(num_threads: int, device: str) -> Generate:
-    """Greedy tokens of the engine in f32, one list a prompt, by model folder and schedule."""
+    """Greedy tokens of the engine in f32, one list a prompt."""
 
     @cache
-    def run(path: Path, layout: str, backend: str, schedule: str) -> list[list[int]]:
-        if backend == "flashinfer":
-            pytest.skip("FlashInfer has no f32, and in 16 bits tokens need not be equal")
-        prompts = text_prompts(path) if path.name not in PRESETS else random_prompts(path)
+    def run_once(
+        path: Path, prompts: tuple[tuple[int, ...], ...], layout: str, backend: str, schedule: str
+    ) -> list[list[int]]:
         settings = {
             "device": device,
             "dtype": "f32",
@@ -55,6 +55,13 @@ def generate(num_threads: int, device: str) -> Generate:
             "kv_capacity_tokens": 4096,
             "num_threads": num_threads,
         }
-        return SCHEDULES[schedule](path, prompts, settings)
+        return SCHEDULES[schedule](path, list(map(list, prompts)), settings)
+
+    def run(
+        path: Path, prompts: list[list[int]], layout: str, backend: str, schedule: str
+    ) -> list[list[int]]:
+        if backend == "flashinfer":
+            pytest.skip("FlashInfer has no f32, and in 16 bits tokens need not be equal")
+        return run_once(path, tuple(map(tuple, prompts)), layout, backend, schedule)
 
     return run

@@ -39,6 +39,12 @@ def greedy(
     return output.sequences[0, len(prompt) :].tolist(), logits
 
 
+def near_best(logits: npt.NDArray[np.float32], tolerance: float) -> list[set[int]]:
+    """Of each row of logits [N, vocab], the tokens at most `tolerance` below the most likely."""
+    best = logits.max(axis=-1, keepdims=True)
+    return [set(np.flatnonzero(row).tolist()) for row in logits >= best - tolerance]
+
+
 def smallest_margin(logits: npt.NDArray[np.float32]) -> float:
     """Least distance between the two highest logits of a row."""
     top = np.sort(logits, axis=-1)[:, -2:]

@@ -11,54 +11,58 @@ import numpy.typing as npt
 from engine.models.checkpoint import Checkpoint
 from engine.models.qwen2 import Qwen2Config
 from engine.models.registry import load_model_config
+from engine.models.safetensors_file import StoredTensor
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ReferenceQwen2:
+    """weights: as they are stored; each is converted when it is used, for all take four times that
+    memory and more.
+    """
+
     config: Qwen2Config
-    weights: dict[str, Array]
+    weights: dict[str, StoredTensor]
 
     @classmethod
     def load(cls, directory: Path) -> ReferenceQwen2:
         config = load_model_config(directory)
         with Checkpoint.open(directory, config) as checkpoint:
-            weights = {
-                stored.name: _as_float64(
-                    stored.buffer, stored.dtype, stored.shape, stored.offset_bytes
-                )
-                for stored in checkpoint
-            }
-        return cls(config, weights)
+            return cls(config, {stored.name: stored for stored in checkpoint})
 
     def logits(self, token_ids: list[int]) -> Array:
         """Logits [T, vocab] of every position of a sequence."""
         config = self.config
-        hidden = self.weights["model.embed_tokens.weight"][token_ids]  # [T, hidden]
+        embeddings = self._stored("model.embed_tokens.weight")
+        hidden = _as_float64(embeddings[token_ids])  # [T, hidden]
         for layer in range(config.num_layers):
             prefix = f"model.layers.{layer}."
             hidden = hidden + self._attention(prefix, hidden)
             hidden = hidden + self._mlp(prefix, hidden)
         hidden = self._norm("model.norm.weight", hidden)
         head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
-        return hidden @ self.weights[head].T
+        return hidden @ self._weight(head).T
 
-    def greedy(self, token_ids: list[int], count: int) -> list[int]:
-        """The next `count` tokens, each the most likely one."""
-        tokens = list(token_ids)
-        for _ in range(count):
-            tokens.append(int(np.argmax(self.logits(tokens)[-1])))
-        return tokens[len(token_ids) :]
+    def _stored(self, name: str) -> npt.NDArray[np.generic]:
+        """A view of the file; bf16 as its bits."""
+        tensor = self.weights[name]
+        dtype = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16}[tensor.dtype]
+        values = np.frombuffer(
+            tensor.buffer, dtype, int(np.prod(tensor.shape)), tensor.offset_bytes
+        )
+        return values.reshape(tensor.shape)
+
+    def _weight(self, name: str) -> Array:
+        return _as_float64(self._stored(name))
 
     def _norm(self, name: str, x: Array) -> Array:
         scale = np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.config.rms_norm_eps)
-        return x / scale * self.weights[name]
+        return x / scale * self._weight(name)
 
     def _linear(self, name: str, x: Array) -> Array:
-        y = x @ self.weights[name + ".weight"].T
-        bias = self.weights.get(name + ".bias")
-        return y if bias is None else y + bias
+        y = x @ self._weight(name + ".weight").T
+        return y + self._weight(name + ".bias") if name + ".bias" in self.weights else y
 
     def _attention(self, prefix: str, hidden: Array) -> Array:
         config = self.config
@@ -97,10 +101,8 @@ class ReferenceQwen2:
         return self._linear(prefix + "mlp.down_proj", gate / (1 + np.exp(-gate)) * up)
 
 
-def _as_float64(buffer: object, dtype: str, shape: tuple[int, ...], offset_bytes: int) -> Array:
-    count = int(np.prod(shape))
-    stored = {"f32": np.float32, "f16": np.float16, "bf16": np.uint16}[dtype]
-    values = np.frombuffer(buffer, stored, count, offset_bytes)  # type: ignore[call-overload]
-    if dtype == "bf16":
+def _as_float64(values: npt.NDArray[np.generic]) -> Array:
+    """Stored values; those of 16 whole bits are bf16."""
+    if values.dtype == np.uint16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
-    return values.astype(np.float64).reshape(shape)
+    return values.astype(np.float64)

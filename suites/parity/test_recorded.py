@@ -44,7 +44,8 @@ def test_greedy_tokens(
     schedule: str,
 ) -> None:
     assert len(recording["tokens"][0]) >= 64
-    assert generate(model_path, layout, backend, schedule) == recording["tokens"]
+    tokens = generate(model_path, recording["prompts"], layout, backend, schedule)
+    assert tokens == recording["tokens"]
 
 
 def test_logits(recording: dict[str, Any], model_path: Path, device: str, num_threads: int) -> None:

@@ -17,8 +17,12 @@ from suites.parity.schedules import SCHEDULES
 
 pytestmark = [pytest.mark.parity, pytest.mark.criterion("s0.parity", "s4.parity")]
 
-# In float64 a larger model takes more memory and time than a test should.
-_LARGEST_BYTES = 200_000_000
+# A larger model takes more memory and time in float64 than a test should.
+_LARGEST_BYTES = 4_000_000_000
+
+# Two f32 computations differ by about 1e-4 in a logit of these models: of two tokens no farther
+# apart than this, either is right.
+NEAR_TIE = 2e-4
 
 
 @cache
@@ -29,6 +33,17 @@ def load_reference(path: Path) -> ReferenceQwen2:
     return ReferenceQwen2.load(path)
 
 
+@cache
+def worst_choice(path: Path, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> float:
+    """How far a token is below the most likely one behind those before it, at most: logits.
+
+    If each is the most likely one, the whole is greedy.
+    """
+    logits = load_reference(path).logits([*prompt, *tokens[:-1]])[len(prompt) - 1 :]
+    chosen = np.take_along_axis(logits, np.array(tokens)[:, None], axis=-1)
+    return float((logits.max(axis=-1, keepdims=True) - chosen).max())
+
+
 def relative_error(logits: npt.NDArray[np.float32], exact: npt.NDArray[np.float64]) -> float:
     return float(np.sqrt(np.mean((logits - exact) ** 2) / np.mean(exact**2)))
 
@@ -37,13 +52,9 @@ def relative_error(logits: npt.NDArray[np.float32], exact: npt.NDArray[np.float6
 def test_greedy_tokens(
     model: Model, generate: Generate, layout: str, backend: str, schedule: str
 ) -> None:
-    reference = load_reference(model.path)
-    for prompt, tokens in zip(
-        model.prompts, generate(model.path, layout, backend, schedule), strict=True
-    ):
-        # If every token is the most likely one behind those before it, the whole is greedy.
-        logits = reference.logits(prompt + tokens[:-1])[len(prompt) - 1 :]
-        assert np.argmax(logits, axis=-1).tolist() == tokens
+    answers = generate(model.path, model.prompts, layout, backend, schedule)
+    for prompt, tokens in zip(model.prompts, answers, strict=True):
+        assert worst_choice(model.path, tuple(prompt), tuple(tokens)) <= NEAR_TIE
 
 
 # How far logits may be from exact ones, as a share of their size (both root mean square).
