@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from engine import LLM, SamplingParams
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -18,21 +21,30 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_generate_prints_the_text(model_path: Path) -> None:
     done = run(
         "-m", "engine", "generate", "--model", str(model_path), "--prompt", "Alice was",
-        "--temperature", "0", "--max-tokens", "12", "--metrics",
+        "--temperature", "0", "--max-tokens", "12", "--ignore-eos", "--metrics",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(" beginning to get very tired")
+    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+    [output] = LLM(model_path).generate("Alice was", params)
+    assert done.stdout == f"{output.outputs[0].text}\n"
     assert "completion_tokens: 12" in done.stderr
 
 
 def test_chat_and_several_prompts(model_path: Path) -> None:
+    questions = ["Who wrote this book?", "Tell me about the Caterpillar."]
     done = run(
-        "-m", "engine", "generate", "--model", str(model_path), "--chat",
-        "--prompt", "Who wrote this book?", "--prompt", "Tell me about the Caterpillar.",
+        "-m", "engine", "generate", "--model", str(model_path), "--chat", "--temperature", "0",
+        "--max-tokens", "16", "--prompt", questions[0], "--prompt", questions[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Carroll" in done.stdout
-    assert "Caterpillar" in done.stdout
+    llm = LLM(model_path)
+    params = replace(llm.engine.default_sampling_params(max_tokens=16), temperature=0)
+    outputs = llm.chat([[{"role": "user", "content": question}] for question in questions], params)
+    printed = [
+        f"--- {question}\n{output.outputs[0].text}\n"
+        for question, output in zip(questions, outputs, strict=True)
+    ]
+    assert done.stdout == "".join(printed)
 
 
 def test_refusal_is_one_line(tmp_path: Path) -> None:
@@ -66,6 +78,7 @@ def test_import_is_fast() -> None:
     assert seconds_of("import engine") < 0.3
 
 
+@pytest.mark.tiny_model
 def test_start_is_fast(model_path: Path) -> None:
     setup = "import engine"
     assert seconds_of(f"engine.LLM({str(model_path)!r})", setup) < 1.0

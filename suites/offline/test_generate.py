@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from engine import LLM, SamplingParams
 
-GREEDY = SamplingParams(temperature=0, max_tokens=24)
+GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
 OPENINGS = ["Alice was", "Down the", "The Queen", "The Mock Turtle sighed deeply", "I am"]
 
 
@@ -26,7 +27,21 @@ def test_text_and_token_ids_are_the_same_prompt(llm: LLM) -> None:
     assert from_ids.prompt is None
     assert from_text.prompt_token_ids == from_ids.prompt_token_ids
     assert from_text.outputs[0].text == from_ids.outputs[0].text
-    assert "very tired of sitting" in from_text.outputs[0].text
+
+
+@pytest.mark.tiny_model
+def test_the_book_is_known_by_heart(llm: LLM) -> None:
+    assert "very tired of sitting" in text_of(llm, "Alice was", GREEDY)
+    questions = ["Who wrote this book?", "Tell me about the Caterpillar."]
+    outputs = llm.chat(
+        [[{"role": "user", "content": question}] for question in questions],
+        SamplingParams(temperature=0, max_tokens=None),
+    )
+    for output, word in zip(outputs, ("Carroll", "Caterpillar"), strict=True):
+        completion = output.outputs[0]
+        assert (completion.finish_reason, completion.stop_reason) == ("stop", None)
+        assert completion.token_ids[-1] in llm.engine.generation.eos_token_ids
+        assert word in completion.text
 
 
 def test_many_prompts_come_back_in_order_and_equal_to_one_at_a_time(llm: LLM) -> None:
@@ -68,42 +83,47 @@ def test_run_metrics_add_up(llm: LLM) -> None:
     assert 0 < run.avg_ttft_ms < run.avg_req_latency_ms <= 1e3 * run.seconds
 
 
-def test_model_ends_by_itself(llm: LLM) -> None:
-    message = [{"role": "user", "content": "Who wrote this book?"}]
-    [output] = llm.chat(message, SamplingParams(temperature=0, max_tokens=None))
+QUESTION = [{"role": "user", "content": "Who wrote this book?"}]
+
+
+def ending(llm: LLM, **fields: Any) -> tuple[int, SamplingParams]:
+    """The end of a text, and parameters that make the model write it as soon as it may."""
+    eos = llm.engine.generation.eos_token_ids[-1]
+    return eos, SamplingParams(temperature=0, logit_bias={eos: 100.0}, **fields)
+
+
+def test_an_end_token_ends_without_its_text(llm: LLM) -> None:
+    eos, params = ending(llm, max_tokens=None, min_tokens=5)
+    [output] = llm.chat(QUESTION, params)
     completion = output.outputs[0]
     assert completion.finish_reason == "stop"
     assert completion.stop_reason is None
-    assert completion.token_ids[-1] in llm.engine.generation.eos_token_ids
-    assert "Carroll" in completion.text
-    assert "<|im_end|>" not in completion.text
+    assert completion.token_ids[-1] == eos
+    assert completion.text == llm.engine.tokenizer.decode(completion.token_ids[:-1])
 
 
 def test_ignore_eos_goes_on(llm: LLM) -> None:
-    message = [{"role": "user", "content": "Who wrote this book?"}]
-    [ended] = llm.chat(message, SamplingParams(temperature=0, max_tokens=None))
-    length = len(ended.outputs[0].token_ids) + 8
-    [went_on] = llm.chat(message, SamplingParams(temperature=0, max_tokens=length, ignore_eos=True))
-    assert len(went_on.outputs[0].token_ids) == length
+    eos, params = ending(llm, max_tokens=8)
+    [ended] = llm.chat(QUESTION, params)
+    assert ended.outputs[0].token_ids == [eos]
+    [went_on] = llm.chat(QUESTION, replace(params, ignore_eos=True))
+    assert went_on.outputs[0].token_ids == [eos] * 8
     assert went_on.outputs[0].finish_reason == "length"
-    assert went_on.outputs[0].token_ids[: length - 8] == ended.outputs[0].token_ids
 
 
 def test_min_tokens_holds_the_end_back(llm: LLM) -> None:
-    message = [{"role": "user", "content": "Who wrote this book?"}]
-    [ended] = llm.chat(message, SamplingParams(temperature=0, max_tokens=None))
-    wanted = len(ended.outputs[0].token_ids) + 5
-    [longer] = llm.chat(
-        message, SamplingParams(temperature=0, max_tokens=wanted + 40, min_tokens=wanted)
-    )
-    eos = set(llm.engine.generation.eos_token_ids)
-    assert len(longer.outputs[0].token_ids) >= wanted
-    assert not eos & set(longer.outputs[0].token_ids[:wanted])
+    eos, params = ending(llm, max_tokens=40)
+    [longer] = llm.chat(QUESTION, replace(params, min_tokens=9))
+    assert len(longer.outputs[0].token_ids) == 10
+    assert longer.outputs[0].token_ids[9] == eos
+    assert not set(llm.engine.generation.eos_token_ids) & set(longer.outputs[0].token_ids[:9])
 
 
-@pytest.mark.parametrize("stop", ["sitting", "tired of", "ery tir", " "])
-def test_stop_string_cuts_the_text_exactly(llm: LLM, stop: str) -> None:
+# Where in the text of the model the stop string is, as shares of its length.
+@pytest.mark.parametrize(("first", "last"), [(0.2, 0.5), (0.3, 0.35), (0.1, 0.4), (0.5, 0.5)])
+def test_stop_string_cuts_the_text_exactly(llm: LLM, first: float, last: float) -> None:
     whole = text_of(llm, "Alice was", GREEDY)
+    stop = whole[int(first * len(whole)) : int(last * len(whole)) + 1]
     [output] = llm.generate("Alice was", replace(GREEDY, stop=(stop,)))
     completion = output.outputs[0]
     assert completion.text == whole[: whole.index(stop)]
@@ -123,7 +143,7 @@ def test_held_back_text_comes_out_at_the_end(llm: LLM) -> None:
 def test_stop_token_ends_without_its_text(llm: LLM) -> None:
     [whole] = llm.generate("Alice was", GREEDY)
     ids = whole.outputs[0].token_ids
-    last = next(i for i in range(5, len(ids)) if ids[i] not in ids[:i])
+    last = max(i for i in range(len(ids)) if ids[i] not in ids[:i])
     [output] = llm.generate("Alice was", replace(GREEDY, stop_token_ids=(ids[last],)))
     completion = output.outputs[0]
     assert completion.token_ids == ids[: last + 1]
@@ -132,11 +152,12 @@ def test_stop_token_ends_without_its_text(llm: LLM) -> None:
 
 
 def test_min_tokens_also_holds_stop_strings_back(llm: LLM) -> None:
-    whole = text_of(llm, "Alice was", GREEDY)
-    early = text_of(llm, "Alice was", replace(GREEDY, stop=(" ",)))
-    later = text_of(llm, "Alice was", replace(GREEDY, stop=(" ",), min_tokens=6))
-    assert len(early) < len(later) < len(whole)
-    assert whole.startswith(later)
+    [letter] = llm.engine.tokenizer.encode("a")
+    always = replace(GREEDY, logit_bias={letter: 100.0}, stop=("a",))
+    assert text_of(llm, "Alice was", always) == ""
+    [later] = llm.generate("Alice was", replace(always, min_tokens=6))
+    assert later.outputs[0].token_ids == [letter] * 7
+    assert later.outputs[0].text == "a" * 6
 
 
 def test_logprobs_are_those_of_the_model(llm: LLM) -> None:
@@ -219,7 +240,6 @@ def test_chat_answers_several_conversations(llm: LLM) -> None:
             [{"role": "user", "content": question}], SamplingParams(temperature=0, max_tokens=48)
         )
         assert output.outputs[0].text == alone.outputs[0].text
-    assert "Caterpillar" in outputs[1].outputs[0].text
 
 
 def test_progress_goes_to_standard_error(llm: LLM, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,9 +37,10 @@ def test_hits_are_counted_and_harmless(block_llm: LLM) -> None:
 @pytest.mark.criterion("s0.prefix")
 def test_a_cache_too_small_to_keep_anything_still_answers(model_path: Path, device: str) -> None:
     llm = LLM(model_path, device=device, dtype="f32", kv_capacity_tokens=96)
+    params = SamplingParams(temperature=0, max_tokens=64, ignore_eos=True)
     for _ in range(2):
         for opening in ("Alice was", "Down the", "The Queen"):
-            [output] = llm.generate(opening, SamplingParams(temperature=0, max_tokens=64))
+            [output] = llm.generate(opening, params)
             assert len(output.outputs[0].token_ids) == 64
     assert llm.engine.kv_stats().evictions > 0
 
