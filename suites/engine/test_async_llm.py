@@ -117,7 +117,8 @@ def test_a_consumer_that_is_busy_gets_what_it_missed_at_once(llm: AsyncLLM) -> N
         async with aclosing(llm.generate("Alice was", params(n=2, max_tokens=30))) as stream:
             async for delta in stream:
                 deltas.append(delta)
-                await asyncio.sleep(0.3)
+                while llm.stats().running:
+                    await asyncio.sleep(0.01)
         return deltas
 
     deltas = asyncio.run(run())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM, SamplingParams
+from engine import LLM
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,8 +24,10 @@ def test_generate_prints_the_text(model_path: Path) -> None:
         "--temperature", "0", "--max-tokens", "12", "--ignore-eos", "--metrics",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
-    [output] = LLM(model_path).generate("Alice was", params)
+    llm = LLM(model_path)
+    recommended = llm.engine.default_sampling_params(max_tokens=12)
+    params = replace(recommended, temperature=0, ignore_eos=True)
+    [output] = llm.generate("Alice was", params)
     assert done.stdout == f"{output.outputs[0].text}\n"
     assert "completion_tokens: 12" in done.stderr
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uvicorn
 from fastapi import FastAPI
 
 from engine.async_llm import AsyncLLM, EngineStats
+from engine.outputs import ChoiceDelta
+from engine.sampling import SamplingParams
 from engine.server.app import create_app
 from engine.server.connection import ConnectionLimits, limited_connection
 from engine.server.settings import ServerSettings
@@ -27,6 +30,18 @@ class LiveServer:
     port: int
     app: FastAPI
     llm: AsyncLLM
+
+    def answer_of_engine(self, prompt: str | list[int], params: SamplingParams) -> ChoiceDelta:
+        """The whole of what the engine answers without the server around it."""
+
+        async def collect() -> list[ChoiceDelta]:
+            stream = self.llm.generate(prompt, params)
+            return [choice async for delta in stream for choice in delta.choices]
+
+        deltas = asyncio.run(collect())
+        text = "".join(delta.text for delta in deltas)
+        token_ids = [token for delta in deltas for token in delta.token_ids]
+        return replace(deltas[-1], text=text, token_ids=token_ids)
 
     def wait_until_idle(self, seconds: float = 5.0) -> EngineStats:
         """What the engine says when nothing runs any more; fails after that long."""

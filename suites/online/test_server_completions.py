@@ -7,21 +7,36 @@ from typing import Any
 import httpx
 import pytest
 
+from engine import SamplingParams
 from engine.server.responses import Completion, CompletionLogprobs
 from suites.online.event_stream import chunks, error_of
 from suites.online.live_server import MODEL, LiveServer
+
+# The same whatever a checkpoint recommends for sampling.
+GREEDY = {"model": MODEL, "temperature": 0, "repetition_penalty": 1}
 
 criteria = pytest.mark.criterion("s0.online", "s4.online")
 
 
 def complete(api: httpx.Client, **fields: Any) -> Completion:
-    response = api.post("/v1/completions", json={"model": MODEL, "temperature": 0} | fields)
+    response = api.post("/v1/completions", json=GREEDY | fields)
     assert response.status_code == 200, response.text
     return Completion.model_validate_json(response.content, strict=True)
 
 
+def whole_text(tokens: list[str]) -> str:
+    """The text of tokens as they are shown: a part of a character by its bytes."""
+    shown = (
+        bytes.fromhex(token.removeprefix("bytes:").replace("\\x", ""))
+        if token.startswith("bytes:")
+        else token.encode()
+        for token in tokens
+    )
+    return b"".join(shown).decode(errors="replace")
+
+
 def stream(api: httpx.Client, **fields: Any) -> list[Completion]:
-    body = {"model": MODEL, "temperature": 0, "stream": True} | fields
+    body = GREEDY | {"stream": True} | fields
     with api.stream("POST", "/v1/completions", json=body) as response:
         return list(chunks(response, Completion))
 
@@ -40,20 +55,21 @@ def joined(pieces: list[Completion], index: int) -> tuple[str, CompletionLogprob
 
 
 @criteria
-def test_completes_and_streams_the_same(api: httpx.Client) -> None:
-    answer = complete(api, prompt="Alice was", max_tokens=12)
+def test_completes_and_streams_the_same(api: httpx.Client, server: LiveServer) -> None:
+    answer = complete(api, prompt="Alice was", max_tokens=12, ignore_eos=True)
     [choice] = answer.choices
-    assert choice.text.startswith(" beginning to get very tired")
+    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+    assert choice.text == server.answer_of_engine("Alice was", params).text
     assert choice.finish_reason == "length"
     assert answer.usage is not None
     assert answer.usage.completion_tokens == 12
-    pieces = stream(api, prompt="Alice was", max_tokens=12)
+    pieces = stream(api, prompt="Alice was", max_tokens=12, ignore_eos=True)
     assert joined(pieces, 0)[0] == choice.text
     assert [c.finish_reason for p in pieces for c in p.choices][-2:] == [None, "length"]
 
 
 def test_sixteen_tokens_by_default(api: httpx.Client) -> None:
-    usage = complete(api, prompt="Alice was").usage
+    usage = complete(api, prompt="Alice was", ignore_eos=True).usage
     assert usage is not None
     assert usage.completion_tokens == 16
 
@@ -74,6 +90,7 @@ def test_choices_are_numbered_through_all_prompts(api: httpx.Client) -> None:
         "n": 2,
         "temperature": 3,
         "seed": 4,
+        "ignore_eos": True,
         "stream_options": {"include_usage": True},
     }
     plain = {name: value for name, value in fields.items() if name != "stream_options"}
@@ -90,13 +107,13 @@ def test_choices_are_numbered_through_all_prompts(api: httpx.Client) -> None:
 
 
 def test_logprobs_point_into_the_text(api: httpx.Client) -> None:
-    fields = {"prompt": "Alice was", "logprobs": 2, "max_tokens": 8}
+    fields = {"prompt": "Alice was", "logprobs": 2, "max_tokens": 8, "ignore_eos": True}
     [choice] = complete(api, **fields).choices
     lists = choice.logprobs
     assert lists is not None
-    assert "".join(lists.tokens) == choice.text
+    assert whole_text(lists.tokens) == choice.text
     for token, offset in zip(lists.tokens, lists.text_offset, strict=True):
-        assert choice.text[offset:].startswith(token)
+        assert token.startswith("bytes:") or choice.text[offset:].startswith(token)
     for token, logprob, top in zip(
         lists.tokens, lists.token_logprobs, lists.top_logprobs, strict=True
     ):
@@ -110,9 +127,9 @@ def test_logprobs_point_into_the_text(api: httpx.Client) -> None:
 def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(
     api: httpx.Client, server: LiveServer
 ) -> None:
-    part = server.llm.engine.tokenizer.encode("é…")[:1]
-    assert server.llm.engine.tokenizer.token_bytes(part[0]) == b"\xc3"
-    bias = {str(part[0]): 100}
+    tokenizer = server.llm.engine.tokenizer
+    part = next(i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i) == b"\xc3")
+    bias = {str(part): 100}
     [choice] = complete(api, prompt="x", logprobs=0, max_tokens=1, logit_bias=bias).choices
     assert choice.logprobs is not None
     assert choice.logprobs.tokens == ["bytes:\\xc3"]
@@ -121,14 +138,15 @@ def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_echo_scores_the_prompt(api: httpx.Client, n: int) -> None:
-    fields = {"prompt": ["Alice was", "Down the"], "echo": True, "logprobs": 1, "n": n}
+    prompts = ["Alice was", "Down the"]
+    fields = {"prompt": prompts, "echo": True, "logprobs": 1, "n": n, "ignore_eos": True}
     answer = complete(api, max_tokens=4, **fields)
     pieces = stream(api, max_tokens=4, **fields)
     for choice in answer.choices:
-        prompt = fields["prompt"][choice.index // n]
+        prompt = prompts[choice.index // n]
         assert choice.text.startswith(prompt)
         assert choice.logprobs is not None
-        assert "".join(choice.logprobs.tokens) == choice.text
+        assert whole_text(choice.logprobs.tokens) == choice.text
         assert choice.logprobs.token_logprobs[0] is None
         assert choice.logprobs.top_logprobs[0] is None
         assert all(value is not None for value in choice.logprobs.token_logprobs[1:])
@@ -136,7 +154,7 @@ def test_echo_scores_the_prompt(api: httpx.Client, n: int) -> None:
         assert joined(pieces, choice.index) == (choice.text, choice.logprobs)
     alone = complete(api, max_tokens=0, **fields)
     assert [choice.text for choice in alone.choices] == [
-        prompt for prompt in fields["prompt"] for _ in range(n)
+        prompt for prompt in prompts for _ in range(n)
     ]
     assert alone.usage is not None
     assert alone.usage.completion_tokens == 0
@@ -155,12 +173,14 @@ def test_echo_without_logprobs_is_the_prompt_before_the_text(api: httpx.Client) 
     assert joined(stream(api, prompt="Alice was", echo=True), 0)[0] == echoed.text
 
 
-def test_echoed_prompt_scores_equal_generated_ones(api: httpx.Client) -> None:
+def test_echoed_prompt_scores_equal_generated_ones(api: httpx.Client, server: LiveServer) -> None:
     """A prompt's tokens are as likely as they were when the model wrote them."""
-    [written] = complete(api, prompt="Alice was", max_tokens=6, logprobs=1).choices
-    [read] = complete(
-        api, prompt="Alice was" + written.text, max_tokens=0, echo=True, logprobs=1
-    ).choices
+    fields = {"max_tokens": 6, "logprobs": 1, "ignore_eos": True}
+    [written] = complete(api, prompt="Alice was", **fields).choices
+    params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
+    prompt = server.llm.engine.tokenizer.encode("Alice was")
+    prompt += server.answer_of_engine("Alice was", params).token_ids
+    [read] = complete(api, prompt=prompt, max_tokens=0, echo=True, logprobs=1).choices
     assert written.logprobs is not None
     assert read.logprobs is not None
     assert read.logprobs.tokens[-6:] == written.logprobs.tokens
@@ -176,9 +196,9 @@ def test_echoed_prompt_scores_equal_generated_ones(api: httpx.Client) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": [[]]}, "prompt"),
         ({"prompt": [1, "a"]}, "prompt"),
-        ({"prompt": [99999]}, "prompt"),
+        ({"prompt": [2**31 - 1]}, "prompt"),
         ({"prompt": [-1]}, "prompt"),
-        ({"prompt": "x" * 20000}, "prompt"),
+        ({"prompt": "x " * 5000}, "prompt"),
         ({"prompt": ["x"] * 1025}, "prompt"),
         ({"prompt": ["x"] * 100, "n": 11}, "prompt"),
         ({"prompt": "x", "max_tokens": 0}, "max_tokens"),
@@ -195,3 +215,12 @@ def test_refusals_name_the_field(api: httpx.Client, fields: dict[str, Any], para
     error = error_of(response)
     assert error["type"] == "invalid_request_error"
     assert error["param"].partition(".")[0] == param
+
+
+def test_the_last_token_of_the_vocabulary_is_one(api: httpx.Client, server: LiveServer) -> None:
+    size = server.llm.engine.model.vocab_size
+    assert complete(api, prompt=[size - 1], max_tokens=1).choices
+    response = api.post("/v1/completions", json={"prompt": [size]})
+    assert response.status_code == 400
+    assert error_of(response)["param"] == "prompt"
+    assert str(size) in error_of(response)["message"]

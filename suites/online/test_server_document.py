@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from suites.online.live_server import LiveServer
+from suites.online.conftest import MakeLLM
+from suites.online.live_server import LiveServer, live_server
 
 schemathesis = pytest.importorskip("schemathesis")
 checks = pytest.importorskip("schemathesis.checks")
@@ -19,6 +21,13 @@ CHECKS = (
     checks.content_type_conformance,
     checks.response_schema_conformance,
 )
+
+
+@pytest.fixture(scope="module")
+def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
+    """Short sequences: many requests run as long as they may, with many answers each."""
+    with live_server(make_llm(max_model_len=64)) as running:
+        yield running
 
 
 @pytest.mark.criterion("s0.online", "s4.online")

@@ -51,7 +51,7 @@ def strict(make_llm: MakeLLM) -> Iterator[LiveServer]:
 
 def authorised(server: LiveServer, key: str = "first") -> httpx.Client:
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.Client(base_url=server.url, headers=headers, timeout=30)
+    return httpx.Client(base_url=server.url, headers=headers, timeout=300)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_client_that_does_not_read_is_cut_off(make_llm: MakeLLM) -> None:
             b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
         )
         running.wait_until_running(1)
-        stats = running.wait_until_idle(20)
+        stats = running.wait_until_idle(120)
         assert stats.completion_tokens_total < 128 * 400
 
 
@@ -251,11 +251,20 @@ def test_a_client_cancels_its_own_ids_only(strict: LiveServer) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_request_that_takes_too_long_is_cancelled(make_llm: MakeLLM, stream: bool) -> None:
-    with live_server(make_llm(), ServerSettings(request_timeout_s=0.2)) as running:
-        # A stream begins in time when the first steps are over, which take longer on a GPU.
-        httpx.post(f"{running.url}/v1/completions", json=SHORT)
-        response = httpx.post(f"{running.url}/v1/completions", json=LONG | {"stream": stream})
+def test_a_request_that_takes_too_long_is_cancelled(
+    make_llm: MakeLLM, api: httpx.Client, stream: bool
+) -> None:
+    # A stream begins in time when two steps take less, and no model does a thousand in that time.
+    api.post("/v1/completions", json=SHORT)
+    began = time.monotonic()
+    api.post("/v1/completions", json=SHORT)
+    limit = max(0.2, 5 * (time.monotonic() - began))
+    with live_server(make_llm(), ServerSettings(request_timeout_s=limit)) as running:
+        # The first steps take longer on a GPU.
+        httpx.post(f"{running.url}/v1/completions", json=SHORT, timeout=300)
+        response = httpx.post(
+            f"{running.url}/v1/completions", json=LONG | {"stream": stream}, timeout=300
+        )
         if stream:
             assert response.status_code == 200
             *_, last = payloads_of(response)
@@ -263,7 +272,7 @@ def test_a_request_that_takes_too_long_is_cancelled(make_llm: MakeLLM, stream: b
         else:
             assert response.status_code == 504
             assert error_of(response)["code"] == "timeout"
-        stats = running.wait_until_idle(1)
+        stats = running.wait_until_idle()
         assert stats.completion_tokens_total < 1500
 
 

@@ -19,13 +19,14 @@ from suites.online.server_process import server_process
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
 SMALL = ("--kv-capacity-tokens", "4096", "--num-threads", "1")
-LONG = {"prompt": "Alice was", "max_tokens": 400, "ignore_eos": True, "stream": True}
+LONG = {"prompt": "Alice was", "max_tokens": 200, "ignore_eos": True, "stream": True}
 
 
 def test_sigterm_lets_streams_end(model_path: Path, device: str, layout: str) -> None:
+    flags = (*SMALL, "--drain-timeout", "300")
     with (
-        server_process(model_path, device, layout, *SMALL) as (url, pid),
-        httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=30) as response,
+        server_process(model_path, device, layout, *flags) as (url, pid),
+        httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=60) as response,
     ):
         assert response.status_code == 200
         os.kill(pid, signal.SIGTERM)
@@ -70,7 +71,9 @@ with httpx.stream("POST", sys.argv[1] + "/v1/completions", timeout=30,
 
 
 def test_killed_clients_leave_nothing(model_path: Path, device: str, layout: str) -> None:
+    fields = {"prompt": "Alice was", "temperature": 0}
     with server_process(model_path, device, layout, *SMALL) as (url, _):
+        before = httpx.post(f"{url}/v1/completions", json=fields, timeout=60).json()
         clients = [
             subprocess.Popen([sys.executable, "-c", CLIENT, url], stdout=subprocess.PIPE, text=True)
             for _ in range(3)
@@ -81,14 +84,14 @@ def test_killed_clients_leave_nothing(model_path: Path, device: str, layout: str
             client.kill()
         for client in clients:
             client.communicate()
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 5
         while True:
             stats = httpx.get(f"{url}/v1/stats").json()["models"]["tiny"]
             if stats["running"] == stats["kv_used_tokens"] == 0:
                 break
             assert time.monotonic() < deadline, stats
-        answer = httpx.post(f"{url}/v1/completions", json={"prompt": "Alice was", "temperature": 0})
-        assert answer.json()["choices"][0]["text"].startswith(" beginning to get very tired")
+        after = httpx.post(f"{url}/v1/completions", json=fields, timeout=60).json()
+        assert after["choices"] == before["choices"]
 
 
 @pytest.mark.parametrize(
