@@ -13,7 +13,7 @@ from suites.harness.options import Settings, attention_of
 def check(item: pytest.Item, settings: Settings) -> None:
     """Skip the test with the reason when something it needs is missing; fail where it must run."""
     for name, must_run in _needs(item, settings).items():
-        reason = missing(name, settings)
+        reason = missing(name)
         if reason is None:
             continue
         if must_run or name in settings.require:
@@ -21,7 +21,7 @@ def check(item: pytest.Item, settings: Settings) -> None:
         pytest.skip(reason)
 
 
-def missing(name: str, settings: Settings) -> str | None:
+def missing(name: str) -> str | None:
     """Why a requirement is not met and how to meet it; None when it is."""
     if name == "gpu":
         return missing_gpu()

@@ -20,11 +20,6 @@ def text_of(llm: LLM, prompt: str | list[int], params: SamplingParams) -> str:
     return output.outputs[0].text
 
 
-def ends_of(llm: LLM) -> frozenset[int]:
-    [choice] = llm.engine.make_request("x", GREEDY).choices
-    return choice.sequence.eos_token_ids
-
-
 def test_text_and_token_ids_are_the_same_prompt(llm: LLM) -> None:
     [from_text] = llm.generate("Alice was", GREEDY)
     [from_ids] = llm.generate(llm.engine.tokenizer.encode("Alice was"), GREEDY)
@@ -45,7 +40,7 @@ def test_the_book_is_known_by_heart(llm: LLM) -> None:
     for output, word in zip(outputs, ("Carroll", "Caterpillar"), strict=True):
         completion = output.outputs[0]
         assert (completion.finish_reason, completion.stop_reason) == ("stop", None)
-        assert completion.token_ids[-1] in ends_of(llm)
+        assert completion.token_ids[-1] in llm.engine.eos_token_ids
         assert word in completion.text
 
 
@@ -93,7 +88,7 @@ QUESTION = [{"role": "user", "content": "Who wrote this book?"}]
 
 def ending(llm: LLM, **fields: Any) -> tuple[int, SamplingParams]:
     """The end of a text, and parameters that make the model write it as soon as it may."""
-    eos = min(ends_of(llm))
+    eos = llm.engine.eos_token_ids[-1]
     return eos, SamplingParams(temperature=0, logit_bias={eos: 100.0}, **fields)
 
 
@@ -121,7 +116,7 @@ def test_min_tokens_holds_the_end_back(llm: LLM) -> None:
     [longer] = llm.chat(QUESTION, replace(params, min_tokens=9))
     assert len(longer.outputs[0].token_ids) == 10
     assert longer.outputs[0].token_ids[9] == eos
-    assert not ends_of(llm) & set(longer.outputs[0].token_ids[:9])
+    assert not set(llm.engine.eos_token_ids) & set(longer.outputs[0].token_ids[:9])
 
 
 # Where in the text of the model the stop string is, as shares of its length.

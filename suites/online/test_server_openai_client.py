@@ -8,7 +8,6 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from engine import SamplingParams
 from suites.online.live_server import MODEL, LiveServer
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
@@ -79,8 +78,7 @@ def test_chat_stream_with_usage_and_logprobs(client: openai.OpenAI) -> None:
 
 def test_the_stream_helper_of_the_client(client: openai.OpenAI, server: LiveServer) -> None:
     # It raises where an answer ends for its length.
-    [choice] = server.llm.engine.make_request("x", SamplingParams()).choices
-    end = min(choice.sequence.eos_token_ids)
+    end = server.llm.engine.eos_token_ids[-1]
     with client.chat.completions.stream(
         model=MODEL, messages=QUESTION, temperature=0, logit_bias={str(end): 100},
         extra_body={"min_tokens": 8},
