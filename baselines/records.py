@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from baselines.escaping import printable
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 
 def _printable(value: object) -> object:
@@ -108,6 +108,8 @@ class Case(Strict):
     suite: folder below suites/. params: axes and workload, all that tells cases apart.
     workload_hash: of the code and parameters that define the work; cases compare when it is equal.
     model_digest: of the checkpoint's files. invalid: why the numbers must not be used.
+    control: seconds that a fixed piece of host work took right before each round; empty where it
+    was not measured.
     hot_path: None where no GPU was traced. No gate looks at it.
     """
 
@@ -117,6 +119,7 @@ class Case(Strict):
     workload_hash: Digest
     model_digest: Digest | None
     metrics: tuple[Metric, ...]
+    control: tuple[Number, ...] = ()
     invalid: tuple[Text, ...] = ()
     hot_path: HotPath | None = None
 
@@ -197,7 +200,7 @@ class Record(Strict):
     processes this is, when a gate started it.
     """
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     stage: Text | None
     machine_key: Digest

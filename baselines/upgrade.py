@@ -157,5 +157,10 @@ def _from_1(section: Section, _: Mapping[str, Any]) -> Section:
     return {**section, "schema_version": 2}
 
 
+def _from_2(section: Section, _: Mapping[str, Any]) -> Section:
+    """Version 2 ran no control loop beside its rounds."""
+    return {**section, "schema_version": 3}
+
+
 # STEPS[n] turns version n into version n + 1.
-STEPS: tuple[Step, ...] = (_from_0, _from_1)
+STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2)

@@ -91,7 +91,7 @@ def _stage(stage: StageView) -> list[str]:
 def _cases(cases: Sequence[CaseView]) -> str:
     loud = [case for case in cases if case.verdict_word not in _QUIET]
     quiet = count(len(cases) - len(loud), "more case is", "more cases are")
-    header = ("Case", "Verdict", "Metric", "Now", "Baseline", "Change", "90 % interval", "Margin")
+    header = ("Case", "Verdict", "Metric", "Now", "Baseline", "Change", "95 % interval", "Margin")
     ending = f"{quiet} unchanged or not judged."
     if not loud:
         return ending

@@ -39,7 +39,7 @@ class StageState(StrEnum):
 class CaseVerdict:
     """What the gate said of one metric of one case.
 
-    effect, low, high: relative change and its 90 % interval, positive is worse. margin: what a
+    effect, low, high: relative change and its 95 % interval, positive is worse. margin: what a
     change must exceed. p: one-sided, of "not worse", adjusted for the number of metrics judged.
     sigma_launch: standard deviation of a launch, as a share. None where nothing could be compared.
     ValueError for an unknown verdict.

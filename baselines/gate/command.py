@@ -60,9 +60,7 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         help="where nothing was accepted on this machine: build here what was accepted on another "
         "(paired, default), compare with its launches for advice, or fail",
     )
-    parser.add_argument(
-        "--launches", type=_launches, help="launches a side; default: 3, then 5, then 8"
-    )
+    parser.add_argument("--launches", type=_launches, help="launches a side; default: 5, then 8")
     parser.add_argument("--time-budget", type=float, metavar="S", help="begin none after S seconds")
     parser.add_argument("--explain", action="store_true", help="say what each verdict means")
     parser.add_argument(

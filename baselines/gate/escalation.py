@@ -1,26 +1,29 @@
 """The gate: how many launches to take, and when to believe what they say.
 
 Pairs of fresh processes, base and new in turn: AB BA AB, so that a drift of the machine favours
-neither. Against launches that are in the store already, the new side alone is launched. What three
-launches leave inconclusive gets more, up to eight. A regression is confirmed by three fresh ones
-before it is called one.
+neither. Against launches that are in the store already, the new side alone is launched. What five
+launches leave open gets more, up to eight. A change, for better or worse, is called one after five
+fresh launches have shown it again.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from baselines.gate.noise import Noise
-from baselines.gate.statistics import adjusted
+from baselines.gate.statistics import CONFIDENCE, CONFIRMING_CONFIDENCE, adjusted
 from baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
 from baselines.records import MetricClass, Record
 
-STEPS = (3, 5, 8)
-CONFIRMING_LAUNCHES = 3
+# Fewer than five launches of a case with two speeds may all be alike by chance.
+STEPS = (5, 8)
+CONFIRMING_LAUNCHES = 5
+_CHANGES = (Verdict.REGRESSED, Verdict.IMPROVED)
 
 
 class Side(StrEnum):
@@ -122,7 +125,7 @@ class Gate:
             doubtful = any(item.verdict is Verdict.INCONCLUSIVE for item in judgements)
             if not in_time or not doubtful:
                 break
-        if any(item.verdict is Verdict.REGRESSED for item in judgements):
+        if any(item.verdict in _CHANGES for item in judgements):
             judgements = self._confirm(judgements)
         return GateResult(
             _with_adjusted_p(judgements),
@@ -137,16 +140,23 @@ class Gate:
         return len(self._launches[Side.NEW])
 
     def _confirm(self, judgements: list[Judgement]) -> list[Judgement]:
-        """What fresh launches do not show again, by more than the margin, is inconclusive."""
+        """A change that fresh launches do not show again, on their own, is inconclusive."""
         before = self._taken
         confirmed = self._take(before + CONFIRMING_LAUNCHES)
+        slopes = {
+            (item.case, item.metric): item.slope for item in judgements if item.verdict in _CHANGES
+        }
         fresh = {
             (item.case, item.metric): item
-            for item in (self._judge(since=before) if confirmed else [])
+            for item in (
+                self._judge(since=before, confidence=CONFIRMING_CONFIDENCE, slopes=slopes)
+                if confirmed
+                else []
+            )
         }
         return [
             replace(item, verdict=Verdict.INCONCLUSIVE, reason=Reason.NOT_CONFIRMED)
-            if item.verdict is Verdict.REGRESSED
+            if item.verdict in _CHANGES
             and not _shows_again(item, fresh.get((item.case, item.metric)))
             else item
             for item in judgements
@@ -180,8 +190,16 @@ class Gate:
     def _in_time(self) -> bool:
         return self._budget is None or self._clock() - self._started < self._budget
 
-    def _judge(self, since: int = 0) -> list[Judgement]:
-        """Every judged metric of every case of the launches from number `since` on."""
+    def _judge(
+        self,
+        since: int = 0,
+        confidence: float = CONFIDENCE,
+        slopes: Mapping[tuple[str, str], float | None] | None = None,
+    ) -> list[Judgement]:
+        """Every judged metric of every case of the launches from number `since` on.
+
+        slopes: of the control, by case and metric, where they are known from other launches.
+        """
         new = self._launches[Side.NEW][since:]
         base = self._stored or tuple(self._launches[Side.BASE][since:])
         if not new:
@@ -205,6 +223,8 @@ class Gate:
                         metric,
                         comparison=comparison,
                         sigma=self._noise.get((name, after[0].case.workload_hash, metric)),
+                        confidence=confidence,
+                        slope=(slopes or {}).get((name, metric)),
                     )
                 )
         gone = [name for name in _case_names(base) if name not in _case_names(new)]
@@ -250,12 +270,15 @@ def _failed_criteria(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def _shows_again(item: Judgement, again: Judgement | None) -> bool:
-    return (
-        again is not None
-        and again.effect is not None
-        and item.margin is not None
-        and again.effect > item.margin
-    )
+    """In the same direction, beyond the margin that was exceeded, with an interval without zero."""
+    if again is None or again.effect is None or again.low is None or again.high is None:
+        return False
+    if item.effect is None or item.margin is None:
+        return False
+    margin = math.log1p(item.margin)
+    if item.verdict is Verdict.REGRESSED:
+        return again.low > 0 and math.log1p(again.effect) > margin
+    return again.high < 0 and math.log1p(again.effect) < -margin
 
 
 def _with_adjusted_p(judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:

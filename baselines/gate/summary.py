@@ -26,14 +26,17 @@ SEVERITY = (
 _OUTCOMES = {0: "passed", 1: "failed", 3: "inconclusive", 4: "not comparable"}
 
 EXPLANATIONS = {
-    Reason.WORSE_BEYOND_MARGIN: "slower by more than the margin, and the interval excludes zero; "
-    "three fresh launches a side showed it again",
-    Reason.BETTER_BEYOND_MARGIN: "faster by more than the margin, and the interval excludes zero",
-    Reason.WITHIN_MARGIN: "the whole interval lies within the margin: equivalence is shown",
+    Reason.WORSE_BEYOND_MARGIN: "worse by more than the margin, and the interval excludes zero; "
+    "five fresh launches a side showed it again",
+    Reason.BETTER_BEYOND_MARGIN: "better by more than the margin, and the interval excludes zero; "
+    "five fresh launches a side showed it again",
+    Reason.WITHIN_FLOOR: "the whole interval lies within the floor: equivalence is shown",
     Reason.INTERVAL_TOO_WIDE: "the launches differ too much among themselves to say either way; "
     "take more launches, or make the case quieter",
+    Reason.HOST_DISTURBED: "a fixed piece of work took differently long beside the launches: the "
+    "host was busy with something else; run the gate again on a quiet host",
     Reason.BELOW_ABSOLUTE_FLOOR: "the difference is smaller than what matters for this metric",
-    Reason.NOT_CONFIRMED: "it looked slower, but fresh launches did not show it, or time ran out",
+    Reason.NOT_CONFIRMED: "it looked changed, but fresh launches did not show it, or time ran out",
     Reason.TOO_FEW_LAUNCHES: "an interval needs at least two launches a side",
     Reason.RUN_INVALID: "a run broke its own conditions twice; its numbers mean nothing",
     Reason.NOT_POSITIVE: "a rate or time is missing, zero or negative",
@@ -44,7 +47,7 @@ EXPLANATIONS = {
     Reason.INCOMPLETE: "some launches measured it and some did not",
 }
 
-_HEADINGS = ("case", "metric", "verdict", "change", "90 % interval", "margin", "launch sd", "p")
+_HEADINGS = ("case", "metric", "verdict", "change", "95 % interval", "margin", "launch sd", "p")
 
 
 def text_table(judgements: Sequence[Judgement]) -> str:

@@ -10,9 +10,9 @@ from enum import StrEnum
 import numpy as np
 
 from baselines.gate import statistics
-from baselines.records import Case, Metric, MetricClass
+from baselines.records import Better, Case, Metric, MetricClass
 
-# Least relative change worth stopping for, by class; twice the noise of a launch if that is more.
+# By class: a change is unchanged when its interval lies within the floor, whatever the noise.
 CLASS_FLOORS = {
     MetricClass.KERNEL: 0.02,
     MetricClass.THROUGHPUT: 0.03,
@@ -20,6 +20,25 @@ CLASS_FLOORS = {
     MetricClass.LATENCY_P99: 0.10,
     MetricClass.MEMORY: 0.02,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class LeastChange:
+    """What a change must exceed: a share of the floor, or standard errors if that is more."""
+
+    share_of_floor: float
+    errors: float
+
+
+# A whole floor would find a change of just the floor in every other gate; below half of it nothing
+# is worth stopping for.
+PAIRED = LeastChange(share_of_floor=0.5, errors=2.0)
+# Launches in the store ran at another time, and fresh launches of the new side meet the same ones
+# again: they confirm nothing about the machine then, or about the luck of those launches.
+STORED = LeastChange(share_of_floor=1.0, errors=4.0)
+
+# A control that varies by more from launch to launch says that the host was busy with other work.
+DISTURBED_CONTROL = 0.02
 
 
 class Verdict(StrEnum):
@@ -35,8 +54,9 @@ class Verdict(StrEnum):
 class Reason(StrEnum):
     WORSE_BEYOND_MARGIN = "worse-beyond-margin"
     BETTER_BEYOND_MARGIN = "better-beyond-margin"
-    WITHIN_MARGIN = "within-margin"
+    WITHIN_FLOOR = "within-floor"
     INTERVAL_TOO_WIDE = "interval-too-wide"
+    HOST_DISTURBED = "host-disturbed"
     BELOW_ABSOLUTE_FLOOR = "below-absolute-floor"
     NOT_CONFIRMED = "not-confirmed"
     TOO_FEW_LAUNCHES = "too-few-launches"
@@ -71,12 +91,20 @@ class Launch:
     machine_kind: str
     case: Case
 
+    @property
+    def control(self) -> float:
+        """Median seconds of the control loop beside the rounds; NaN where there was none."""
+        return _median_of(self.case.control)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """effect, low, high: relative change, positive is worse. margin: what a change must exceed.
 
-    None where nothing could be compared. detail: the words behind an invalid run.
+    sigma: standard deviation of a launch, as a share. control_sigma: that of the control loop; None
+    where it was not measured. slope: as in Estimate. base_median, new_median: over the launches, in
+    `unit`. Numbers are None where nothing could be compared. detail: the words behind an invalid
+    run.
     """
 
     case: str
@@ -88,6 +116,12 @@ class Judgement:
     high: float | None = None
     margin: float | None = None
     sigma: float | None = None
+    control_sigma: float | None = None
+    slope: float | None = None
+    base_median: float | None = None
+    new_median: float | None = None
+    unit: str = ""
+    better: Better | None = None
     p: float | None = None
     adjusted_p: float | None = None  # over the family of a gate
     launches: int = 0
@@ -101,12 +135,14 @@ def judge(
     *,
     comparison: Comparison,
     sigma: float | None = None,
+    confidence: float = statistics.CONFIDENCE,
+    slope: float | None = None,
 ) -> Judgement:
     """Judge one metric; both sides hold launches of the same case.
 
-    sigma: standard deviation of a launch, as a share, where it is known from many launches. Else
-    the spread of these few launches only raises what counts as a change; it does not make a noisy
-    case pass as unchanged.
+    sigma: standard deviation of a launch, as a share, where it is known from many launches; it can
+    only widen an interval. confidence: of the interval. slope: of the control, where it is
+    known from other launches.
     """
     if not new:
         msg = "no launch of the new side to judge"
@@ -126,16 +162,42 @@ def judge(
     if not all(math.isfinite(value) and value > 0 for value in before + after):
         return Judgement(name, metric, Verdict.INVALID, Reason.NOT_POSITIVE, launches=len(new))
     paired = comparison is Comparison.PAIRED
-    compare = statistics.paired if paired else statistics.unpaired
-    estimate = compare(before, after, described.better)
-    spread = estimate.sigma if sigma is None else sigma
-    floor = CLASS_FLOORS[described.metric_class]
-    margin = max(floor, 2 * spread)
-    equivalence = floor if sigma is None else margin
-    absolute = abs(float(np.median(after)) - float(np.median(before)))
-    verdict, reason = _decide(
-        estimate, math.log1p(margin), math.log1p(equivalence), absolute > described.floor
+    controls = _controls(base, new)
+    control_sigma = None if controls is None else _spread([*controls[0], *controls[1]])
+    disturbed = control_sigma is not None and control_sigma > DISTURBED_CONTROL
+    control = None
+    if controls is not None and (disturbed or slope is not None):
+        control = statistics.Control(*controls, slope)
+    estimate = (
+        statistics.paired(before, after, described.better, control=control, confidence=confidence)
+        if paired
+        else statistics.unpaired(
+            before,
+            after,
+            described.better,
+            control=control,
+            confidence=confidence,
+            sigma=sigma or 0.0,
+        )
     )
+    if estimate is None:
+        return Judgement(
+            name,
+            metric,
+            Verdict.INCONCLUSIVE,
+            Reason.HOST_DISTURBED,
+            control_sigma=control_sigma,
+            launches=len(new),
+        )
+    floor = math.log1p(CLASS_FLOORS[described.metric_class])
+    least = PAIRED if paired else STORED
+    margin = max(least.share_of_floor * floor, least.errors * estimate.error)
+    base_median, new_median = float(np.median(before)), float(np.median(after))
+    verdict, reason = _decide(
+        estimate, margin, floor, abs(new_median - base_median) > described.floor
+    )
+    if reason is Reason.INTERVAL_TOO_WIDE and disturbed:
+        reason = Reason.HOST_DISTURBED
     return Judgement(
         name,
         metric,
@@ -144,11 +206,32 @@ def judge(
         effect=math.expm1(estimate.effect),
         low=math.expm1(estimate.low),
         high=math.expm1(estimate.high),
-        margin=margin,
-        sigma=spread,
+        margin=math.expm1(margin),
+        sigma=estimate.sigma if sigma is None else sigma,
+        control_sigma=control_sigma,
+        slope=estimate.slope,
+        base_median=base_median,
+        new_median=new_median,
+        unit=described.unit,
+        better=described.better,
         p=estimate.p,
         launches=len(new),
     )
+
+
+def _controls(
+    base: Sequence[Launch], new: Sequence[Launch]
+) -> tuple[list[float], list[float]] | None:
+    """The control of every launch; None where one of them has none."""
+    sides = [launch.control for launch in base], [launch.control for launch in new]
+    if all(math.isfinite(value) and value > 0 for side in sides for value in side):
+        return sides
+    return None
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Standard deviation as a share."""
+    return float(np.std(np.log(values), ddof=1))
 
 
 def _refusal(
@@ -184,22 +267,22 @@ def _has(launch: Launch, metric: str) -> bool:
 
 
 def _decide(
-    estimate: statistics.Estimate, margin: float, equivalence: float, beyond_floor: bool
+    estimate: statistics.Estimate, margin: float, floor: float, beyond_absolute_floor: bool
 ) -> tuple[Verdict, Reason]:
-    """Margins are in logarithms, as the estimate, so that swapping the sides mirrors the verdict.
+    """Bounds are in logarithms, as the estimate, so that swapping the sides mirrors the verdict.
 
-    margin: what a change must exceed. equivalence: what its interval must stay within.
+    margin: what a change must exceed. floor: what the interval of no change must stay within.
     """
     if estimate.low > 0 and estimate.effect > margin:
-        if not beyond_floor:
+        if not beyond_absolute_floor:
             return Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR
         return Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN
     if estimate.high < 0 and estimate.effect < -margin:
-        if not beyond_floor:
+        if not beyond_absolute_floor:
             return Verdict.UNCHANGED, Reason.BELOW_ABSOLUTE_FLOOR
         return Verdict.IMPROVED, Reason.BETTER_BEYOND_MARGIN
-    if -equivalence < estimate.low and estimate.high < equivalence:
-        return Verdict.UNCHANGED, Reason.WITHIN_MARGIN
+    if -floor < estimate.low and estimate.high < floor and abs(estimate.effect) <= margin:
+        return Verdict.UNCHANGED, Reason.WITHIN_FLOOR
     return Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE
 
 
@@ -215,5 +298,9 @@ def _metric(case: Case, name: str) -> Metric:
 
 
 def _median(launch: Launch, name: str) -> float:
-    samples = [sample for sample in _metric(launch.case, name).samples if sample is not None]
-    return float(np.median(samples)) if samples else math.nan
+    return _median_of(_metric(launch.case, name).samples)
+
+
+def _median_of(samples: Sequence[float | None]) -> float:
+    known = [sample for sample in samples if sample is not None]
+    return float(np.median(known)) if known else math.nan

@@ -8,11 +8,13 @@ Prints the table of docs/gate.md.
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import Counter
 
 import numpy as np
 
-from baselines.gate.escalation import Gate
+from baselines.gate.escalation import Gate, Side
+from baselines.gate.noise import launch_noise
 from baselines.gate.verdict import Verdict
 from suites.baselines.launch_models import MODELS, SyntheticSource
 
@@ -20,14 +22,21 @@ SLOWDOWNS = (0.0, 0.03, 0.05, 0.10)
 COLUMNS = (Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.UNCHANGED, Verdict.IMPROVED)
 
 
-def rates(model: str, slowdown: float, gates: int, seed: int) -> tuple[Counter[Verdict], float]:
-    """Verdicts of so many gates, and the mean number of launches one took."""
+def rates(
+    model: str, slowdown: float, gates: int, seed: int, *, stored: bool = False
+) -> tuple[Counter[Verdict], float]:
+    """Verdicts of so many gates, and the mean number of launches one took.
+
+    stored: against five launches in the store, whose spread is known; else in pairs.
+    """
     rng = np.random.default_rng(seed)
     verdicts: Counter[Verdict] = Counter()
     launches = 0
     for _ in range(gates):
         source = SyntheticSource(MODELS[model], float(np.log1p(slowdown)), rng)
-        [judgement] = Gate(source).run().judgements
+        base = [source.launch(Side.BASE, number) for number in range(5 if stored else 0)]
+        gate = Gate(source, stored=base, noise=launch_noise([base]))
+        [judgement] = gate.run().judgements
         verdicts[judgement.verdict] += 1
         launches += source.launches
     return verdicts, launches / gates
@@ -39,15 +48,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     names = " | ".join(verdict.value for verdict in COLUMNS)
-    print(f"| launches | slower by | {names} | launches taken |")
-    print("|---|---|---|---|---|---|---|")
-    for model in MODELS:
-        for slowdown in SLOWDOWNS:
-            verdicts, launches = rates(model, slowdown, arguments.gates, arguments.seed)
-            shares = " | ".join(
-                f"{100 * verdicts[item] / arguments.gates:.1f} %" for item in COLUMNS
-            )
-            print(f"| {model} | {100 * slowdown:.0f} % | {shares} | {launches:.1f} |", flush=True)
+    print(f"| launches | base | slower by | {names} | launches taken |")
+    print("|---|---|---|---|---|---|---|---|")
+    for model, stored, slowdown in itertools.product(MODELS, (False, True), SLOWDOWNS):
+        verdicts, launches = rates(model, slowdown, arguments.gates, arguments.seed, stored=stored)
+        shares = " | ".join(f"{100 * verdicts[item] / arguments.gates:.1f} %" for item in COLUMNS)
+        base = "stored" if stored else "paired"
+        print(
+            f"| {model} | {base} | {100 * slowdown:.0f} % | {shares} | {launches:.1f} |", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -11,33 +11,51 @@ from baselines.gate.escalation import Side
 from baselines.records import Record
 from suites.baselines.sample_record import sample_record
 
-# (random numbers, number of the launch in the session) to a log factor on the time of a launch.
-Noise = Callable[[np.random.Generator, int], float]
+# Logarithms: of the time of a launch, and of the control beside it.
+Factors = tuple[float, float]
+# (random numbers, number of the launch in the session) to the factors of a launch.
+Noise = Callable[[np.random.Generator, int], Factors]
 
 
-def normal(rng: np.random.Generator, launch: int) -> float:
-    return float(rng.normal(0.0, 0.01))
+def normal(rng: np.random.Generator, launch: int) -> Factors:
+    return float(rng.normal(0.0, 0.01)), _control(rng)
 
 
-def bimodal(rng: np.random.Generator, launch: int) -> float:
-    """One process in two is 10 % slower, as with another memory layout."""
-    return float(0.10 * rng.integers(2) + rng.normal(0.0, 0.005))
+def bimodal(rng: np.random.Generator, launch: int) -> Factors:
+    """One process in two is 10 % slower, as with another memory layout: the control is not."""
+    return float(0.10 * rng.integers(2) + rng.normal(0.0, 0.005)), _control(rng)
 
 
-def drifting(rng: np.random.Generator, launch: int) -> float:
-    """The machine gets 3 % slower over 16 launches."""
-    return float(0.03 * launch / 16 + rng.normal(0.0, 0.005))
+def bimodal_host(rng: np.random.Generator, launch: int) -> Factors:
+    """The host is 10 % slower in one launch of two, as with a busy neighbour: so is the control."""
+    slow = 0.10 * rng.integers(2)
+    return float(slow + rng.normal(0.0, 0.005)), float(slow + _control(rng))
 
 
-def heavy_tailed(rng: np.random.Generator, launch: int) -> float:
-    return float(0.007 * rng.standard_t(3))
+def drifting(rng: np.random.Generator, launch: int) -> Factors:
+    """The machine gets 3 % slower over 16 launches, which the control does not see."""
+    return float(0.03 * launch / 16 + rng.normal(0.0, 0.005)), _control(rng)
+
+
+def heavy_tailed(rng: np.random.Generator, launch: int) -> Factors:
+    return float(0.007 * rng.standard_t(3)), _control(rng)
+
+
+def noisy(rng: np.random.Generator, launch: int) -> Factors:
+    return float(rng.normal(0.0, 0.05)), _control(rng)
+
+
+def _control(rng: np.random.Generator) -> float:
+    return float(rng.normal(0.0, 0.003))
 
 
 MODELS: dict[str, Noise] = {
     "normal": normal,
     "bimodal": bimodal,
+    "bimodal host": bimodal_host,
     "drifting": drifting,
     "heavy-tailed": heavy_tailed,
+    "noisy": noisy,
 }
 
 
@@ -52,8 +70,10 @@ class SyntheticSource:
     sides: list[Side] = field(default_factory=list)
 
     def launch(self, side: Side, number: int) -> Record:
+        work, control = self.noise(self.rng, self.launches)
         effect = self.slowdown if side is Side.NEW else 0.0
-        factor = np.exp(effect + self.noise(self.rng, self.launches))
         self.launches += 1
         self.sides.append(side)
-        return sample_record(rate=float(1000.0 / factor))
+        return sample_record(
+            rate=float(1000.0 / np.exp(effect + work)), control=float(0.01 * np.exp(control))
+        )

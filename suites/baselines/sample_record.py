@@ -5,10 +5,12 @@ from __future__ import annotations
 from baselines.records import Record
 
 
-def sample_record(stage: str = "stage0", rate: float = 100.0) -> Record:
+def sample_record(
+    stage: str = "stage0", rate: float = 100.0, control: float | None = None
+) -> Record:
     return Record.model_validate(
         {
-            "schema_version": 2,
+            "schema_version": 3,
             "created": "2026-01-02T03:04:05Z",
             "stage": stage,
             "machine_key": "0123456789abcdef",
@@ -39,6 +41,7 @@ def sample_record(stage: str = "stage0", rate: float = 100.0) -> Record:
                     "params": {"layout": "block", "seed": 0},
                     "workload_hash": "1" * 16,
                     "model_digest": None,
+                    "control": [] if control is None else [control],
                     "metrics": [
                         {
                             "name": "tokens_per_sec",

@@ -30,11 +30,11 @@ def source(tmp_path: Path, tree: Path) -> PytestSource:
 def test_a_stopped_gate_goes_on_from_its_files(tmp_path: Path) -> None:
     launches = source(tmp_path, tmp_path / "not a tree")
     for side in Side:
-        for number in range(3):
+        for number in range(5):
             record = sample_record(rate=100.0 + number)
             content = {"stagegate": record.model_dump(mode="json")}
             (tmp_path / "out" / f"{side}-{number:02}.json").write_text(json.dumps(content))
-    assert Gate(launches).run().launches == 3
+    assert Gate(launches).run().launches == 5
 
 
 def test_a_suite_that_does_not_run_is_named(tmp_path: Path) -> None:

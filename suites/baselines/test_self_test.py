@@ -17,7 +17,7 @@ def found(plant: str, *, blind: str = "", jumpy: str = "") -> GateResult:
         slow = planted_share(plant, case) > 0
         red = (slow and case != blind) or case == jumpy
         verdict = Verdict.REGRESSED if red else Verdict.UNCHANGED
-        judgements.append(Judgement(case, metric, verdict, Reason.WITHIN_MARGIN, effect=0.05))
+        judgements.append(Judgement(case, metric, verdict, Reason.WITHIN_FLOOR, effect=0.05))
     return GateResult(tuple(judgements), launches=6)
 
 

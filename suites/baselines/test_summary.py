@@ -81,7 +81,7 @@ def test_junit(tmp_path: Path) -> None:
     suite = ET.parse(file).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "2", "1")
     slower, new, criterion = suite
-    assert slower.find("failure").get("message").startswith("regressed by +10.0 %: slower by more")
+    assert slower.find("failure").get("message").startswith("regressed by +10.0 %: worse by more")
     assert new.find("skipped").get("type") == "no-baseline"
     assert criterion.get("classname") == "s0.parity"
     write_junit(file, "stage0", GateResult((SLOWER,), 6, advisory=True))

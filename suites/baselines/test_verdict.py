@@ -10,7 +10,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
+from baselines.gate.verdict import (
+    CLASS_FLOORS,
+    Comparison,
+    Judgement,
+    Launch,
+    Reason,
+    Verdict,
+    judge,
+)
 from baselines.records import Better, Case, Metric, MetricClass
 
 MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
@@ -125,16 +133,17 @@ def test_unchanged_is_shown_by_the_interval(
     if found.verdict is Verdict.UNCHANGED:
         assert found.low is not None
         assert found.high is not None
-        assert found.margin is not None
-        assert -math.log1p(found.margin) < math.log1p(found.low)
-        assert math.log1p(found.high) < math.log1p(found.margin)
+        floor = math.log1p(CLASS_FLOORS[MetricClass.THROUGHPUT])
+        assert -floor < math.log1p(found.low)
+        assert math.log1p(found.high) < floor
 
 
 def _on_the_edge(found: Judgement) -> bool:
     """So close to a bound of the rule that rounding decides."""
     assert found.effect is not None
     assert found.margin is not None
-    bounds = [0.0, math.log1p(found.margin), -math.log1p(found.margin)]
+    margin, floor = math.log1p(found.margin), math.log1p(CLASS_FLOORS[MetricClass.THROUGHPUT])
+    bounds = [0.0, margin, -margin, floor, -floor]
     points = [math.log1p(value) for value in (found.effect, found.low, found.high) if value]
     return any(abs(point - bound) < 1e-9 for point in points for bound in bounds)
 
@@ -144,7 +153,7 @@ def _on_the_edge(found: Judgement) -> bool:
     [
         ([110, 111, 109], Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN),
         ([90, 91, 89], Verdict.IMPROVED, Reason.BETTER_BEYOND_MARGIN),
-        ([100.1, 99.9, 100], Verdict.UNCHANGED, Reason.WITHIN_MARGIN),
+        ([100.1, 99.9, 100], Verdict.UNCHANGED, Reason.WITHIN_FLOOR),
         ([100, 118, 96], Verdict.INCONCLUSIVE, Reason.INTERVAL_TOO_WIDE),
         ([110], Verdict.INCONCLUSIVE, Reason.TOO_FEW_LAUNCHES),
         ([110, 0, 110], Verdict.INVALID, Reason.NOT_POSITIVE),
@@ -162,12 +171,61 @@ def test_drift_cancels_in_pairs_but_not_between_times() -> None:
     assert verdict_of(base, new, paired=False).verdict is Verdict.INCONCLUSIVE
 
 
-def test_known_noise_widens_the_margin() -> None:
-    base, new = launches([100, 101, 99]), launches([108, 109, 107])
-    assert judge(base, new, "seconds", comparison=Comparison.PAIRED).verdict is Verdict.REGRESSED
-    noisy = judge(base, new, "seconds", comparison=Comparison.PAIRED, sigma=0.05)
-    assert noisy.verdict is Verdict.UNCHANGED
-    assert noisy.margin == pytest.approx(0.10)
+@pytest.mark.parametrize("sigma", [0.01, 0.05, 0.18, 0.5])
+@pytest.mark.parametrize("effect", [1.061, 1.1, 1.22, 2.0])
+def test_a_noisy_baseline_never_passes_a_change_as_unchanged(sigma: float, effect: float) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        base = 100 * np.exp(rng.normal(0, sigma, 5))
+        new = 100 * effect * np.exp(rng.normal(0, sigma, 8))
+        found = judge(
+            launches(base.tolist()),
+            launches(new.tolist()),
+            "seconds",
+            comparison=Comparison.STORED,
+            sigma=sigma,
+        )
+        assert found.verdict is not Verdict.UNCHANGED
+
+
+def disturbed(
+    base: list[float], new: list[float], controls: tuple[list[float], list[float]]
+) -> Judgement:
+    sides = [
+        [
+            replace(launch, case=launch.case.model_copy(update={"control": (control,)}))
+            for launch, control in zip(launches(medians), seconds, strict=True)
+        ]
+        for medians, seconds in zip((base, new), controls, strict=True)
+    ]
+    return judge(*sides, "seconds", comparison=Comparison.PAIRED)
+
+
+def test_a_disturbed_host_is_told_from_a_change() -> None:
+    # A neighbour slows some launches of either side; the new side takes 10 % longer.
+    host = [1.0, 1.5, 1.0, 1.2, 1.4, 1.0, 1.3, 1.0], [1.3, 1.0, 1.0, 1.5, 1.0, 1.2, 1.0, 1.1]
+    wiggle = [1.001, 0.999, 1.0, 1.002, 0.998, 1.0, 1.001, 0.999]
+    base = [100 * seconds * extra for seconds, extra in zip(host[0], wiggle, strict=True)]
+    new = [110 * seconds for seconds in host[1]]
+    assert verdict_of(base, new).verdict is Verdict.INCONCLUSIVE
+    found = disturbed(base, new, host)
+    assert found.verdict is Verdict.REGRESSED
+    assert found.effect == pytest.approx(0.10, abs=0.005)
+    assert found.slope == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_disturbed_host_needs_enough_launches_to_say_anything() -> None:
+    host = [1.0, 1.5, 1.0], [1.3, 1.0, 1.0]
+    even = [100.0, 100.0, 100.0]
+    found = disturbed(even, even, host)
+    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, Reason.HOST_DISTURBED)
+    assert found.control_sigma == pytest.approx(0.18, abs=0.02)
+
+
+def test_a_quiet_control_changes_nothing() -> None:
+    host = [1.0, 1.01, 0.99], [1.01, 1.0, 1.0]
+    base, new = [100.0, 101.0, 99.0], [110.0, 111.0, 109.0]
+    assert disturbed(base, new, host).effect == verdict_of(base, new).effect
 
 
 def test_a_change_below_the_absolute_floor_does_not_count() -> None:

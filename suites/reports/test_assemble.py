@@ -248,7 +248,7 @@ def test_what_changed_in_the_environment_is_named(records: Sample, report: Repor
 def test_the_worst_verdict_speaks_for_a_case(records: Sample) -> None:
     case = records.records[0].cases[0]
     verdicts = {
-        (case.name, "tokens_per_sec"): CaseVerdict("unchanged", "within-margin"),
+        (case.name, "tokens_per_sec"): CaseVerdict("unchanged", "within-floor"),
         (case.name, "avg_ttft_ms"): CaseVerdict("regressed", "worse-beyond-margin"),
     }
     (view,) = assemble([PLAN], [with_case(records)], {}, {"stage0": verdicts}).stages[0].cases
