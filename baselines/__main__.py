@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         child.add_argument("--machine", default="", metavar="KEY", help="or how it begins")
         child.add_argument("--stage", metavar="stageN")
 
-    name = "MACHINE/STAGE/NUMBER, or an end of it, or a label, where that is one record"
+    name = "MACHINE/STAGE/DIGEST, or an end of it, or a label, where that is one record"
     subparser("schema", commands.print_schema, "print the JSON Schema of a record")
     add = subparser("add", commands.add, "put the record of a run into the store")
     add.add_argument("file", type=Path, help="JSON file that a suite wrote")
@@ -75,11 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     accept.add_argument("--why", required=True)
     accept.add_argument("--who", help="a name to publish; default: none")
     accept.add_argument("--dirty", action="store_true", help="though the tree had changes")
+    accept.add_argument(
+        "--fewer-cases", action="store_true", help="though the present baseline has more"
+    )
     accept.add_argument("--stage", metavar="stageN", help="of the newest")
     history = subparser("history", commands.history, "what was accepted, when and why")
     history.add_argument("case", nargs="?", help="show its medians, record by record, instead")
     add_selection(history)
-    prune = subparser("prune", commands.prune, "delete old records that never were a baseline")
+    subparser("repair", commands.repair, "bring a store of an older version into today's form")
+    prune = subparser("prune", commands.prune, "delete old records of no set ever accepted")
     prune.add_argument("--keep", type=_positive, required=True, metavar="N", help="newest N stay")
     add_selection(prune)
     text = "judge this tree against what was accepted, or another revision"

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from baselines import fingerprint, legacy, tables
 from baselines.acceptable import faults
+from baselines.gate.noise import blindness
 from baselines.record_file import json_schema, read_record
 from baselines.records import Metric, Record
+from baselines.repair import repair as repair_store
 from baselines.store import Entry, Store, StoreError, UnknownRecordError
 
 
 def add(options: Namespace, store: Store) -> None:
     record = read_record(options.file)
-    for entry in store.entries():
-        if store.load(entry) == record:
-            msg = f"{options.file}: is in the store already, as {entry.name} {entry.label}"
-            raise StoreError(msg)
     revision = record.environment.git_revision
     label = options.label or (revision[:8] if revision else "unversioned")
     print(store.add(record, label).name)
@@ -138,9 +137,34 @@ def accept(options: Namespace, store: Store) -> None:
         if _baseline(store, entry.folder) == entry:
             msg = f"{entry.name} is the baseline already"
             raise StoreError(msg)
+        lost = _lost_cases(store, entry)
+        if lost and not options.fewer_cases:
+            msg = (
+                f"{entry.name} lacks {len(lost)} cases of the present baseline: {', '.join(lost)}; "
+                "measure them too, or give them up with --fewer-cases"
+            )
+            raise StoreError(msg)
     for entry in chosen:
         accepted = store.accept(entry, why=options.why, who=options.who)
         print(f"{accepted.old or 'nothing'} -> {accepted.new}")
+        show_noise([store.load(item) for item in store.launches(entry)])
+
+
+def repair(_: Namespace, store: Store) -> None:
+    for line in repair_store(store) or ["nothing to repair"]:
+        print(line)
+
+
+def show_noise(launches: Sequence[Record]) -> None:
+    """How much each case differs from launch to launch, and what a stored baseline cannot see."""
+    rows = [
+        (case, metric, f"{100 * sigma:.1f} %", f"{100 * least:.1f} %", remark)
+        for (case, metric, sigma, least, remark) in blindness(launches)
+    ]
+    if rows:
+        print()
+        title = "what --mode stored cannot see against these launches"
+        tables.show(title, ("case", "metric", "launch sd", "changes below", "remark"), rows)
 
 
 def prune(options: Namespace, store: Store) -> None:
@@ -160,6 +184,15 @@ def _selected(options: Namespace, store: Store) -> list[Entry]:
         if entry.folder.parent.name.startswith(options.machine)
         and options.stage in (None, entry.folder.name)
     ]
+
+
+def _lost_cases(store: Store, entry: Entry) -> list[str]:
+    """Cases of the present baseline that no launch of the set of an entry has."""
+    baseline = _baseline(store, entry.folder)
+    if baseline is None:
+        return []
+    new = {case.name for item in store.launches(entry) for case in store.load(item).cases}
+    return [case.name for case in store.load(baseline).cases if case.name not in new]
 
 
 def _newest(stage: str | None, store: Store) -> list[Entry]:

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from baselines.commands import show_noise
 from baselines.gate.base import LEAST_STORED_LAUNCHES
 from baselines.gate.escalation import Side
 from baselines.gate.launches import LaunchError, PytestSource, build
+from baselines.records import Record
 from baselines.store import Store, StoreError
 
 ROOT = Path(__file__).parents[1]
@@ -41,12 +43,29 @@ def run_measure(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) 
                 arguments=pytest_arguments,
                 folder=Path(folder),
             )
+            launches = []
             for number in range(arguments.launches):
-                record = source.launch(Side.NEW, number).model_copy(update={"launch": number})
+                record = as_launch(source.launch(Side.NEW, number), number)
                 revision = record.environment.git_revision
                 label = arguments.label or (revision[:8] if revision else "unversioned")
-                print(store.add(record, label).name)
+                print(store.add(record, label).name, flush=True)
+                launches.append(record)
+        show_noise(launches)
     except (LaunchError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def as_launch(record: Record, number: int) -> Record:
+    """The record of one launch of a set: of its tests, only those that did not pass are kept.
+
+    What a set proves is measured again by every launch, and a list of what passed says no more.
+    """
+    evidence = tuple(
+        item.model_copy(
+            update={"tests": tuple(test for test in item.tests if test.outcome != "passed")}
+        )
+        for item in record.evidence
+    )
+    return record.model_copy(update={"launch": number, "evidence": evidence})

@@ -107,7 +107,7 @@ def load_history(store: Store, records: Iterable[Record], gates: Sequence[GateRu
             continue
         for acceptance in store.history(store.root / machine_key / stage):
             entry = store.find(acceptance.new)
-            version = AcceptedVersion(f"{entry.number:04} {entry.label}", (store.load(entry),))
+            version = AcceptedVersion(f"{entry.label} {entry.digest}", (store.load(entry),))
             history.setdefault(stage, []).append(version)
     for gate in gates:
         if gate.base:

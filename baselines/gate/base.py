@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from baselines.gate.noise import Noise, launch_noise
 from baselines.records import Record
-from baselines.store import Entry, Store, StoreError
+from baselines.store import Entry, Store, StoreError, set_of
 
 ACCEPTED = "accepted"
 SELF = "self"
@@ -123,8 +123,7 @@ def _newest_elsewhere(store: Store, stage: str) -> Entry:
 
 def _launches(store: Store, entry: Entry) -> tuple[Record, ...]:
     """The records that are launches of the same thing as one of them."""
-    sets = _sets(store, entry.folder.parent.name, entry.folder.name)
-    return tuple(sets[_set_of(entry, store.load(entry))])
+    return tuple(store.load(item) for item in store.launches(entry))
 
 
 def _sets(store: Store, machine_key: str, stage: str) -> dict[Hashable, list[Record]]:
@@ -132,10 +131,5 @@ def _sets(store: Store, machine_key: str, stage: str) -> dict[Hashable, list[Rec
     for entry in store.entries():
         if (entry.folder.parent.name, entry.folder.name) == (machine_key, stage):
             record = store.load(entry)
-            sets[_set_of(entry, record)].append(record)
+            sets[set_of(entry, record)].append(record)
     return sets
-
-
-def _set_of(entry: Entry, record: Record) -> Hashable:
-    # A run of a whole stage has tests before and between its benchmarks: no launch like the others.
-    return entry.label, record.environment.git_revision, record.launch is None

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from baselines.gate.verdict import CLASS_FLOORS, STORED
 from baselines.records import MetricClass, Record
 
 # By name of the case, hash of its work, and metric: standard deviation of the log of a launch.
@@ -34,6 +35,32 @@ def launch_noise(groups: Iterable[Sequence[Record]]) -> Noise:
         for key in squares
         if freedom[key] >= LEAST_DEGREES_OF_FREEDOM
     }
+
+
+def blindness(launches: Sequence[Record]) -> Iterable[tuple[str, str, float, float, str]]:
+    """Of every judged metric: case, metric, launch sd, least change that --mode stored calls one,
+    and a remark where that is more than the floor of its class.
+
+    Against these launches and as many new ones.
+    """
+    noise = launch_noise([launches])
+    for (case, workload_hash, name), sigma in sorted(noise.items()):
+        metric = next(
+            metric
+            for record in launches
+            for known in record.cases
+            if (known.name, known.workload_hash) == (case, workload_hash)
+            for metric in known.metrics
+            if metric.name == name
+        )
+        floor = CLASS_FLOORS[metric.metric_class]
+        least = max(
+            STORED.share_of_floor * floor, STORED.errors * sigma * math.sqrt(2 / len(launches))
+        )
+        remark = (
+            f"the floor is {100 * floor:g} %: measure on a quieter host" if least > floor else ""
+        )
+        yield case, name, sigma, least, remark
 
 
 def _medians(record: Record) -> Iterable[tuple[tuple[str, str, str], float]]:

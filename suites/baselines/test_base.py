@@ -42,7 +42,12 @@ def launches(
             update={"git_revision": revision, "git_dirty": dirty}
         )
         launch = number if numbered else None
-        update = {"machine_key": machine, "environment": environment, "launch": launch}
+        update = {
+            "created": f"2026-01-02T03:04:{number:02}Z",
+            "machine_key": machine,
+            "environment": environment,
+            "launch": launch,
+        }
         entries.append(store.add(record.model_copy(update=update), label))
     return entries
 

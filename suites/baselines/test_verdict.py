@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from baselines.gate.verdict import (
@@ -71,6 +71,7 @@ def verdict_of(
     )
 
 
+@settings(deadline=None)
 @given(pair=sides, paired=st.booleans(), better=st.sampled_from(Better))
 def test_swapping_the_sides_mirrors_the_verdict(
     pair: tuple[list[float], list[float]], paired: bool, better: Better
@@ -84,6 +85,7 @@ def test_swapping_the_sides_mirrors_the_verdict(
     assert math.log1p(back.low or 0) == pytest.approx(-math.log1p(there.high or 0), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(pair=sides, paired=st.booleans(), scale=st.sampled_from([0.125, 8.0, 1024.0]))
 def test_the_unit_does_not_matter(
     pair: tuple[list[float], list[float]], paired: bool, scale: float
@@ -95,6 +97,7 @@ def test_the_unit_does_not_matter(
     assert scaled.effect == pytest.approx(plain.effect, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(pair=sides, paired=st.booleans())
 def test_a_better_rate_is_a_lower_time(pair: tuple[list[float], list[float]], paired: bool) -> None:
     times = verdict_of(*pair, paired=paired)
@@ -105,6 +108,7 @@ def test_a_better_rate_is_a_lower_time(pair: tuple[list[float], list[float]], pa
     assert rates.verdict is times.verdict
 
 
+@settings(deadline=None)
 @given(
     effect=st.floats(-0.3, 0.3),
     noise=st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=8),
@@ -125,6 +129,7 @@ def test_more_noise_never_makes_a_doubt_a_regression(
         assert quiet.verdict is Verdict.REGRESSED
 
 
+@settings(deadline=None)
 @given(pair=sides, paired=st.booleans())
 def test_unchanged_is_shown_by_the_interval(
     pair: tuple[list[float], list[float]], paired: bool
