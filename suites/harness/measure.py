@@ -21,6 +21,7 @@ from baselines.telemetry import Telemetry, broken_conditions
 from suites.harness import planted
 from suites.harness.calls import CallTimer
 from suites.harness.ceilings import Ceilings
+from suites.harness.control_loop import control_seconds
 from suites.harness.hot_path import headline
 from suites.harness.metrics import as_metric
 from suites.harness.options import SETTINGS, Workload
@@ -54,6 +55,7 @@ class Measure:
         self.planted = planted.planted_share(os.environ.get(planted.VARIABLE, ""), item.name)
         self._workload: Workload = item.config.stash[SETTINGS].workload
         self._invalid: list[str] = []
+        self._control: list[float] = []
         self._case: Case | None = None
 
     def __call__(
@@ -90,6 +92,7 @@ class Measure:
         def setup() -> tuple[tuple[int], dict[str, Any]]:
             index = next(indices)
             prepare(index)
+            self._control.append(control_seconds())
             return (index,), {}
 
         def measured(index: int) -> None:
@@ -186,6 +189,7 @@ class Measure:
             workload_hash=digest({"code": _source(self._item.path), "params": stated | work}),
             model_digest=model_digest,
             metrics=tuple(as_metric(name, values) for name, values in samples.items()),
+            control=tuple(self._control),
             # A reason given in several rounds is one reason.
             invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
         )

@@ -82,6 +82,13 @@ def test_the_record_holds_samples_and_evidence(file: Path) -> None:
     assert (skipped.outcome, skipped.reason) == ("skipped", "no such thing")
 
 
+def test_a_control_loop_runs_beside_every_round(file: Path) -> None:
+    for case in read_record(file).cases:
+        assert len(case.control) == len(case.metrics[0].samples) == 4
+        # Milliseconds, on any processor this can run on.
+        assert all(1e-4 < seconds < 5.0 for seconds in case.control)
+
+
 def test_others_read_the_file(file: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     record = read_record(file)
