@@ -122,6 +122,13 @@ def soak(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session(default=False)
+def clients(session: nox.Session) -> None:
+    """Build, then try the server with a dozen client libraries: nox -s clients -- [-k langchain]"""
+    prepare(session, session.posargs)
+    session.run("python", "-m", "pytest", "-m", "clients", "suites/clients", *session.posargs)
+
+
 @nox.session(default=False, tags=["gpu"])
 def sanitize(session: nox.Session) -> None:
     """Build, then run compute-sanitizer: nox -s sanitize -- [--tool memcheck] [PYTEST...]"""

@@ -22,6 +22,7 @@ OPT_IN = {
     "soak": "takes many minutes: nox -s soak -- --device nvidia",
     "large": "takes tens of gigabytes of disk and of GPU memory: "
     "nox -s suite -- stage4 -m large --run-hf always",
+    "clients": "installs a dozen client libraries: nox -s clients",
 }
 
 
