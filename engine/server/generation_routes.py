@@ -40,7 +40,7 @@ def generation_routes(serving: Serving) -> APIRouter:
         """Answer a conversation."""
         serving.check_open()
         model = serving.models.find(body.model)
-        ids = request_ids(request, "chatcmpl", body.request_id)
+        ids = request_ids(request, "chatcmpl-", body.request_id)
         settings = serving.settings
         form = await chat_form(
             body, model, ids, reasoning=settings.reasoning, open_schemas=settings.open_schemas
@@ -60,7 +60,7 @@ def generation_routes(serving: Serving) -> APIRouter:
         """Continue texts."""
         serving.check_open()
         model = serving.models.find(body.model)
-        ids = request_ids(request, "cmpl", body.request_id)
+        ids = request_ids(request, "cmpl-", body.request_id)
         generation = await completion_generation(
             body, model, ids, open_schemas=serving.settings.open_schemas
         )

@@ -75,15 +75,13 @@ class StreamOptions(Fields):
     include_obfuscation: bool | None = Field(default=None, description="has no effect")
 
 
-class GenerationFields(Fields):
-    """What chat and text completions share. null is the default everywhere."""
+class SamplingFields(Fields):
+    """What everything that generates shares. null is the default everywhere."""
 
     model: str | None = Field(
         default=None, description="a name of /v1/models; may be left out when one model is served"
     )
-    max_tokens: int | None = Field(default=None, ge=0)
     min_tokens: int | None = Field(default=None, ge=0)
-    n: int | None = Field(default=None, ge=1, le=128)
     temperature: float | None = Field(default=None, ge=0, le=100)
     top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=-1, lt=1 << 31, description="-1 and 0 are off")
@@ -104,6 +102,18 @@ class GenerationFields(Fields):
         default=None, ge=-_INT64, lt=_INT64, description="lower runs first; 0 by default"
     )
     stream: bool | None = None
+    request_id: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,128}$",
+        description="as the header X-Request-Id, which takes precedence",
+    )
+
+
+class GenerationFields(SamplingFields):
+    """What chat and text completions share."""
+
+    max_tokens: int | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=1, le=128)
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     guided_json: str | dict[str, Any] | None = Field(default=None, description="a JSON schema")
@@ -111,11 +121,6 @@ class GenerationFields(Fields):
     guided_choice: list[str] | None = Field(default=None, min_length=1)
     guided_grammar: str | None = Field(default=None, description="lark or GBNF")
     structured_outputs: StructuredOutputs | None = None
-    request_id: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9._-]{1,128}$",
-        description="as the header X-Request-Id, which takes precedence",
-    )
 
 
 class FunctionDefinition(OpenFields):
