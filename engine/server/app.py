@@ -28,6 +28,7 @@ from engine.server.limits import BodyLimit, ClientLimit
 from engine.server.metrics import CountResponses, Metrics
 from engine.server.model_routes import model_routes
 from engine.server.models import ServedModels
+from engine.server.responses_api.routes import responses_routes
 from engine.server.serving import Serving
 from engine.server.status_routes import status_routes
 
@@ -68,7 +69,7 @@ def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> Fast
     app.state.serving = serving
     # FastAPI remembers the functions of routes for the life of the process, and they would keep the
     # engines of an application that was dropped.
-    for routes in (generation_routes, model_routes, status_routes):
+    for routes in (generation_routes, responses_routes, model_routes, status_routes):
         app.include_router(routes(weakref.proxy(serving)))
     _add_page(app)
     _add_middleware(app, serving)

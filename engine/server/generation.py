@@ -89,8 +89,8 @@ class UsageCount:
 
 
 def request_ids(request: Request, prefix: str, stated: str | None) -> tuple[str, str | None]:
-    """A new id for a request, after a prefix, and the client's own: the header X-Request-Id, or as stated in the
-    body."""
+    """A new id for a request, after a prefix, and the client's own: the header X-Request-Id, or as
+    stated in the body."""
     own = request.headers.get("x-request-id", stated)
     if own is not None and not _REQUEST_ID.fullmatch(own):
         msg = "X-Request-Id must be 1 to 128 letters, digits, dots, dashes and underscores"

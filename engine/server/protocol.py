@@ -17,6 +17,7 @@ _INT64 = 1 << 63
 # A list of a million wrong items is refused at the first of them.
 TokenIds = Annotated[list[int], Field(fail_fast=True)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class TextFormat(Fields):
@@ -159,7 +160,7 @@ class ChatCompletionRequest(ChatNoOpFields, GenerationFields):
     separate_reasoning: bool | None = Field(
         default=None, description="split <think>...</think> off; by default as the server was told"
     )
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
+    reasoning_effort: ReasoningEffort | None = Field(
         default=None, description="for the chat template, if it reads it"
     )
     chat_template_kwargs: dict[str, Any] | None = Field(

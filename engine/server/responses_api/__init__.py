@@ -1,0 +1,1 @@
+"""/v1/responses, OpenAI's other form of a chat: a request becomes a chat completion's."""
