@@ -23,16 +23,18 @@ pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 # Tokens of a sequence: some requests run as long as they may.
 MAX_MODEL_LEN = 128
 
-PATHS = ("/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize")
+PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/tokenize", "/detokenize")
 # A record keeps the last part of what looks like a path.
 NAMES = [path.removeprefix("/v1/").replace("/", "-") for path in PATHS]
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1},
     "/v1/completions": {"prompt": "x", "max_tokens": 1},
+    "/v1/responses": {"input": "x", "max_output_tokens": 1},
     "/tokenize": {"prompt": "x"},
     "/detokenize": {"tokens": [1]},
 }
 FIELDS = (
+    *("input", "instructions", "text", "include", "reasoning", "max_output_tokens", "truncation"),
     *("messages", "prompt", "tokens", "model", "n", "max_tokens", "min_tokens", "temperature"),
     *("top_p", "top_k", "min_p", "seed", "stop", "stop_token_ids", "logit_bias", "logprobs"),
     *("stream", "stream_options", "tools", "tool_choice", "response_format", "guided_regex"),
