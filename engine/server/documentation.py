@@ -37,9 +37,15 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def streaming(chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The other form of the answer: events, each with a chunk."""
-    return text(
-        "text/event-stream", f"The answer; with stream, events with a {chunk.__name__} each."
-    )
+    return events(f"The answer; with stream, events with a {chunk.__name__} each.")
+
+
+def events(description: str) -> dict[int | str, dict[str, Any]]:
+    """An answer that may be a stream of events.
+
+    It has no schema: readers of the document take one for that of the stream, or of each event.
+    """
+    return {200: {"description": description, "content": {"text/event-stream": {}}}}
 
 
 def text(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
