@@ -62,8 +62,14 @@ def parses_a_schema() -> None:
 
 @check
 def streams_a_forced_call() -> None:
+    # The tiny model would go on with calls for as long as it may.
     with client.chat.completions.stream(
-        model=MODEL, messages=MESSAGES, tools=[WEATHER], tool_choice="required", max_tokens=400
+        model=MODEL,
+        messages=MESSAGES,
+        tools=[WEATHER],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        max_tokens=400,
     ) as stream:
         for _ in stream:
             pass

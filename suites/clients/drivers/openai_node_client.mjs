@@ -34,9 +34,10 @@ async function parsesASchema() {
   });
 }
 
+// One call at a time: the tiny model would go on with calls for as long as it may.
 async function runsATool() {
   const runner = client.chat.completions.runTools({
-    model: MODEL, messages, max_tokens: 200, tool_choice: 'required',
+    model: MODEL, messages, max_tokens: 200, tool_choice: 'required', parallel_tool_calls: false,
     tools: [{
       type: 'function',
       function: {
@@ -56,7 +57,7 @@ async function runsATool() {
 
 async function streamsAToolCall() {
   const stream = client.chat.completions.stream({
-    model: MODEL, messages, max_tokens: 300, tool_choice: 'required',
+    model: MODEL, messages, max_tokens: 300, tool_choice: 'required', parallel_tool_calls: false,
     tools: [zodFunction({ name: 'weather', parameters: Weather })],
   });
   const answer = await stream.finalChatCompletion();

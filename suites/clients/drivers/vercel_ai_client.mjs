@@ -53,6 +53,10 @@ async function callsAToolAndGoesOn() {
   for (const [name, model] of Object.entries(models)) {
     const { steps } = await generateText({
       ...shared, model, tools: { weather },
+      // The tiny model would go on with calls for as long as it may.
+      providerOptions: {
+        openai: { parallelToolCalls: false }, stagegate: { parallel_tool_calls: false },
+      },
       stopWhen: stepCountIs(2),
       prepareStep: ({ stepNumber }) => ({ toolChoice: stepNumber === 0 ? 'required' : 'none' }),
     });
