@@ -72,7 +72,8 @@ def serve(session: nox.Session) -> None:
     model = [] if stated else ["--model", str(ROOT / "suites/models/tiny-qwen2")]
     if session.venv_backend != "none":  # the engine is installed, and serves from anywhere
         session.chdir(session.invoked_from)
-    session.run("python", "-m", "engine", "serve", *model, *session.posargs)
+    # 130 is the end by Ctrl-C.
+    session.run("python", "-m", "engine", "serve", *model, *session.posargs, success_codes=[0, 130])
 
 
 @nox.session(default=False, tags=["gate"])

@@ -15,7 +15,7 @@ export function assert(condition, message) {
 export async function run(packages, checks) {
   const versions = {};
   for (const name of packages) {
-    const manifest = join(process.env.STAGEGATE_NODE_MODULES, name, 'package.json');
+    const manifest = join(import.meta.dirname, 'node_modules', name, 'package.json');
     versions[name] = JSON.parse(readFileSync(manifest)).version;
   }
   console.log(JSON.stringify({ versions }));
