@@ -171,4 +171,5 @@ def on_one_line(error: str) -> str:
 
 def _quoted(value: object) -> str:
     """As JSON has it, and lark its strings; text without a UTF-8 form is refused later."""
-    return json.dumps(value, ensure_ascii=False)
+    # JSON leaves DEL as it is; lark's lexer takes no control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -82,6 +82,7 @@ def write_multilingual_qwen2(directory: Path) -> Path:
             for token_id, token in tokenizer.get_added_tokens_decoder().items()
         },
         additional_special_tokens=list(SPECIAL_TOKENS[1:]),
+        eos_token=IM_END,
     )
     return directory
 

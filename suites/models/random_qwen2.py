@@ -118,6 +118,7 @@ def write_random_qwen2(
     for name in TOKENIZER_FILES:
         if (TOKENIZER / name).exists():
             shutil.copy(TOKENIZER / name, directory / name)
+    _end_with_length(directory / "tokenizer_config.json")
     config = Qwen2Config.from_json(JsonObject(directory / "config.json", stated), dtype)
     shapes = config.tensor_shapes()
     if shards == 1:
@@ -150,6 +151,12 @@ def write_nan(directory: Path, tensor: str, row: int) -> None:
     )
     values.reshape(stored["shape"])[row] = np.nan
     file.write_bytes(data)
+
+
+def _end_with_length(tokenizer_config: Path) -> None:
+    """State that no token ends a text: that of the tokenizer may be none of the model's."""
+    stated = json.loads(tokenizer_config.read_text("utf-8"))
+    tokenizer_config.write_text(json.dumps(stated | {"eos_token": None}), "utf-8")
 
 
 def _config_json(dimensions: Dimensions, dtype: str) -> dict[str, object]:

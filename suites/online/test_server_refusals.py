@@ -48,7 +48,7 @@ CHAT: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {}}, "response_format.type is missing, got {}"),
     ({"response_format": "json"}, 'response_format must be an object, got "json"'),
     ({"reasoning_effort": "extreme"},
-     "reasoning_effort must be 'none', 'minimal', 'low', 'medium', 'high' or 'xhigh', "
+     "reasoning_effort must be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max', "
      'got "extreme"'),
     ({"messages": []}, "messages must be a list with at least 1 item, got []"),
     ({"messages": "x"}, 'messages must be a list, got "x"'),
@@ -58,7 +58,7 @@ CHAT: list[tuple[dict[str, Any], str]] = [
      "messages.0.content must be text or a list, got 5"),
     ({"colour": {"of": [1]}}, "unknown or unsupported field 'colour', got {\"of\": [1]}"),
     ({"temperature": -1, "n": 0},
-     "n must be at least 1, got 0; temperature must be at least 0, got -1"),
+     "temperature must be at least 0, got -1; n must be at least 1, got 0"),
 ]  # fmt: skip
 PROMPTS: list[tuple[Any, str]] = [
     (5, "prompt must be text or a list, got 5"),

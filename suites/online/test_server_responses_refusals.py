@@ -36,6 +36,7 @@ def content(*parts: dict[str, Any]) -> dict[str, Any]:
         ({"max_tool_calls": 3}, "max_tool_calls", "built-in tools"),
         ({"input": []}, "input", "at least 1"),
         ({"input": None}, "input", "input"),
+        ({"tools": [CLOCK | {"name": f"clock-{i}"} for i in range(129)]}, "tools", "128"),
         ({"input": [5]}, "input.0", "object"),
         ({"input": [{"content": "x"}]}, "input.0", "of type message"),
         ({"input": [USER, {"type": "item_reference", "id": "msg_1"}]}, "input.1", "stored"),

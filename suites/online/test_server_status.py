@@ -222,10 +222,12 @@ def test_the_document_lists_every_status_a_route_may_answer(api: httpx.Client) -
         for operation in operations.values()
     }
     generating = {"200", "400", "401", "404", "408", "413", "429", "500", "503", "504"}
-    assert statuses["/v1/chat/completions"] == statuses["/v1/completions"] == generating
+    for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses"):
+        assert statuses[path] == generating
     assert all("422" not in listed for listed in statuses.values())
     assert statuses.keys() == {
-        "/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/models/{name}",
+        "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/responses/{response_id}",
+        "/v1/models", "/v1/models/{name}",
         "/v1/requests/{request_id}/cancel", "/v1/stats",
         "/tokenize", "/detokenize", "/health", "/ready", "/metrics",
     }  # fmt: skip

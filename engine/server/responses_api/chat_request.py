@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from engine.errors import InvalidRequestError
 from engine.server.chat import chat_form
 from engine.server.protocol import ChatCompletionRequest, SamplingFields
+from engine.server.refusals import refusal
 from engine.server.responses_api.conversation import chat_messages
 from engine.server.responses_api.request import LOGPROBS, AllowedTools, JsonSchema, NamedFunction
 
@@ -42,16 +45,20 @@ async def response_form(
 
 
 def chat_request(request: ResponsesRequest) -> ChatCompletionRequest:
-    """Raises InvalidRequestError for what does not fit together."""
+    """Raises InvalidRequestError for what does not fit together, or into a chat completion."""
     fields = {name: getattr(request, name) for name in SamplingFields.model_fields}
     fields["messages"] = chat_messages(request.instructions, request.input)
     fields["max_completion_tokens"] = request.max_output_tokens
     if request.reasoning is not None:
         fields["reasoning_effort"] = request.reasoning.effort
     fields |= _logprobs(request) | _tools(request) | _response_format(request)
-    return ChatCompletionRequest.model_validate(
-        {name: value for name, value in fields.items() if value is not None}
-    )
+    stated = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return ChatCompletionRequest.model_validate(stated)
+    except ValidationError as error:
+        problems = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+        message, parameter = refusal(problems, stated)
+        raise _renamed(InvalidRequestError(message, parameter=parameter)) from error
 
 
 def _logprobs(request: ResponsesRequest) -> dict[str, Any]:
