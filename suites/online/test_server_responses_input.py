@@ -145,6 +145,10 @@ def test_items_as_messages(items: Any, messages: list[Any]) -> None:
         ),
         ({"tools": [], "tool_choice": "auto"}, {"tools": None, "tool_choice": None}),
         (
+            {"tools": [{"type": "web_search"}, {"type": "namespace", "name": "n", "tools": []}]},
+            {"tools": None, "tool_choice": None},
+        ),
+        (
             {"tools": [WEATHER]},
             {
                 "tools.0.function.name": "weather",

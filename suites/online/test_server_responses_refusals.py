@@ -63,10 +63,9 @@ def content(*parts: dict[str, Any]) -> dict[str, Any]:
         ({"input": [CALL | {"arguments": "x"}]}, "input.0.arguments", "JSON object"),
         ({"input": [USER, CALL | {"arguments": "[]"}]}, "input.1.arguments", "object"),
         ({"input": [OUTPUT]}, "input.0.call_id", "no function_call 'c'"),
-        ({"tools": [{"type": "web_search"}]}, "tools.0", "not web_search"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice", "tools"),
         ({"tools": [CLOCK, {"type": "local_shell"}]}, "tools.1", "not local_shell"),
         ({"tools": [{"type": "custom", "name": "x"}]}, "tools.0", "one string parameter"),
-        ({"tools": [{"type": "namespace", "name": "x", "tools": []}]}, "tools.0", "not namespace"),
         ({"tools": [{"type": "function", "function": {"name": "x"}}]}, "tools.0.name", "name"),
         (
             {"tools": [CLOCK], "tool_choice": {"type": "file_search"}},

@@ -37,6 +37,24 @@ _OF_A_TOOL = only_types(
 )
 Tool = Annotated[FunctionTool, _OF_A_TOOL]
 
+# Tools that OpenAI's servers run, and groups of tools that they search. Clients offer them by
+# default; a model that is not shown one does without, as it may.
+HOSTED_TOOLS = frozenset({
+    "code_interpreter", "computer_use_preview", "file_search", "image_generation", "mcp",
+    "namespace", "tool_search", "web_search", "web_search_preview",
+})  # fmt: skip
+
+
+def _leave_out_hosted(tools: Any) -> Any:
+    if not isinstance(tools, list):
+        return tools
+    return [tool for tool in tools if not _is_hosted(tool)]
+
+
+def _is_hosted(tool: Any) -> bool:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return isinstance(kind, str) and kind in HOSTED_TOOLS
+
 
 class AllowedTools(OpenFields):
     type: Literal["allowed_tools"]
@@ -123,7 +141,10 @@ class ResponsesRequest(SamplingFields):
     max_output_tokens: int | None = Field(
         default=None, ge=1, description="by default what the model can hold"
     )
-    tools: Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None = None
+    tools: Annotated[
+        Annotated[list[Tool], Field(fail_fast=True, max_length=128)] | None,
+        BeforeValidator(_leave_out_hosted),
+    ] = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     text: TextSettings | None = None
