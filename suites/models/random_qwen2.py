@@ -118,7 +118,7 @@ def write_random_qwen2(
     for name in TOKENIZER_FILES:
         if (TOKENIZER / name).exists():
             shutil.copy(TOKENIZER / name, directory / name)
-    _end_with_length(directory / "tokenizer_config.json")
+    _leave_out_foreign_end(directory / "tokenizer_config.json", dimensions.vocab_size)
     config = Qwen2Config.from_json(JsonObject(directory / "config.json", stated), dtype)
     shapes = config.tensor_shapes()
     if shards == 1:
@@ -153,10 +153,16 @@ def write_nan(directory: Path, tensor: str, row: int) -> None:
     file.write_bytes(data)
 
 
-def _end_with_length(tokenizer_config: Path) -> None:
-    """State that no token ends a text: that of the tokenizer may be none of the model's."""
+def _leave_out_foreign_end(tokenizer_config: Path, vocab_size: int) -> None:
+    """State no end token where the tokenizer's is none of a model with a smaller vocabulary."""
     stated = json.loads(tokenizer_config.read_text("utf-8"))
-    tokenizer_config.write_text(json.dumps(stated | {"eos_token": None}), "utf-8")
+    [end] = [
+        int(token_id)
+        for token_id, token in stated["added_tokens_decoder"].items()
+        if token["content"] == stated["eos_token"]
+    ]
+    if end >= vocab_size:
+        tokenizer_config.write_text(json.dumps(stated | {"eos_token": None}), "utf-8")
 
 
 def _config_json(dimensions: Dimensions, dtype: str) -> dict[str, object]:
