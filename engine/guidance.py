@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 # Between two tokens of JSON, once: a space, or a line end with the indentation of the next line.
-# Without a bound, a model that has nothing to say would say it with spaces.
-_WHITESPACE = r" | ?\n[ \t]{0,64}"
+# A model that has nothing to say says it with spaces, up to the bound, a token each.
+_WHITESPACE = r" | ?\n( {0,24}|\t{0,12})"
 _JSON_OPTIONS = {
     "whitespace_pattern": _WHITESPACE,
     "json_allow_general_unicode_escapes": True,  # "\u00e9", as writers of ASCII have it
