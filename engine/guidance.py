@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Between two tokens of JSON, once: a space, or a line end with the indentation of the next line.
 # A model that has nothing to say says it with spaces, up to the bound, a token each.
-_WHITESPACE = r" | ?\n( {0,24}|\t{0,12})"
+_WHITESPACE = r" | ?\n( {0,32}|\t{0,16})"
 _JSON_OPTIONS = {
     "whitespace_pattern": _WHITESPACE,
     "json_allow_general_unicode_escapes": True,  # "\u00e9", as writers of ASCII have it
