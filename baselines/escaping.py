@@ -62,6 +62,16 @@ def csv_cell(text: str) -> str:
     return f"'{plain}" if plain.startswith(_FORMULA_STARTS) else plain
 
 
+def github_message(text: str) -> str:
+    """For what a workflow command of GitHub says: line ends stay, and begin no other command."""
+    return printable(text).replace("%", "%25").replace("\n", "%0A")
+
+
+def github_property(text: str) -> str:
+    """For a title or another property of a workflow command."""
+    return github_message(one_line(text)).replace(":", "%3A").replace(",", "%2C")
+
+
 def _spelt(code: int) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"

@@ -59,6 +59,7 @@ def machine() -> Machine:
 def environment(root: Path, *, num_threads: int) -> Environment:
     """The software, and the state of the source tree `root`."""
     build = _build_info()
+    revision, dirty = source_state(root)
     return Environment(
         python=platform.python_version(),
         compiler=str(build.get("compiler", "unknown")),
@@ -72,9 +73,14 @@ def environment(root: Path, *, num_threads: int) -> Environment:
             if name.startswith(_VARIABLE_PREFIXES) and name not in _ADDRESSES
         },
         num_threads=num_threads,
-        git_revision=_git(root, "rev-parse", "HEAD"),
-        git_dirty=_is_dirty(root),
+        git_revision=revision,
+        git_dirty=dirty,
     )
+
+
+def source_state(root: Path) -> tuple[str | None, bool | None]:
+    """The commit of a source tree, and whether it has changes since; None without git."""
+    return _git(root, "rev-parse", "HEAD"), _is_dirty(root)
 
 
 def model_digest(folder: Path) -> str:

@@ -92,7 +92,7 @@ def build(names: Sequence[str], gate_folders: Sequence[Path], store: Store) -> R
         load_plans(ROOT / "suites" / "stages.toml"),
         records,
         load_history(store, records, gates),
-        {gate.stage: gate.verdicts for gate in gates},
+        gates,
         load_pictures(read),
     )
 

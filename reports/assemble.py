@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from baselines.records import Record, TestOutcome
 from reports.comparisons import compare_layouts, compare_peers
-from reports.measured import Verdicts, collect_cases
+from reports.measured import collect_cases
 from reports.model import (
     AcceptedVersion,
     CriterionView,
+    GateRun,
     Picture,
     Report,
     StagePlan,
@@ -31,19 +32,19 @@ def assemble(
     plans: Sequence[StagePlan],
     records: Sequence[Record],
     history: History | None = None,
-    verdicts: Mapping[str, Verdicts] | None = None,
+    gates: Sequence[GateRun] = (),
     pictures: Pictures | None = None,
 ) -> Report:
     """A report of these records, which are all taken to be of now.
 
-    history: accepted versions of a stage, oldest first. verdicts: of a stage, by case and metric.
-    pictures: of a stage.
+    history: accepted versions of a stage, oldest first. gates: whose new launches are among the
+    records. pictures: of a stage.
     Records of a stage that no plan names are shown without one. ValueError without any record.
     """
     if not records:
         msg = "a report needs at least one record"
         raise ValueError(msg)
-    history, verdicts, pictures = history or {}, verdicts or {}, pictures or {}
+    history, pictures = history or {}, pictures or {}
     ordered = sorted(records, key=lambda record: (record.created, record.launch or 0))
     known = {plan.name for plan in plans}
     stages = []
@@ -51,9 +52,10 @@ def assemble(
         of_stage = [record for record in ordered if record.stage == plan.name]
         past = history.get(plan.name, ())
         seen = pictures.get(plan.name, ())
-        stages.append(_stage(plan, of_stage, past, verdicts.get(plan.name, {}), seen))
+        judged = [gate for gate in gates if gate.stage == plan.name]
+        stages.append(_stage(plan, of_stage, past, judged, seen))
     unstaged = [record for record in ordered if record.stage not in known]
-    others = collect_cases(None, unstaged, (), {})
+    others = collect_cases(None, unstaged, ())
     cases = [case for stage in stages for case in stage.cases] + list(others)
     return Report(
         created=ordered[-1].created,
@@ -71,7 +73,7 @@ def _stage(
     plan: StagePlan,
     records: Sequence[Record],
     history: Sequence[AcceptedVersion],
-    verdicts: Verdicts,
+    gates: Sequence[GateRun],
     pictures: Sequence[Picture],
 ) -> StageView:
     sentences = dict(plan.criteria)
@@ -85,7 +87,7 @@ def _stage(
         title=plan.title,
         state=_state([criterion.state for criterion in criteria], ran=bool(records)),
         criteria=criteria,
-        cases=collect_cases(plan.name, records, history, verdicts),
+        cases=collect_cases(plan.name, records, history, gates),
         notes=_notes(records),
         pictures=tuple(pictures),
     )

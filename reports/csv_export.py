@@ -10,9 +10,9 @@ from reports.model import CaseView, MetricView, Report
 
 COLUMNS = (
     "stage", "suite", "case", "metric", "unit", "better", "value", "low", "high", "launches",
-    "rounds", "baseline", "baseline_version", "verdict", "reason", "effect_worse", "interval_low",
-    "interval_high", "margin", "sigma_launch", "p", "invalid", "params", "workload_hash",
-    "model_digest", "machine_key",
+    "rounds", "baseline", "baseline_version", "compared", "verdict", "reason", "change",
+    "interval_low", "interval_high", "margin_low", "margin_high", "launch_sd", "p", "invalid",
+    "params", "workload_hash", "model_digest", "machine_key",
 )  # fmt: skip
 
 
@@ -29,6 +29,8 @@ def render(report: Report) -> str:
 
 def _row(case: CaseView, metric: MetricView) -> tuple[str | float | None, ...]:
     said = metric.verdict
+    interval = said.interval if said and said.interval else (None, None)
+    margin = said.margin if said and said.margin else (None, None)
     return (
         case.stage,
         case.suite,
@@ -43,13 +45,13 @@ def _row(case: CaseView, metric: MetricView) -> tuple[str | float | None, ...]:
         sum(sample is not None for launch in metric.launches for sample in launch),
         metric.baseline,
         case.baseline_label,
+        metric.compared,
         metric.verdict_word,
-        said.reason if said else None,
-        said.effect if said else None,
-        said.low if said else None,
-        said.high if said else None,
-        said.margin if said else None,
-        said.sigma_launch if said else None,
+        metric.reason or None,
+        metric.change,
+        *interval,
+        *margin,
+        said.launch_sd if said else None,
         said.p if said else None,
         "; ".join(case.invalid),
         "; ".join(f"{name}={value}" for name, value in case.params),

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from baselines.gate.verdict import Judgement
+from baselines.gate.findings import Verdicts
 from baselines.record_file import pictures_of, read_record
 from baselines.records import Record
 from baselines.store import Store
 from reports.assemble import History, Pictures
-from reports.measured import Verdicts
-from reports.model import AcceptedVersion, CaseVerdict, Picture, StagePlan
+from reports.model import AcceptedVersion, GateRun, Picture, StagePlan
 
 
 class ReportInputError(ValueError):
     """Nothing that a report can be made from; the message names it and says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateRun:
-    """What a gate left in its folder: the launches of both sides of a stage, and its verdicts."""
-
-    stage: str
-    base: tuple[Record, ...]
-    new: tuple[Record, ...]
-    verdicts: Verdicts
 
 
 def load_plans(path: Path) -> tuple[StagePlan, ...]:
@@ -60,14 +47,17 @@ def load_gate(folder: Path) -> GateRun:
     """Raises ReportInputError for a folder that no finished gate left, StoreError for its files."""
     path = folder / "verdict.json"
     try:
-        content = json.loads(path.read_text("utf-8"))["judgements"]
-        judgements = TypeAdapter(list[Judgement]).validate_python(content)
+        verdicts = Verdicts.model_validate_json(path.read_bytes())
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror}; --gate takes the folder of a gate"
         raise ReportInputError(msg) from error
-    except (ValueError, KeyError, TypeError) as error:
-        detail = error if isinstance(error, ValidationError) else "no judgements in it"
-        msg = f"{path}: not the verdicts of a gate: {detail}"
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        msg = (
+            f"{path}: not the verdicts of a gate of this version: {where}: {first['msg']}; "
+            "run the gate again"
+        )
         raise ReportInputError(msg) from error
     base, new = (
         tuple(read_record(file) for file in sorted(folder.glob(f"{side}-*.json")))
@@ -80,10 +70,11 @@ def load_gate(folder: Path) -> GateRun:
         raise ReportInputError(msg)
     return GateRun(
         stage=stage,
+        base_name=verdicts.base.name,
         base=base,
         # A gate runs the benchmarks alone, which proves nothing about the rest of a suite.
         new=tuple(record.model_copy(update={"evidence": ()}) for record in new),
-        verdicts={(item.case, item.metric): CaseVerdict.of(item) for item in judgements},
+        found={(item.case, item.metric): item for item in verdicts.judgements},
     )
 
 
@@ -107,9 +98,12 @@ def load_history(store: Store, records: Iterable[Record], gates: Sequence[GateRu
             continue
         for acceptance in store.history(store.root / machine_key / stage):
             entry = store.find(acceptance.new)
-            version = AcceptedVersion(f"{entry.label} {entry.digest}", (store.load(entry),))
+            launches = tuple(store.load(item) for item in store.launches(entry))
+            version = AcceptedVersion(f"{entry.label} {entry.digest}", launches)
             history.setdefault(stage, []).append(version)
     for gate in gates:
         if gate.base:
-            history.setdefault(gate.stage, []).append(AcceptedVersion("base", gate.base))
+            history.setdefault(gate.stage, []).append(
+                AcceptedVersion("base", gate.base, of_gate=True)
+            )
     return history

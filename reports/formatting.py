@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reports.model import NOT_JUDGED, CaseVerdict
+from baselines import quantities
+from baselines.records import Better
+from reports.model import NOT_JUDGED
 
 # A sign beside every word, for readers who do not see its colour.
 SIGNS = {
@@ -26,41 +28,27 @@ SIGNS = {
 
 def number(value: float | None, unit: str = "1") -> str:
     """Four significant digits and the unit; a dash for nothing."""
-    if value is None:
-        return "–"
-    if unit in ("bytes", "B"):
-        return f"{value / 2**20:,.1f} MiB".replace("-", "−")
-    digits = f"{value:,.0f}" if abs(value) >= 999.95 or value == int(value) else f"{value:.4g}"
-    return (digits if unit == "1" else f"{digits} {unit}").replace("-", "−")
+    return _typeset(quantities.number(value, unit))
 
 
 def percent(value: float | None) -> str:
     """A share with its sign, as +1.2 %."""
-    if value is None:
-        return "–"
-    if round(value, 3) == 0:
-        return "0.0 %"
-    return f"{100 * value:+.1f} %".replace("-", "−")
+    return _typeset(quantities.percent(value))
 
 
 def share(value: float | None) -> str:
     """A share that has no direction, as 1.2 %."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return _typeset(quantities.share(value))
 
 
-def change(value: float | None) -> str:
-    """A relative change, positive is worse, in words."""
-    if value is None:
-        return "–"
-    if round(value, 3) == 0:
-        return "0.0 %"
-    return f"{abs(100 * value):.1f} % {'worse' if value > 0 else 'better'}"
+def change(value: float | None, better: Better) -> str:
+    """A change of a metric and what it means, as +1.2 %, worse."""
+    return _typeset(quantities.change(value, better))
 
 
-def interval(verdict: CaseVerdict | None) -> str:
-    if verdict is None or verdict.low is None or verdict.high is None:
-        return "–"
-    return f"{percent(verdict.low)} to {percent(verdict.high)}"
+def interval(ends: tuple[float, float] | None) -> str:
+    """As +1.2 % to +3.4 %."""
+    return _typeset(quantities.interval(ends))
 
 
 def times(gain: float | None) -> str:
@@ -80,3 +68,7 @@ def count(amount: int, one: str, many: str | None = None) -> str:
 def joined(words: list[str]) -> str:
     """a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _typeset(text: str) -> str:
+    return "–" if text == quantities.NOTHING else text.replace("-", "−")

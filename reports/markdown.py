@@ -91,7 +91,10 @@ def _stage(stage: StageView) -> list[str]:
 def _cases(cases: Sequence[CaseView]) -> str:
     loud = [case for case in cases if case.verdict_word not in _QUIET]
     quiet = count(len(cases) - len(loud), "more case is", "more cases are")
-    header = ("Case", "Verdict", "Metric", "Now", "Baseline", "Change", "95 % interval", "Margin")
+    header = (
+        "Case", "Verdict", "Metric", "Now", "Baseline", "Change", "95 % interval", "Margin",
+        "Compared",
+    )  # fmt: skip
     ending = f"{quiet} unchanged or not judged."
     if not loud:
         return ending
@@ -126,16 +129,18 @@ def _hot_paths(cases: Sequence[CaseView]) -> list[str]:
 def _case_row(case: CaseView) -> tuple[str, ...]:
     lead, word = case.lead, _signed(case.verdict_word)
     if lead is None:
-        return (case.name, word, "–", "–", "–", "–", "–", "–")
+        return (case.name, word, *["–"] * 7)
+    said = lead.verdict
     return (
         case.name,
         word,
         lead.name,
         number(lead.value, lead.unit),
         number(lead.baseline, lead.unit),
-        change(lead.change),
-        interval(lead.verdict),
-        share(lead.verdict.margin if lead.verdict else None),
+        change(lead.change, lead.better),
+        interval(said.interval if said else None),
+        interval(said.margin if said else None),
+        lead.compared,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from baselines.records import Case, MetricClass, Record
 from reports.differences import Difference, differences, facts
@@ -12,27 +12,29 @@ from reports.model import (
     NOT_JUDGED,
     VERDICTS,
     AcceptedVersion,
-    CaseVerdict,
     CaseView,
+    GateRun,
     MetricView,
     Version,
 )
 
-# Of one stage: (name of the case, name of the metric) -> what the gate said.
-Verdicts = Mapping[tuple[str, str], CaseVerdict]
-
 # Cases are the same when all of this is: machine, suite, name, workload hash, model digest.
 _Identity = tuple[str, str, str, str, str | None]
 _Launch = tuple[Record, Case]
+_Past = tuple[AcceptedVersion, list[_Launch]]
 
 
 def collect_cases(
     stage: str | None,
     records: Sequence[Record],
     history: Sequence[AcceptedVersion],
-    verdicts: Verdicts,
+    gates: Sequence[GateRun] = (),
 ) -> tuple[CaseView, ...]:
-    """The cases of a stage's records, worst verdict first."""
+    """The cases of a stage's records, worst verdict first.
+
+    gates: of the stage; their new launches are among the records, and of two gates that launched
+    a case the later one counts.
+    """
     launches: dict[_Identity, list[_Launch]] = {}
     for record in records:
         for case in record.cases:
@@ -40,7 +42,13 @@ def collect_cases(
     past = _index(history)
     changes: dict[tuple[str, str], tuple[Difference, ...]] = {}
     views = [
-        _case(stage, group, past.get((group[0][1].suite, group[0][1].name), []), verdicts, changes)
+        _case(
+            stage,
+            group,
+            past.get((group[0][1].suite, group[0][1].name), []),
+            _gate_of(group, gates),
+            changes,
+        )
         for group in launches.values()
     ]
     order = (*VERDICTS, NOT_JUDGED)
@@ -61,36 +69,61 @@ def _identity(record: Record, case: Case) -> _Identity:
     return (record.machine_key, case.suite, case.name, case.workload_hash, case.model_digest)
 
 
+def _gate_of(launches: Sequence[_Launch], gates: Sequence[GateRun]) -> GateRun | None:
+    """The last gate with one of these launches."""
+    found = [gate for gate in gates if _launched_by(gate, launches)]
+    return found[-1] if found else None
+
+
+def _launched_by(gate: GateRun, launches: Sequence[_Launch]) -> list[_Launch]:
+    return [launch for launch in launches if any(launch[0] is record for record in gate.new)]
+
+
 def _index(
     history: Sequence[AcceptedVersion],
-) -> dict[tuple[str, str], list[tuple[str, list[_Launch]]]]:
+) -> dict[tuple[str, str], list[_Past]]:
     """Launches by (suite, name), version by version."""
-    index: dict[tuple[str, str], list[tuple[str, list[_Launch]]]] = {}
+    index: dict[tuple[str, str], list[_Past]] = {}
     for version in history:
         found: dict[tuple[str, str], list[_Launch]] = {}
         for record in version.launches:
             for case in record.cases:
                 found.setdefault((case.suite, case.name), []).append((record, case))
         for key, launches in found.items():
-            index.setdefault(key, []).append((version.label, launches))
+            index.setdefault(key, []).append((version, launches))
     return index
 
 
 def _case(
     stage: str | None,
     launches: Sequence[_Launch],
-    past: Sequence[tuple[str, list[_Launch]]],
-    verdicts: Verdicts,
+    past: Sequence[_Past],
+    gate: GateRun | None,
     changes: dict[tuple[str, str], tuple[Difference, ...]],
 ) -> CaseView:
-    """changes: differences already found, by the two environments' keys."""
+    """gate: that launched the case.
+
+    changes: differences already found, by the two environments' keys.
+    """
     record, case = launches[0]
     identity = _identity(record, case)
     versions = tuple(
-        Version(label, side[0][0].created, all(_identity(*launch) == identity for launch in side))
-        for label, side in past
+        Version(
+            version.label,
+            side[0][0].created,
+            all(_identity(*launch) == identity for launch in side),
+        )
+        for version, side in past
     )
-    baseline = max((i for i, version in enumerate(versions) if version.comparable), default=None)
+    # What a gate launched as its base compares with what it launched beside it.
+    baseline = max(
+        (
+            i
+            for i, version in enumerate(versions)
+            if version.comparable and (gate is not None or not past[i][0].of_gate)
+        ),
+        default=None,
+    )
     changed: tuple[Difference, ...] = ()
     if baseline is not None:
         before = past[baseline][1][0][0]
@@ -113,7 +146,7 @@ def _case(
         machine_key=record.machine_key,
         invalid=tuple(dict.fromkeys(reason for _, case in launches for reason in case.invalid)),
         launches=tuple(_label(record, number) for number, (record, _) in enumerate(launches, 1)),
-        metrics=tuple(_metric(name, launches, past, baseline, verdicts) for name in names),
+        metrics=tuple(_metric(name, launches, past, baseline, gate) for name in names),
         versions=versions,
         baseline_label=None if baseline is None else versions[baseline].label,
         differences=changed,
@@ -124,15 +157,21 @@ def _case(
 def _metric(
     name: str,
     launches: Sequence[_Launch],
-    past: Sequence[tuple[str, list[_Launch]]],
+    past: Sequence[_Past],
     baseline: int | None,
-    verdicts: Verdicts,
+    gate: GateRun | None,
 ) -> MetricView:
     samples = tuple(_samples(case, name) for _, case in launches)
     rounds = [sample for launch in samples for sample in launch if sample is not None]
-    history = tuple(
-        median(median(_samples(case, name)) for _, case in side) for _label, side in past
-    )
+    history = tuple(median(median(_samples(case, name)) for _, case in side) for _, side in past)
+    compared = launches if gate is None else _launched_by(gate, launches)
+    value = median(median(_samples(case, name)) for _, case in compared)
+    before = None if baseline is None else history[baseline]
+    found = None if gate is None else gate.found.get((launches[0][1].name, name))
+    estimated = found is not None and found.change is not None
+    if found is not None and estimated:
+        value, before = found.new_median, found.base_median
+    against = "" if baseline is None else past[baseline][0].label
     described = next(
         metric for _, case in launches for metric in case.metrics if metric.name == name
     )
@@ -142,13 +181,31 @@ def _metric(
         better=described.better,
         judged=described.metric_class is not MetricClass.INFO,
         launches=samples,
-        value=median(map(median, samples)),
+        value=value,
         low=min(rounds, default=None),
         high=max(rounds, default=None),
-        baseline=None if baseline is None else history[baseline],
+        baseline=before,
+        change=found.change if found is not None and estimated else _ratio(value, before),
+        compared=_compared(len(compared), gate, against),
         history=history,
-        verdict=verdicts.get((launches[0][1].name, name)),
+        verdict=found,
     )
+
+
+def _ratio(value: float | None, before: float | None) -> float | None:
+    """The relative change, of positive values."""
+    if value is None or before is None or value <= 0 or before <= 0:
+        return None
+    return value / before - 1
+
+
+def _compared(count: int, gate: GateRun | None, against: str) -> str:
+    """Which launches a row is about."""
+    launches = f"{count} {'launch' if count == 1 else 'launches'}"
+    if gate is None:
+        return f"{launches} against {against}" if against else launches
+    sides = " a side" if gate.base else ""
+    return f"{launches}{sides} of the gate against {gate.base_name}"
 
 
 def _samples(case: Case, name: str) -> tuple[float | None, ...]:

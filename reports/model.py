@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from baselines.gate.findings import Finding
 from baselines.records import Better, HotPath, Record, TestOutcome
 from reports.differences import Difference
 from reports.provenance import FactsView, RecordView
-
-if TYPE_CHECKING:
-    from baselines.gate.verdict import Judgement
 
 # Worst first: the order in which a reader needs to see them.
 VERDICTS = (
@@ -36,44 +34,6 @@ class StageState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class CaseVerdict:
-    """What the gate said of one metric of one case.
-
-    effect, low, high: relative change and its 95 % interval, positive is worse. margin: what a
-    change must exceed. p: one-sided, of "not worse", adjusted for the number of metrics judged.
-    sigma_launch: standard deviation of a launch, as a share. None where nothing could be compared.
-    ValueError for an unknown verdict.
-    """
-
-    verdict: str
-    reason: str
-    effect: float | None = None
-    low: float | None = None
-    high: float | None = None
-    margin: float | None = None
-    p: float | None = None
-    sigma_launch: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            msg = f"unknown verdict {self.verdict!r}; known: {', '.join(VERDICTS)}"
-            raise ValueError(msg)
-
-    @classmethod
-    def of(cls, judgement: Judgement) -> CaseVerdict:
-        return cls(
-            verdict=judgement.verdict.value,
-            reason=judgement.detail or judgement.reason.value,
-            effect=judgement.effect,
-            low=judgement.low,
-            high=judgement.high,
-            margin=judgement.margin,
-            p=judgement.adjusted_p,
-            sigma_launch=judgement.sigma,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class StagePlan:
     """A stage as suites/stages.toml has it. criteria: (id, what is to be proved)."""
 
@@ -84,10 +44,28 @@ class StagePlan:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedVersion:
-    """One entry of a stage's history: the records of its launches."""
+    """One entry of a stage's history: the records of its launches.
+
+    of_gate: the base that a gate launched, which nobody need have accepted.
+    """
 
     label: str
     launches: tuple[Record, ...]
+    of_gate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateRun:
+    """A gate of a stage: the launches of both sides, and what it found by case and metric.
+
+    base_name: what it compared with. base: empty where its launches are in the store.
+    """
+
+    stage: str
+    base_name: str
+    base: tuple[Record, ...]
+    new: tuple[Record, ...]
+    found: Mapping[tuple[str, str], Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +81,13 @@ class Version:
 class MetricView:
     """One metric of one case.
 
-    launches: samples of every launch, one a round. value: median of the launches' medians; low and
-    high: of all rounds. baseline: value of the last accepted version that compares. history: value
-    of each version of the case. judged: whether the gate may judge it.
+    launches: samples of every launch, one a round; low and high: of all rounds. history: value of
+    each version of the case. judged: whether the gate may judge it.
+
+    value, baseline and change are of the same launches, which `compared` names: those of the gate
+    that launched the case, else all at hand against the last accepted version that compares. A
+    value is the median of the launches' medians; change: relative, of the metric itself, as the
+    gate estimated it, else the ratio of the two.
     """
 
     name: str
@@ -117,22 +99,21 @@ class MetricView:
     low: float | None
     high: float | None
     baseline: float | None
+    change: float | None
+    compared: str
     history: tuple[float | None, ...]
-    verdict: CaseVerdict | None
+    verdict: Finding | None
 
     @property
     def verdict_word(self) -> str:
-        return NOT_JUDGED if self.verdict is None else self.verdict.verdict
+        return NOT_JUDGED if self.verdict is None else self.verdict.verdict.value
 
     @property
-    def change(self) -> float | None:
-        """Relative change, positive is worse: the gate's estimate, else the ratio of the values."""
-        if self.verdict is not None and self.verdict.effect is not None:
-            return self.verdict.effect
-        if not self.value or not self.baseline or self.value < 0 or self.baseline < 0:
-            return None
-        worse = self.better is Better.LOWER
-        return (self.value / self.baseline if worse else self.baseline / self.value) - 1
+    def reason(self) -> str:
+        """The words behind an invalid run, else why the verdict is what it is."""
+        if self.verdict is None:
+            return ""
+        return self.verdict.detail or self.verdict.reason.value.replace("-", " ")
 
 
 @dataclass(frozen=True, slots=True)

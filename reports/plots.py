@@ -7,12 +7,15 @@ Each has a title and a description; colours come from the page's style sheet.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from baselines.escaping import html as escape
+from baselines.gate.findings import Finding
+from baselines.quantities import natural
 from reports.formatting import change, interval, number, share
-from reports.model import CaseVerdict, CaseView, MetricView
+from reports.model import CaseView, MetricView
 
 WIDTH, HEIGHT = 320, 120
 LEFT, RIGHT, TOP, BOTTOM = 8, 312, 10, 92
@@ -61,7 +64,7 @@ def rounds(case: CaseView, metric: MetricView) -> Markup:
     text = (
         f"{len(present)} rounds in {len(metric.launches)} launches, from "
         f"{number(metric.low, metric.unit)} to {number(metric.high, metric.unit)}, "
-        f"median {number(metric.value, metric.unit)}, "
+        f"now {number(metric.value, metric.unit)}, "
         f"baseline {number(metric.baseline, metric.unit)}."
     )
     return _svg(f"Rounds of {metric.name}", text, body + labels + _ends(values, metric.unit))
@@ -107,33 +110,55 @@ def reach(cases: Sequence[CaseView]) -> float:
     ends = [0.05]
     for case in cases:
         for metric in case.metrics:
-            if metric.verdict is not None and metric.verdict.low is not None:
-                ends += [abs(metric.verdict.low), abs(metric.verdict.high or 0.0)]
-                ends.append(metric.verdict.margin or 0.0)
+            if (worse := _worse(metric.verdict)) is not None:
+                ends += [abs(worse.low), abs(worse.high), worse.margin]
     # One wild case must not press all others into a line: beyond 50 % an arrow is enough.
     return min(max(ends) * 1.05, 0.5)
 
 
-def effect(verdict: CaseVerdict | None, limit: float) -> Markup:
+@dataclass(frozen=True, slots=True)
+class _Worse:
+    """A finding on an axis where worse is positive, whatever the metric."""
+
+    effect: float
+    low: float
+    high: float
+    margin: float
+
+
+def _worse(found: Finding | None) -> _Worse | None:
+    if found is None or found.change is None or found.interval is None or found.better is None:
+        return None
+    better = found.better
+    low, high = sorted(natural(end, better) for end in found.interval)
+    margin = max(natural(end, better) for end in found.margin or (0.0, 0.0))
+    return _Worse(natural(found.change, better), low, high, margin)
+
+
+def effect(found: Finding | None, limit: float) -> Markup:
     """The interval and the effect on the band of the margin; better is left, worse is right."""
-    if verdict is None or verdict.effect is None or verdict.low is None or verdict.high is None:
+    worse = _worse(found)
+    if found is None or found.better is None or worse is None:
         return Markup()
-    margin = verdict.margin or 0.0
+    margin = worse.margin
 
     def x(value: float) -> float:
         return 80 + 76 * max(-1.0, min(1.0, value / limit))
 
-    low, high = x(verdict.low), x(verdict.high)
-    ends = "" if verdict.low >= -limit else f'<path class="span" d="M{_n(low + 4)} 5l-4 5 4 5"/>'
-    ends += "" if verdict.high <= limit else f'<path class="span" d="M{_n(high - 4)} 5l4 5-4 5"/>'
+    low, high = x(worse.low), x(worse.high)
+    ends = "" if worse.low >= -limit else f'<path class="span" d="M{_n(low + 4)} 5l-4 5 4 5"/>'
+    ends += "" if worse.high <= limit else f'<path class="span" d="M{_n(high - 4)} 5l4 5-4 5"/>'
     body = (
         f'<path class="band" d="M{_n(x(-margin))} 0H{_n(x(margin))}V20H{_n(x(-margin))}z"/>'
         f'<path class="zero" d="M80 0v20"/>'
         f'<path class="span" d="M{_n(low)} 10H{_n(high)}"/>{ends}'
-        f'<circle class="effect {escape(verdict.verdict)}" '
-        f'cx="{_n(x(verdict.effect))}" cy="10" r="4"/>'
+        f'<circle class="effect {escape(found.verdict.value)}" '
+        f'cx="{_n(x(worse.effect))}" cy="10" r="4"/>'
     )
-    text = f"{change(verdict.effect)}, interval {interval(verdict)}, margin {share(margin)}"
+    text = (
+        f"{change(found.change, found.better)}; interval {interval(found.interval)}, "
+        f"margin {interval(found.margin)}"
+    )
     return Markup(
         f'<svg class="interval" viewBox="0 0 160 20" role="img"><title>{escape(text)}</title>'
         f"{body}</svg>"

@@ -5,30 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from baselines import fingerprint
 from baselines.escaping import markdown, one_line
 from baselines.gate import self_test
+from baselines.gate.annotations import annotate, annotate_failure
 from baselines.gate.base import ACCEPTED, SELF, Base, Mode, NoBaseError, OnMismatch, choose_base
-from baselines.gate.escalation import STEPS, Gate, GateResult, Progress, Side
-from baselines.gate.launches import (
-    LaunchError,
-    PytestSource,
-    build,
-    check_out,
-    run_module,
-    state_of,
-)
+from baselines.gate.escalation import CONFIRMING_LAUNCHES, STEPS, Gate, GateResult, Progress, Side
+from baselines.gate.findings import Revision, Verdicts, findings, write_verdicts
+from baselines.gate.junit import write_junit
+from baselines.gate.launches import LaunchError, PytestSource, build, run_module, state_of
 from baselines.gate.step_summary import add_to_step_summary
-from baselines.gate.summary import (
-    EXPLANATIONS,
-    headline,
-    markdown_table,
-    text_table,
-    write_json,
-    write_junit,
-)
+from baselines.gate.summary import EXPLANATIONS, headline, markdown_table, text_table
+from baselines.gate.verdict import Comparison
+from baselines.gate.worktrees import checked_out
 from baselines.store import Store, StoreError
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +54,11 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--launches", type=_launches, help="launches a side; default: 5, then 8")
     parser.add_argument("--time-budget", type=float, metavar="S", help="begin none after S seconds")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="inconclusive and not comparable fail, in nox, JUnit and GitHub too",
+    )
     parser.add_argument("--explain", action="store_true", help="say what each verdict means")
     parser.add_argument(
         "--self-test",
@@ -92,9 +89,11 @@ def run_gate(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> 
         folder, result = _gate(arguments, base, pytest_arguments)
     except NoBaseError as error:
         print(f"error: {error}", file=sys.stderr)
+        annotate_failure("nothing to compare with", str(error), red=arguments.strict)
         return 4
     except (LaunchError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
+        annotate_failure("the gate did not run", str(error), red=True)
         return 1
     _tell(arguments, base, folder, result)
     return result.exit_code
@@ -109,31 +108,71 @@ def _gate(
     repeat: int = 0,
 ) -> tuple[Path, GateResult]:
     """Build what the gate needs, and run it; launches and verdicts are left in the folder."""
-    trees = {Side.NEW: ROOT}
-    if base.revision is not None:
-        own = base.revision == SELF
-        trees[Side.BASE] = ROOT if own else check_out(ROOT, base.revision, OUT)
-    for tree in dict.fromkeys(trees.values()):
-        print(f"building {tree}", file=sys.stderr)
-        build(tree, arguments.stage, pytest_arguments)
-    states = [state_of(tree) for tree in trees.values()]
-    key = fingerprint.digest([arguments.stage, *pytest_arguments, plant, repeat, *states])
-    folder = OUT / f"{arguments.stage}-{key}"
-    gate = Gate(
-        PytestSource(
-            trees, stage=arguments.stage, arguments=pytest_arguments, folder=folder, plant=plant
-        ),
-        stored=base.stored,
-        noise=base.noise,
-        advisory=base.advisory,
-        steps=STEPS if arguments.launches is None else (arguments.launches,),
-        time_budget_s=arguments.time_budget,
-        progress=_report_progress,
-    )
-    result = gate.run()
-    write_json(folder / "verdict.json", result)
-    write_junit(folder / "junit.xml", arguments.stage, result)
+    with ExitStack() as stack:
+        trees = {Side.NEW: ROOT}
+        if base.revision == SELF:
+            trees[Side.BASE] = ROOT
+        elif base.revision is not None:
+            trees[Side.BASE] = stack.enter_context(checked_out(ROOT, base.revision, OUT))
+        for tree in dict.fromkeys(trees.values()):
+            print(f"building {tree}", file=sys.stderr)
+            build(tree, arguments.stage, pytest_arguments)
+        states = [state_of(tree) for tree in trees.values()]
+        key = fingerprint.digest([arguments.stage, *pytest_arguments, plant, repeat, *states])
+        folder = OUT / f"{arguments.stage}-{key}"
+        gate = Gate(
+            PytestSource(
+                trees, stage=arguments.stage, arguments=pytest_arguments, folder=folder, plant=plant
+            ),
+            stored=base.stored,
+            noise=base.noise,
+            advisory=base.advisory,
+            steps=STEPS if arguments.launches is None else (arguments.launches,),
+            time_budget_s=arguments.time_budget,
+            progress=_report_progress,
+        )
+        print(_at_most(gate, arguments), file=sys.stderr)
+        result = gate.run()
+        sides = _base_side(base, trees.get(Side.BASE)), _side("this tree", ROOT)
+    write_verdicts(folder / "verdict.json", _verdicts(arguments.stage, base, sides, result))
+    write_junit(folder / "junit.xml", arguments.stage, result, strict=arguments.strict)
     return folder, result
+
+
+def _verdicts(
+    stage: str, base: Base, sides: tuple[Revision, Revision], result: GateResult
+) -> Verdicts:
+    machine = fingerprint.machine()
+    return Verdicts(
+        stage=stage,
+        comparison=Comparison.PAIRED
+        if not base.stored
+        else Comparison.ADVISORY
+        if base.advisory
+        else Comparison.STORED,
+        base=sides[0],
+        new=sides[1],
+        machine_key=fingerprint.digest(machine),
+        machine=machine,
+        exit_code=result.exit_code,
+        launches=result.launches,
+        seconds=result.seconds,
+        out_of_time=result.out_of_time,
+        failed_criteria=result.failed_criteria,
+        judgements=findings(result),
+    )
+
+
+def _base_side(base: Base, tree: Path | None) -> Revision:
+    if tree is not None:
+        return _side(base.name, tree)
+    environment = base.stored[0].environment
+    return Revision(name=base.name, revision=environment.git_revision, dirty=environment.git_dirty)
+
+
+def _side(name: str, tree: Path) -> Revision:
+    revision, dirty = fingerprint.source_state(tree)
+    return Revision(name=name, revision=revision, dirty=dirty)
 
 
 def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
@@ -157,7 +196,8 @@ def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -
 
 def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateResult) -> None:
     title = f"{arguments.stage} against {base.name}: {headline(result)}"
-    print(text_table(result.judgements))
+    found = findings(result)
+    print(text_table(found))
     reasons = dict.fromkeys(item.reason for item in result.judgements)
     if arguments.explain:
         for reason in reasons:
@@ -165,19 +205,29 @@ def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateR
     for detail in dict.fromkeys(item.detail for item in result.judgements if item.detail):
         print(one_line(detail))
     print(f"{title}\n{folder / 'verdict.json'}")
-    add_to_step_summary(f"### {markdown(title)}\n\n{markdown_table(result.judgements)}\n")
+    annotate(result, strict=arguments.strict)
+    add_to_step_summary(f"### {markdown(title)}\n\n{markdown_table(found)}\n")
+
+
+def _at_most(gate: Gate, arguments: argparse.Namespace) -> str:
+    words = f"at most {gate.most} launches a side, of which {CONFIRMING_LAUNCHES} confirm a change"
+    if arguments.time_budget is not None:
+        words += f"; none begins after {_duration(arguments.time_budget)}"
+    return words
 
 
 def _report_progress(progress: Progress) -> None:
-    left = progress.seconds_left
-    estimate = (
-        "" if left is None else f", about {left:.0f} s left before the verdicts are looked at"
-    )
-    print(
-        f"launch {progress.launches + 1} of {progress.target} a side after "
-        f"{progress.seconds:.0f} s{estimate}",
-        file=sys.stderr,
-    )
+    words = f"launch {progress.launches + 1} of {progress.target} a side"
+    if (most := progress.most_seconds) is not None:
+        words += (
+            f" after {_duration(progress.seconds)}; the gate takes at most {progress.most} "
+            f"launches a side, {_duration(most)}"
+        )
+    print(words, file=sys.stderr)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _launches(text: str) -> int:

@@ -38,18 +38,27 @@ class LaunchSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """launches: taken of the new side, of `target` that are wanted before the next look."""
+    """launches: taken of the new side, of `target` that are wanted before the next look.
+
+    most: that the gate can take, should every look leave a doubt and then a change to confirm.
+    seconds: since it began. slowest: of a launch on each side, in seconds, so far.
+    """
 
     launches: int
     target: int
+    most: int
     seconds: float
+    slowest: float
 
     @property
-    def seconds_left(self) -> float | None:
-        """Until the next look; None before there is one launch to tell from."""
-        if not self.launches:
+    def most_seconds(self) -> float | None:
+        """That the whole gate takes, if no launch is slower than the slowest so far.
+
+        None before there is one to tell from; launches of a stopped gate are only read.
+        """
+        if self.slowest < 1.0:
             return None
-        return self.seconds / self.launches * (self.target - self.launches)
+        return self.seconds + self.slowest * (self.most - self.launches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,7 @@ class GateResult:
 
     launches: of the new side. failed_criteria: ids that a launch of the new side proved false.
     advisory: the base ran on another machine of the same kind, so that nothing is red for speed.
+    seconds: it took.
     """
 
     judgements: tuple[Judgement, ...]
@@ -65,6 +75,7 @@ class GateResult:
     out_of_time: bool = False
     failed_criteria: tuple[str, ...] = ()
     advisory: bool = False
+    seconds: float = 0.0
 
     @property
     def exit_code(self) -> int:
@@ -114,6 +125,7 @@ class Gate:
         self._progress = progress
         self._clock = clock
         self._started = clock()
+        self._slowest = 0.0
         self._launches: dict[Side, list[Record]] = {side: [] for side in Side}
         self._counts = dict.fromkeys(Side, 0)
 
@@ -133,7 +145,13 @@ class Gate:
             out_of_time=not self._in_time(),
             failed_criteria=_failed_criteria(self._launches[Side.NEW]),
             advisory=self._advisory,
+            seconds=self._clock() - self._started,
         )
+
+    @property
+    def most(self) -> int:
+        """Launches a side that it can take; one that breaks its own conditions is repeated once."""
+        return self._steps[-1] + CONFIRMING_LAUNCHES
 
     @property
     def _taken(self) -> int:
@@ -168,9 +186,13 @@ class Gate:
             if not self._in_time():
                 return False
             number = self._taken
-            self._progress(Progress(number, target, self._clock() - self._started))
+            begun = self._clock()
+            self._progress(
+                Progress(number, target, self.most, begun - self._started, self._slowest)
+            )
             for side in self._order(number):
                 self._launches[side].append(self._launch(side))
+            self._slowest = max(self._slowest, self._clock() - begun)
         return True
 
     def _order(self, number: int) -> Sequence[Side]:

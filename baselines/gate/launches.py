@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -82,16 +83,6 @@ class PytestSource:
         unfinished.replace(file)
 
 
-def check_out(root: Path, revision: str, folder: Path) -> Path:
-    """The tree of a revision of the repository `root`, made below `folder` when not there."""
-    commit = _run(["git", "rev-parse", "--verify", f"{revision}^{{commit}}"], root).strip()
-    tree = folder / commit[:12]
-    if not tree.exists():
-        _run(["git", "worktree", "prune"], root)
-        _run(["git", "worktree", "add", "--detach", str(tree), commit], root)
-    return tree
-
-
 def build(tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
     """Compile the core of a tree into its engine/ folder.
 
@@ -105,21 +96,27 @@ def build(tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
         msg = f"unknown stage {stage!r} in {tree}; known: {', '.join(stages)}"
         raise LaunchError(msg)
     cuda = "nvidia" in (device, stages[stage].get("device"))
+    # The tree of a base is checked out again for each gate.
+    launchers = [
+        f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache"
+        for language in ("CXX", "CUDA")
+        if shutil.which("ccache")
+    ]
     folder = tree / "build" / ("gate-cuda" if cuda else "gate-cpu")
-    _run(
+    run_in(
+        tree,
         [
-            "cmake", "-S", str(tree), "-B", str(folder), "-G", "Ninja",
+            "cmake", "-S", str(tree), "-B", str(folder), "-G", "Ninja", *launchers,
             f"-DPython3_EXECUTABLE={sys.executable}", f"-DSTAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
         ],
-        tree,
     )  # fmt: skip
-    _run(["cmake", "--build", str(folder)], tree)
-    _run(["cmake", "--install", str(folder), "--prefix", str(tree)], tree)
+    run_in(tree, ["cmake", "--build", str(folder)])
+    run_in(tree, ["cmake", "--install", str(folder), "--prefix", str(tree)])
 
 
 def run_module(tree: Path, module: str, *arguments: str) -> str:
     """What a module of a tree prints. Raises LaunchError."""
-    return _run([sys.executable, "-m", module, *arguments], tree)
+    return run_in(tree, [sys.executable, "-m", module, *arguments])
 
 
 def state_of(tree: Path) -> str:
@@ -127,24 +124,20 @@ def state_of(tree: Path) -> str:
 
     New files of git's are part of it, except records that were just added to the store.
     """
-    changed = _run(["git", "diff", "HEAD"], tree)
-    new = _run(
-        [
-            "git",
-            "ls-files",
-            "--others",
-            "--exclude-standard",
-            "--",
-            ".",
-            ":(exclude)baselines/store",
-        ],
+    changed = run_in(tree, ["git", "diff", "HEAD"])
+    new = run_in(
         tree,
-    )
+        [
+            "git", "ls-files", "--others", "--exclude-standard",
+            "--", ".", ":(exclude)baselines/store",
+        ],
+    )  # fmt: skip
     contents = [(tree / name).read_bytes() for name in new.splitlines()]
-    return _run(["git", "rev-parse", "HEAD"], tree) + changed + repr([new, contents])
+    return run_in(tree, ["git", "rev-parse", "HEAD"]) + changed + repr([new, contents])
 
 
-def _run(command: list[str], folder: Path) -> str:
+def run_in(folder: Path, command: list[str]) -> str:
+    """What a command prints in a folder. Raises LaunchError."""
     done = _start(command, folder, {})
     if done.returncode != 0:
         raise _failure(command, folder, done)

@@ -1,17 +1,15 @@
-"""What a gate found, for people and for machines."""
+"""What a gate found, for people."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
-from xml.etree import ElementTree
 
 from baselines import escaping
 from baselines.gate.escalation import GateResult
-from baselines.gate.verdict import Judgement, Reason, Verdict
+from baselines.gate.findings import Finding
+from baselines.gate.verdict import Reason, Verdict
+from baselines.quantities import change, interval, share, transition
 
 SEVERITY = (
     Verdict.INVALID,
@@ -22,6 +20,9 @@ SEVERITY = (
     Verdict.IMPROVED,
     Verdict.UNCHANGED,
 )
+
+# They neither pass nor accuse; a strict gate fails on them.
+UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE)
 
 _OUTCOMES = {0: "passed", 1: "failed", 3: "inconclusive", 4: "not comparable"}
 
@@ -47,11 +48,14 @@ EXPLANATIONS = {
     Reason.INCOMPLETE: "some launches measured it and some did not",
 }
 
-_HEADINGS = ("case", "metric", "verdict", "change", "95 % interval", "margin", "launch sd", "p")
+_HEADINGS = (
+    "case", "metric", "verdict", "base -> new", "change", "95 % interval", "margin", "launch sd",
+    "p",
+)  # fmt: skip
 
 
-def text_table(judgements: Sequence[Judgement]) -> str:
-    rows = [_HEADINGS, *(tuple(map(escaping.one_line, _cells(item))) for item in judgements)]
+def text_table(found: Sequence[Finding]) -> str:
+    rows = [_HEADINGS, *(tuple(map(escaping.one_line, _cells(item))) for item in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -59,9 +63,10 @@ def text_table(judgements: Sequence[Judgement]) -> str:
     )
 
 
-def markdown_table(judgements: Sequence[Judgement]) -> str:
-    rows = [_HEADINGS, tuple("---" for _ in _HEADINGS), *map(_cells, judgements)]
-    return "\n".join("| " + " | ".join(map(escaping.markdown, row)) + " |" for row in rows)
+def markdown_table(found: Sequence[Finding]) -> str:
+    rows = [tuple(map(escaping.markdown, row)) for row in (_HEADINGS, *map(_cells, found))]
+    rows.insert(1, tuple("---" for _ in _HEADINGS))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def headline(result: GateResult) -> str:
@@ -81,68 +86,34 @@ def headline(result: GateResult) -> str:
     return f"{words} ({result.launches} launches a side)"
 
 
-def write_junit(path: Path, stage: str, result: GateResult) -> None:
-    """A test case for each judgement: red ones fail, those that say nothing are skipped."""
-    suite = ElementTree.Element("testsuite", name=escaping.xml(f"gate {stage}"))
-    cases = [(item.case, item.metric, item.verdict, _sentence(item)) for item in result.judgements]
-    cases += [
-        (criterion, "criterion", Verdict.REGRESSED, "a test that proves it failed")
-        for criterion in result.failed_criteria
-    ]
-    failures = skipped = 0
-    for case, metric, verdict, words in cases:
-        case, metric, words = map(escaping.xml, (case, metric, words))  # noqa: PLW2901
-        element = ElementTree.SubElement(suite, "testcase", classname=case, name=metric)
-        if verdict is Verdict.INVALID or (verdict is Verdict.REGRESSED and not result.advisory):
-            failures += 1
-            ElementTree.SubElement(element, "failure", message=words, type=verdict.value)
-        elif verdict not in (Verdict.UNCHANGED, Verdict.IMPROVED):
-            skipped += 1
-            ElementTree.SubElement(element, "skipped", message=words, type=verdict.value)
-        else:
-            ElementTree.SubElement(element, "system-out").text = words
-    suite.attrib.update(tests=str(len(cases)), failures=str(failures), skipped=str(skipped))
-    ElementTree.indent(suite)
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
-
-
-def write_json(path: Path, result: GateResult) -> None:
-    content = {
-        "exit_code": result.exit_code,
-        "launches": result.launches,
-        "out_of_time": result.out_of_time,
-        "advisory": result.advisory,
-        "failed_criteria": list(map(escaping.printable, result.failed_criteria)),
-        "judgements": [_plain(judgement) for judgement in result.judgements],
-    }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def _plain(judgement: Judgement) -> dict[str, object]:
-    return {
-        name: escaping.printable(value) if isinstance(value, str) else value
-        for name, value in asdict(judgement).items()
-    }
-
-
-def _sentence(item: Judgement) -> str:
-    change = "" if item.effect is None else f" by {_percent(item.effect, sign='+')}"
+def sentence(item: Finding) -> str:
+    """Verdict, numbers and reason of one finding."""
+    numbers = ""
+    if item.change is not None:
+        medians = transition(item.base_median, item.new_median, item.unit)
+        numbers = f", {medians} ({change(item.change, item.better)})"
     detail = f" ({item.detail})" if item.detail else ""
-    return f"{item.verdict.value}{change}: {EXPLANATIONS[item.reason]}{detail}"
+    return f"{item.verdict.value}{numbers}: {EXPLANATIONS[item.reason]}{detail}"
 
 
-def _cells(judgement: Judgement) -> tuple[str, ...]:
+def is_red(item: Finding, *, advisory: bool = False, strict: bool = False) -> bool:
+    """Whether a finding fails the gate. strict: what says nothing does so too."""
+    if item.verdict is Verdict.REGRESSED:
+        return not advisory
+    if strict and item.verdict in UNDECIDED:
+        return not advisory or item.verdict is Verdict.NOT_COMPARABLE
+    return item.verdict is Verdict.INVALID
+
+
+def _cells(item: Finding) -> tuple[str, ...]:
     return (
-        judgement.case,
-        judgement.metric,
-        judgement.verdict.value,
-        _percent(judgement.effect, sign="+"),
-        f"{_percent(judgement.low, sign='+')} .. {_percent(judgement.high, sign='+')}",
-        _percent(judgement.margin),
-        _percent(judgement.sigma),
-        "-" if judgement.adjusted_p is None else f"{judgement.adjusted_p:.3f}",
+        item.case,
+        item.metric,
+        item.verdict.value,
+        transition(item.base_median, item.new_median, item.unit),
+        change(item.change, item.better),
+        interval(item.interval),
+        interval(item.margin),
+        share(item.launch_sd),
+        "-" if item.p is None else f"{item.p:.3f}",
     )
-
-
-def _percent(value: float | None, *, sign: str = "") -> str:
-    return "-" if value is None else f"{100 * value:{sign}.1f} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,17 @@ def make_record(second: int = 0, *, rate: float = 100.0, **changes: Any) -> Reco
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository of git with two commits."""
+    root = tmp_path / "repository"
+    root.mkdir()
+    git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e@example.com"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for content in ("one", "two"):
+        (root / "file").write_text(content)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", content], check=True)
+    return root

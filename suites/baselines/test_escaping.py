@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from markdown_it import MarkdownIt
-from pydantic import TypeAdapter
 
 from baselines.anonymous import anonymous
-from baselines.escaping import one_line, printable
+from baselines.escaping import github_message, github_property, one_line, printable
 from baselines.gate.escalation import GateResult
+from baselines.gate.findings import Finding
+from baselines.gate.junit import write_junit
 from baselines.gate.step_summary import add_to_step_summary
-from baselines.gate.summary import markdown_table, text_table, write_json, write_junit
+from baselines.gate.summary import markdown_table, text_table
 from baselines.gate.verdict import Judgement, Reason, Verdict
 from baselines.record_file import read_record
 from baselines.records import Record
@@ -81,15 +82,23 @@ def test_junit(tmp_path: Path, text: str) -> None:
     assert criterion.get("classname") == printable(text)
 
 
-@in_one_folder
 @given(ANY_TEXT)
-def test_verdicts(tmp_path: Path, text: str) -> None:
-    file = tmp_path / "verdict.json"
-    write_json(file, GateResult((judgement(text),), 3, failed_criteria=(text,)))
-    content = json.loads(file.read_text("utf-8"))
-    [read] = TypeAdapter(list[Judgement]).validate_python(content["judgements"])
-    assert read == judgement(printable(text))
-    assert content["failed_criteria"] == [printable(text)]
+def test_findings(text: str) -> None:
+    found = Finding.of(judgement(text))
+    assert found == Finding.of(judgement(printable(text)))
+    assert Finding.model_validate_json(found.model_dump_json()) == found
+
+
+@given(ANY_TEXT)
+def test_commands_of_a_workflow(text: str) -> None:
+    message, title = github_message(text), github_property(text)
+    assert not set(message) & set("\r\n")
+    assert not set(title) & set("\r\n:,")
+    # As the runner reads them.
+    assert message.replace("%0A", "\n").replace("%25", "%") == printable(text)
+    for code, character in (("%3A", ":"), ("%2C", ","), ("%0A", "\n"), ("%25", "%")):
+        title = title.replace(code, character)
+    assert title == one_line(text)
 
 
 @in_one_folder
@@ -117,19 +126,20 @@ def test_what_a_run_records_can_be_read(text: str) -> None:
 
 @given(ANY_TEXT)
 def test_the_gates_markdown(text: str) -> None:
-    tokens = MarkdownIt().enable("table").parse(markdown_table([judgement(text)]))
+    tokens = MarkdownIt().enable("table").parse(markdown_table([Finding.of(judgement(text))]))
     cells = [
         "".join(child.content for child in token.children or [])
         for token in tokens
         if token.type == "inline"
     ]
-    assert len(cells) == 16
-    assert cells[8:10] == [one_line(text)] * 2
+    assert len(cells) == 18
+    assert cells[9:11] == [one_line(text)] * 2
 
 
 @given(ANY_TEXT)
 def test_tables_on_a_terminal(text: str) -> None:
-    lines = text_table([judgement(text), replace(judgement(text), case="b")]).split("\n")
+    items = judgement(text), replace(judgement(text), case="b")
+    lines = text_table([Finding.of(item) for item in items]).split("\n")
     assert len(lines) == 3
     assert all(line.encode() for line in lines)
 

@@ -198,14 +198,34 @@ def test_known_noise_of_a_stored_base_is_never_equivalence() -> None:
     assert judgement.sigma == 0.2
 
 
-def test_progress_says_how_long_it_takes() -> None:
-    seconds = iter(range(100))
+def test_progress_says_the_most_a_gate_can_take() -> None:
+    now = 0.0
     seen: list[Progress] = []
-    source = Scripted([100.0] * 3, [100.0] * 3)
-    Gate(source, steps=[3], progress=seen.append, clock=lambda: float(next(seconds))).run()
-    assert [(item.launches, item.target) for item in seen] == [(0, 3), (1, 3), (2, 3)]
-    assert seen[0].seconds_left is None
-    assert seen[1].seconds_left == pytest.approx(2 * seen[1].seconds)
+
+    class Slow(Scripted):
+        def launch(self, side: Side, number: int) -> Record:
+            nonlocal now
+            now += 5.0 + number
+            return super().launch(side, number)
+
+    gate = Gate(Slow([100.0] * 3, [100.0] * 3), steps=[3], progress=seen.append, clock=lambda: now)
+    assert gate.most == 8
+    assert Gate(Slow([], [])).most == 13
+    result = gate.run()
+    assert [(item.launches, item.target, item.most) for item in seen] == [
+        (0, 3, 8),
+        (1, 3, 8),
+        (2, 3, 8),
+    ]
+    # A pair takes 10 s, then 12, then 14.
+    assert [item.most_seconds for item in seen] == [None, 10 + 7 * 10, 22 + 6 * 12]
+    assert result.seconds == 36
+
+
+def test_launches_that_are_only_read_say_nothing_of_the_time() -> None:
+    seen: list[Progress] = []
+    Gate(Scripted([100.0] * 3, [100.0] * 3), steps=[3], progress=seen.append).run()
+    assert {item.most_seconds for item in seen} == {None}
 
 
 @pytest.mark.parametrize("model", MODELS)

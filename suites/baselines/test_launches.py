@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from baselines.gate.launches import (
     LaunchError,
     PytestSource,
     build,
-    check_out,
     run_module,
     state_of,
 )
@@ -64,29 +62,12 @@ def test_a_launch_finds_packages_that_the_caller_finds(
     assert run_module(tree, "installed_there") == "tree\n"
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    root = tmp_path / "repository"
-    root.mkdir()
-    git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e@example.com"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    for content in ("one", "two"):
-        (root / "file").write_text(content)
-        subprocess.run([*git, "add", "."], check=True)
-        subprocess.run([*git, "commit", "-qm", content], check=True)
-    return root
-
-
-def test_another_revision_gets_a_tree_of_its_own(repository: Path, tmp_path: Path) -> None:
-    tree = check_out(repository, "HEAD~1", tmp_path / "trees")
-    assert (tree / "file").read_text() == "one"
-    assert check_out(repository, "HEAD~1", tmp_path / "trees") == tree
-    assert state_of(tree) != state_of(repository)
+def test_the_state_of_a_tree_is_its_commit_and_what_changed_since(repository: Path) -> None:
     before = state_of(repository)
     (repository / "file").write_text("three")
-    assert state_of(repository) != before
-    with pytest.raises(LaunchError, match="no-such-revision"):
-        check_out(repository, "no-such-revision", tmp_path / "trees")
+    changed = state_of(repository)
+    (repository / "new").write_text("four")
+    assert len({before, changed, state_of(repository)}) == 3
 
 
 def test_the_command_refuses_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
+
 from baselines.gate.escalation import GateResult
+from baselines.gate.findings import Finding
+from baselines.gate.junit import write_junit
 from baselines.gate.summary import (
     EXPLANATIONS,
     SEVERITY,
     headline,
     markdown_table,
+    sentence,
     text_table,
-    write_json,
-    write_junit,
 )
-from baselines.gate.verdict import Judgement, Reason, Verdict
+from baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
+from baselines.records import Better
+from suites.baselines.sample_record import sample_record
 
 SLOWER = Judgement(
     "test_a[x|y]",
-    "seconds",
+    "call_us",
     Verdict.REGRESSED,
     Reason.WORSE_BEYOND_MARGIN,
-    effect=0.1,
-    low=0.05,
-    high=0.15,
+    effect=0.234,
+    low=0.15,
+    high=0.3,
     margin=0.03,
     sigma=0.01,
+    base_median=128.0,
+    new_median=158.0,
+    unit="us",
+    better=Better.LOWER,
     p=0.001,
     adjusted_p=0.002,
     launches=6,
@@ -35,25 +44,57 @@ SLOWER = Judgement(
 NEW = Judgement("test_b", "seconds", Verdict.NO_BASELINE, Reason.NEW_CASE)
 
 
+def found(*judgements: Judgement) -> list[Finding]:
+    return [Finding.of(item) for item in judgements]
+
+
+def judged_rate(base: float, new: float) -> Judgement:
+    """A throughput, from launches that agree."""
+    sides = (
+        [Launch("m", "k", sample_record(rate=rate * wobble).cases[0]) for wobble in (1, 1.001)]
+        for rate in (base, new)
+    )
+    return judge(*sides, "tokens_per_sec", comparison=Comparison.PAIRED)
+
+
 def test_text() -> None:
-    heading, slower, new = text_table([SLOWER, NEW]).splitlines()
+    heading, slower, new = text_table(found(SLOWER, NEW)).splitlines()
     assert heading.startswith("case")
     assert "regressed" in slower
-    assert "+10.0 %" in slower
-    assert "+5.0 % .. +15.0 %" in slower
+    assert "  128 -> 158 us  +23.4 %, worse  +15.0 % to +30.0 %  -2.9 % to +3.0 %  1.0 %" in slower
     assert "no-baseline" in new
 
 
+@pytest.mark.parametrize(
+    ("base", "new", "verdict", "words"),
+    [
+        (100.0, 50.0, Verdict.REGRESSED, "-50.0 %, worse"),
+        (50.0, 100.0, Verdict.IMPROVED, "+100.0 %, better"),
+        (100.0, 120.0, Verdict.IMPROVED, "+20.0 %, better"),
+        (100.0, 80.0, Verdict.REGRESSED, "-20.0 %, worse"),
+        (100.0, 100.0, Verdict.UNCHANGED, "0.0 %"),
+    ],
+)
+def test_a_change_is_that_of_the_metric(
+    base: float, new: float, verdict: Verdict, words: str
+) -> None:
+    [item] = found(judged_rate(base, new))
+    assert item.verdict is verdict
+    assert item.change == pytest.approx(new / base - 1)
+    assert f"({words})" in sentence(item)
+    # What was compared is one scale: the change lies in its interval, and outside of the margin.
+    assert item.interval is not None
+    assert item.margin is not None
+    assert item.interval[0] - 1e-9 <= item.change <= item.interval[1] + 1e-9
+    beyond = not item.margin[0] <= item.change <= item.margin[1]
+    assert beyond == (verdict is not Verdict.UNCHANGED)
+    # Equal as ratios in both directions.
+    assert math.log1p(item.margin[0]) == pytest.approx(-math.log1p(item.margin[1]))
+
+
 def test_markdown_keeps_its_columns() -> None:
-    for line in markdown_table([SLOWER, NEW]).splitlines():
-        assert line.replace("\\|", "").count("|") == 9
-
-
-def test_json(tmp_path: Path) -> None:
-    write_json(tmp_path / "verdict.json", GateResult((SLOWER, NEW), launches=6))
-    content = json.loads((tmp_path / "verdict.json").read_text())
-    assert content["exit_code"] == 1
-    assert [item["verdict"] for item in content["judgements"]] == ["regressed", "no-baseline"]
+    for line in markdown_table(found(SLOWER, NEW)).splitlines():
+        assert line.replace("\\|", "").count("|") == 10
 
 
 def test_every_reason_is_explained() -> None:
@@ -77,12 +118,37 @@ def test_headline() -> None:
 
 def test_junit(tmp_path: Path) -> None:
     file = tmp_path / "junit.xml"
-    write_junit(file, "stage0", GateResult((SLOWER, NEW), 6, failed_criteria=("s0.parity",)))
+    result = GateResult((SLOWER, NEW), 6, failed_criteria=("s0.parity",), seconds=90.0)
+    write_junit(file, "stage0", result)
     suite = ET.parse(file).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "2", "1")
     slower, new, criterion = suite
-    assert slower.find("failure").get("message").startswith("regressed by +10.0 %: worse by more")
+    message = slower.find("failure").get("message")
+    assert message.startswith("regressed, 128 -> 158 us (+23.4 %, worse): worse by more")
     assert new.find("skipped").get("type") == "no-baseline"
     assert criterion.get("classname") == "s0.parity"
+    assert suite.get("time") == "90.000"
+    assert [case.get("time") for case in suite] == ["30.000"] * 3
     write_junit(file, "stage0", GateResult((SLOWER,), 6, advisory=True))
     assert ET.parse(file).getroot().get("failures") == "0"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "strict", "element"),
+    [
+        (Verdict.INCONCLUSIVE, False, "skipped"),
+        (Verdict.INCONCLUSIVE, True, "failure"),
+        (Verdict.NOT_COMPARABLE, False, "skipped"),
+        (Verdict.NOT_COMPARABLE, True, "failure"),
+        (Verdict.NO_BASELINE, True, "skipped"),
+        (Verdict.IMPROVED, True, "system-out"),
+    ],
+)
+def test_a_strict_gate_fails_on_what_says_nothing(
+    tmp_path: Path, verdict: Verdict, strict: bool, element: str
+) -> None:
+    file = tmp_path / "junit.xml"
+    judgement = Judgement("case", "metric", verdict, Reason.INTERVAL_TOO_WIDE)
+    write_junit(file, "stage0", GateResult((judgement,), 6), strict=strict)
+    [case] = ET.parse(file).getroot()
+    assert [child.tag for child in case] == [element]

@@ -173,6 +173,30 @@ def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
     assert noxfile.record_of("stage0", []).name == "stage0.json"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "tolerated"),
+    [
+        (["stage0"], [0, 3, 4]),
+        (["stage0", "--strict"], [0]),
+        (["stage0", "--", "--strict"], [0, 3, 4]),  # pytest's
+    ],
+)
+def test_a_strict_gate_passes_on_nothing_but_a_pass(
+    noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], tolerated: list[int]
+) -> None:
+    runs: list[tuple[tuple[str, ...], list[int]]] = []
+
+    def run(*command: str, success_codes: list[int]) -> None:
+        runs.append((command, success_codes))
+
+    monkeypatch.setattr(noxfile, "install_harness", lambda *given: None)
+    session = FakeSession(posargs=arguments, invoked_from="/here", run=run)
+    noxfile.gate(session)
+    [(command, codes)] = runs
+    assert command[-len(arguments) :] == tuple(arguments)
+    assert codes == tolerated
+
+
 def test_the_readme_lists_every_session_and_no_other() -> None:
     menu = (ROOT / "README.md").read_text("utf-8").partition("## The menu")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in menu.splitlines() if line.startswith("| `nox")]

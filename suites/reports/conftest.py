@@ -18,7 +18,7 @@ def records() -> Sample:
 
 @pytest.fixture(scope="session")
 def report(records: Sample) -> Report:
-    return assemble(records.plans, records.records, records.history, records.verdicts)
+    return assemble(records.plans, records.records, records.history, records.gates)
 
 
 @pytest.fixture(scope="session")

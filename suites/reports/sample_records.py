@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from baselines.fingerprint import digest
+from baselines.gate.findings import Finding
 from baselines.gate.statistics import adjusted
 from baselines.gate.verdict import Comparison, Launch, judge
 from baselines.records import (
@@ -28,8 +29,7 @@ from baselines.records import (
     TestOutcome,
 )
 from reports.files import load_plans
-from reports.measured import Verdicts
-from reports.model import AcceptedVersion, CaseVerdict, StagePlan
+from reports.model import AcceptedVersion, GateRun, StagePlan
 from suites.harness.metrics import as_metric
 
 PLANS = load_plans(Path(__file__).parents[1] / "stages.toml")
@@ -66,7 +66,7 @@ class Sample:
     plans: tuple[StagePlan, ...]
     records: tuple[Record, ...]
     history: Mapping[str, Sequence[AcceptedVersion]]
-    verdicts: Mapping[str, Verdicts]
+    gates: tuple[GateRun, ...]
 
 
 def sample(*, cases: int = 24, versions: int = 6, seed: int = 0) -> Sample:
@@ -76,7 +76,7 @@ def sample(*, cases: int = 24, versions: int = 6, seed: int = 0) -> Sample:
     share = -(-cases // len(ran))
     records: list[Record] = []
     history: dict[str, list[AcceptedVersion]] = {}
-    verdicts: dict[str, Verdicts] = {}
+    gates: list[GateRun] = []
     for number, plan in enumerate(ran):
         count = min(share, cases - number * share)
         past = [
@@ -95,11 +95,13 @@ def sample(*, cases: int = 24, versions: int = 6, seed: int = 0) -> Sample:
         ]
         records += now
         history[plan.name] = past
-        verdicts[plan.name] = _verdicts(past[-1].launches, now)
-    return Sample(PLANS, tuple(records), history, verdicts)
+        gates.append(
+            GateRun(plan.name, past[-1].label, (), tuple(now), _found(past[-1].launches, now))
+        )
+    return Sample(PLANS, tuple(records), history, tuple(gates))
 
 
-def _verdicts(base: Sequence[Record], new: Sequence[Record]) -> Verdicts:
+def _found(base: Sequence[Record], new: Sequence[Record]) -> Mapping[tuple[str, str], Finding]:
     before, after = _launches(base), _launches(new)
     judgements = [
         judge(before.get(name, []), launches, metric.name, comparison=Comparison.STORED)
@@ -110,7 +112,7 @@ def _verdicts(base: Sequence[Record], new: Sequence[Record]) -> Verdicts:
     known = [item.p for item in judgements if item.p is not None]
     family = iter(adjusted(known))
     return {
-        (item.case, item.metric): CaseVerdict.of(
+        (item.case, item.metric): Finding.of(
             replace(item, adjusted_p=None if item.p is None else next(family))
         )
         for item in judgements

@@ -12,7 +12,8 @@ from reports.model import CaseView, MetricView
 def metric(name: str, value: float | None, better: Better = Better.HIGHER) -> MetricView:
     return MetricView(
         name=name, unit="tok/s", better=better, judged=True, launches=((value,),), value=value,
-        low=value, high=value, baseline=None, history=(), verdict=None,
+        low=value, high=value, baseline=None, change=None, compared="",
+        history=(), verdict=None,
     )  # fmt: skip
 
 

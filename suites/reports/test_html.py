@@ -207,7 +207,7 @@ def test_records_cannot_inject_markup(records: Sample) -> None:
 
 def test_the_same_records_give_the_same_bytes(records: Sample, text: str) -> None:
     again = assemble(
-        records.plans, tuple(reversed(records.records)), records.history, records.verdicts
+        records.plans, tuple(reversed(records.records)), records.history, records.gates
     )
     assert html.render(again) == text
 
@@ -220,7 +220,7 @@ def test_bytes_do_not_depend_on_the_process(text: str, hash_seed: str) -> None:
         "from reports.assemble import assemble\n"
         "from suites.reports.sample_records import sample\n"
         "s = sample()\n"
-        "text = html.render(assemble(s.plans, s.records, s.history, s.verdicts))\n"
+        "text = html.render(assemble(s.plans, s.records, s.history, s.gates))\n"
         "print(hashlib.sha256(text.encode()).hexdigest())\n"
     )
     printed = subprocess.run(
@@ -237,7 +237,7 @@ def test_bytes_do_not_depend_on_the_process(text: str, hash_seed: str) -> None:
 def test_a_large_report_stays_small_and_quick() -> None:
     large = sample(cases=200, versions=50)
     started = time.perf_counter()
-    report = assemble(large.plans, large.records, large.history, large.verdicts)
+    report = assemble(large.plans, large.records, large.history, large.gates)
     text = html.render(report)
     seconds = time.perf_counter() - started
     assert len(report.cases) == 200

@@ -7,8 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from baselines.gate.findings import Finding
+from baselines.gate.verdict import Judgement, Reason, Verdict
+from baselines.quantities import natural
+from baselines.records import Better
 from reports import plots
-from reports.model import CaseVerdict, CaseView, Report
+from reports.model import CaseView, Report
 from suites.reports.page import Page
 
 
@@ -55,20 +59,33 @@ def test_nothing_to_show_is_no_picture(case: CaseView) -> None:
     assert plots.rounds(case, empty) == ""
     assert plots.history(replace(case, versions=()), empty) == ""
     assert plots.effect(None, 0.1) == ""
-    assert plots.effect(CaseVerdict("no-baseline", "new-case"), 0.1) == ""
+    new = Judgement("case", "metric", Verdict.NO_BASELINE, Reason.NEW_CASE)
+    assert plots.effect(Finding.of(new), 0.1) == ""
     assert plots.telemetry("Power", "W", (0.0, 1.0), (None, None)) == ""
 
 
 @pytest.mark.parametrize(
     ("effect", "arrows"), [(0.05, 0), (3.0, 1), (-0.9, 1)], ids=["inside", "worse", "better"]
 )
-def test_intervals_beyond_the_axis_end_in_an_arrow(effect: float, arrows: int) -> None:
-    verdict = CaseVerdict(
-        "regressed", "", effect=effect, low=effect - 0.01, high=effect + 0.01, margin=0.03
-    )
-    picture = Page(str(plots.effect(verdict, 0.1))).root
+@pytest.mark.parametrize("better", Better)
+def test_intervals_beyond_the_axis_end_in_an_arrow(
+    effect: float, arrows: int, better: Better
+) -> None:
+    found = Finding.of(
+        Judgement(
+            "case", "metric", Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN, better=better,
+            effect=effect, low=effect - 0.01, high=effect + 0.01, margin=0.03,
+        )
+    )  # fmt: skip
+    svg = str(plots.effect(found, 0.1))
+    picture = Page(svg).root
     assert len(list(picture.all("path", class_="span"))) == 1 + arrows
-    assert 0 <= float(str(picture.one("circle").attributes["cx"])) <= 160
+    at = float(str(picture.one("circle").attributes["cx"]))
+    # Worse is right, whichever direction of the metric that is.
+    assert 80 < at <= 160 if effect > 0 else 0 <= at < 80
+    words = "worse" if effect > 0 else "better"
+    change = f"{100 * natural(effect, better):+.1f} %, {words}".replace("-", "\N{MINUS SIGN}")
+    assert change in picture.one("title").text
 
 
 def test_the_axis_is_common_and_bounded(report: Report) -> None:

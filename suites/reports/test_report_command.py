@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import webbrowser
 from base64 import b64encode
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from baselines.gate.verdict import Judgement, Reason, Verdict
+from baselines.gate.findings import Finding, Revision, Verdicts, write_verdicts
+from baselines.gate.verdict import Comparison, Reason, Verdict
 from baselines.record_file import pictures_of
-from baselines.records import Record
+from baselines.records import Better, Record
 from baselines.store import Store
 from reports.__main__ import ROOT, main, show
 from reports.files import ReportInputError, load_gate, load_plans
@@ -35,12 +35,19 @@ def gate_folder(tmp_path: Path, records: Sample) -> Path:
         write(folder / f"base-{number:02}.json", record)
     for number, record in enumerate(records.records[:3]):
         write(folder / f"new-{number:02}.json", record)
-    judgement = Judgement(
-        records.records[0].cases[0].name, "tokens_per_sec", Verdict.REGRESSED,
-        Reason.WORSE_BEYOND_MARGIN, effect=0.125, low=0.1, high=0.15, margin=0.03,
+    finding = Finding(
+        case=records.records[0].cases[0].name, metric="tokens_per_sec", verdict=Verdict.REGRESSED,
+        reason=Reason.WORSE_BEYOND_MARGIN, unit="tok/s", better=Better.HIGHER,
+        base_median=400.0, new_median=200.0, change=-0.5, interval=(-0.52, -0.48),
+        margin=(-0.03, 0.031), launches=3,
     )  # fmt: skip
-    content = {"exit_code": 1, "judgements": [asdict(judgement)]}
-    (folder / "verdict.json").write_text(json.dumps(content))
+    side = Revision(name="v1", revision="c" * 40, dirty=False)
+    verdicts = Verdicts(
+        stage="stage0", comparison=Comparison.PAIRED, base=side, new=side,
+        machine_key=base[0].machine_key, machine=base[0].machine, exit_code=1, launches=3,
+        seconds=60.0, out_of_time=False, failed_criteria=(), judgements=(finding,),
+    )  # fmt: skip
+    write_verdicts(folder / "verdict.json", verdicts)
     return folder
 
 
@@ -131,7 +138,8 @@ def test_a_gate_brings_launches_verdicts_and_its_base(tmp_path: Path, gate_folde
     assert main(["--gate", str(gate_folder), "--out", str(tmp_path), "--store", store, file]) == 0
     text = (tmp_path / "report.md").read_text("utf-8")
     assert "✗ regressed" in text
-    assert "12.5 % worse" in text
+    assert "| 200 tok/s | 400 tok/s | −50.0 %, worse | −52.0 % to −48.0 % |" in text
+    assert "3 launches a side of the gate against v1" in text
     assert "Environment, against base" in (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -145,10 +153,12 @@ def test_launches_of_a_gate_prove_no_criterion(gate_folder: Path) -> None:
 def test_folders_that_no_gate_left(tmp_path: Path, gate_folder: Path, records: Sample) -> None:
     with pytest.raises(ReportInputError, match=r"verdict\.json: cannot be read: No such file"):
         load_gate(tmp_path)
-    (gate_folder / "verdict.json").write_text('{"judgements": [{"case": 1}]}')
-    with pytest.raises(ReportInputError, match="not the verdicts of a gate"):
-        load_gate(gate_folder)
-    (gate_folder / "verdict.json").write_text('{"judgements": []}')
+    whole = (gate_folder / "verdict.json").read_text()
+    for broken in ('{"judgements": [{"case": 1}]}', "[]", whole.replace("regressed", "fine")):
+        (gate_folder / "verdict.json").write_text(broken)
+        with pytest.raises(ReportInputError, match="not the verdicts of a gate of this version"):
+            load_gate(gate_folder)
+    (gate_folder / "verdict.json").write_text(whole)
     write(gate_folder / "new-09.json", records.records[-1])
     with pytest.raises(ReportInputError, match="of one stage"):
         load_gate(gate_folder)

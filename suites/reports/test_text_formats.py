@@ -9,9 +9,10 @@ import re
 import pytest
 
 from baselines.escaping import printable
+from baselines.records import Better
 from reports import csv_export, markdown
 from reports.assemble import assemble
-from reports.formatting import change, count, joined, number, percent, share, times
+from reports.formatting import change, count, interval, joined, number, percent, share, times
 from reports.model import Report
 from suites.reports.sample_records import Sample
 from suites.reports.test_html import HOSTILE, hostile
@@ -29,7 +30,11 @@ def test_csv_has_a_row_for_every_metric(report: Report) -> None:
     assert (row["case"], row["metric"]) == (case.name, metric.name)
     assert float(row["value"]) == metric.value
     assert metric.verdict is not None
-    assert float(row["effect_worse"]) == metric.verdict.effect
+    assert float(row["change"]) == metric.change == metric.verdict.change
+    ends = [float(row[name]) for name in ("interval_low", "interval_high")]
+    assert tuple(ends) == metric.verdict.interval
+    assert float(row["margin_low"]) < 0 < float(row["margin_high"])
+    assert row["compared"] == metric.compared
     assert int(row["rounds"]) == sum(len(launch) for launch in metric.launches)
 
 
@@ -81,7 +86,7 @@ def test_markdown_tables_keep_their_shape(records: Sample, report: Report) -> No
 
 def test_text_formats_repeat_byte_for_byte(records: Sample, report: Report) -> None:
     again = assemble(
-        records.plans, tuple(reversed(records.records)), records.history, records.verdicts
+        records.plans, tuple(reversed(records.records)), records.history, records.gates
     )
     assert markdown.render(again) == markdown.render(report)
     assert csv_export.render(again) == csv_export.render(report)
@@ -105,9 +110,11 @@ def test_numbers(value: float | None, unit: str, expected: str) -> None:
 
 
 def test_changes_in_words() -> None:
-    assert change(0.0123) == "1.2 % worse"
-    assert change(-0.0123) == "1.2 % better"
-    assert change(0.00001) == change(-0.0) == "0.0 %"
+    assert change(0.0123, Better.LOWER) == "+1.2 %, worse"
+    assert change(-0.0123, Better.LOWER) == "−1.2 %, better"
+    assert change(-0.5, Better.HIGHER) == "−50.0 %, worse"
+    assert change(0.00001, Better.LOWER) == change(-0.0, Better.LOWER) == "0.0 %"
+    assert (interval((-0.012, 0.034)), interval(None)) == ("−1.2 % to +3.4 %", "–")
     assert (percent(-0.05), percent(0.05), percent(0.0)) == ("−5.0 %", "+5.0 %", "0.0 %")
     assert (share(0.05), times(1.234), times(None)) == ("5.0 %", "1.23×", "–")
     assert (count(1, "case"), count(1200, "case")) == ("1 case", "1,200 cases")
