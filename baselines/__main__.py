@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from baselines import commands
+from baselines.export import export
 from baselines.gate.command import add_gate, run_gate
 from baselines.measure_command import add_measure, run_measure
 from baselines.path_arguments import absolute_paths
@@ -82,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     history = subparser("history", commands.history, "what was accepted, when and why")
     history.add_argument("case", nargs="?", help="show its medians, record by record, instead")
     add_selection(history)
+    text = "a set of launches as a file for `pytest-benchmark compare`"
+    child = subparser("export", export, text)
+    child.add_argument("name", help=name)
+    child.add_argument("file", type=Path, help="JSON file to write")
     subparser("repair", commands.repair, "bring a store of an older version into today's form")
     prune = subparser("prune", commands.prune, "delete old records of no set ever accepted")
     prune.add_argument("--keep", type=_positive, required=True, metavar="N", help="newest N stay")
