@@ -45,7 +45,7 @@ def _row(case: CaseView, metric: MetricView) -> tuple[str | float | None, ...]:
         sum(sample is not None for launch in metric.launches for sample in launch),
         metric.baseline,
         case.baseline_label,
-        metric.compared,
+        case.compared,
         metric.verdict_word,
         metric.reason or None,
         metric.change,

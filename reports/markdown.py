@@ -140,7 +140,7 @@ def _case_row(case: CaseView) -> tuple[str, ...]:
         change(lead.change, lead.better),
         interval(said.interval if said else None),
         interval(said.margin if said else None),
-        lead.compared,
+        case.compared,
     )
 
 

@@ -131,6 +131,7 @@ def _case(
         if keys not in changes:
             changes[keys] = differences(facts(before.environment), facts(record.environment))
         changed = changes[keys]
+    compared = launches if gate is None else _launched_by(gate, launches)
     metrics = [metric for _, case in launches for metric in case.metrics]
     # What is judged comes first, else in the order of the record.
     metrics.sort(key=lambda metric: metric.metric_class is MetricClass.INFO)
@@ -146,9 +147,14 @@ def _case(
         machine_key=record.machine_key,
         invalid=tuple(dict.fromkeys(reason for _, case in launches for reason in case.invalid)),
         launches=tuple(_label(record, number) for number, (record, _) in enumerate(launches, 1)),
-        metrics=tuple(_metric(name, launches, past, baseline, gate) for name in names),
+        metrics=tuple(
+            _metric(name, launches, compared, past, baseline=baseline, gate=gate) for name in names
+        ),
         versions=versions,
         baseline_label=None if baseline is None else versions[baseline].label,
+        compared=_compared(
+            len(compared), gate, "" if baseline is None else versions[baseline].label
+        ),
         differences=changed,
         hot_path=next((case.hot_path for _, case in launches if case.hot_path), None),
     )
@@ -157,21 +163,21 @@ def _case(
 def _metric(
     name: str,
     launches: Sequence[_Launch],
+    compared: Sequence[_Launch],
     past: Sequence[_Past],
+    *,
     baseline: int | None,
     gate: GateRun | None,
 ) -> MetricView:
     samples = tuple(_samples(case, name) for _, case in launches)
     rounds = [sample for launch in samples for sample in launch if sample is not None]
     history = tuple(median(median(_samples(case, name)) for _, case in side) for _, side in past)
-    compared = launches if gate is None else _launched_by(gate, launches)
     value = median(median(_samples(case, name)) for _, case in compared)
     before = None if baseline is None else history[baseline]
     found = None if gate is None else gate.found.get((launches[0][1].name, name))
     estimated = found is not None and found.change is not None
     if found is not None and estimated:
         value, before = found.new_median, found.base_median
-    against = "" if baseline is None else past[baseline][0].label
     described = next(
         metric for _, case in launches for metric in case.metrics if metric.name == name
     )
@@ -186,7 +192,6 @@ def _metric(
         high=max(rounds, default=None),
         baseline=before,
         change=found.change if found is not None and estimated else _ratio(value, before),
-        compared=_compared(len(compared), gate, against),
         history=history,
         verdict=found,
     )
@@ -200,7 +205,7 @@ def _ratio(value: float | None, before: float | None) -> float | None:
 
 
 def _compared(count: int, gate: GateRun | None, against: str) -> str:
-    """Which launches a row is about."""
+    """Which launches the rows of a case are about."""
     launches = f"{count} {'launch' if count == 1 else 'launches'}"
     if gate is None:
         return f"{launches} against {against}" if against else launches

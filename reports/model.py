@@ -84,10 +84,9 @@ class MetricView:
     launches: samples of every launch, one a round; low and high: of all rounds. history: value of
     each version of the case. judged: whether the gate may judge it.
 
-    value, baseline and change are of the same launches, which `compared` names: those of the gate
-    that launched the case, else all at hand against the last accepted version that compares. A
-    value is the median of the launches' medians; change: relative, of the metric itself, as the
-    gate estimated it, else the ratio of the two.
+    value, baseline and change are of the launches that the case names in `compared`. A value is the
+    median of the launches' medians; change: relative, of the metric itself, as the gate estimated
+    it, else the ratio of the two.
     """
 
     name: str
@@ -100,7 +99,6 @@ class MetricView:
     high: float | None
     baseline: float | None
     change: float | None
-    compared: str
     history: tuple[float | None, ...]
     verdict: Finding | None
 
@@ -120,6 +118,8 @@ class MetricView:
 class CaseView:
     """One benchmark with all its launches. anchor: unique in the report, safe as an id.
 
+    compared: which launches with which: those of the gate that launched the case, else all at hand
+    with the last accepted version that compares.
     differences: of the environment, from the version the baseline is of. hot_path: of the first
     launch that was traced.
     """
@@ -137,6 +137,7 @@ class CaseView:
     metrics: tuple[MetricView, ...]
     versions: tuple[Version, ...]
     baseline_label: str | None
+    compared: str
     differences: tuple[Difference, ...]
     hot_path: HotPath | None
 

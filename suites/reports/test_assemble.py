@@ -228,7 +228,7 @@ def test_the_baseline_is_the_last_version_that_compares(records: Sample) -> None
     assert case.lead is not None
     assert (case.lead.baseline, case.lead.history[:2]) == (80.0, (50.0, 80.0))
     assert case.lead.change == pytest.approx(100 / 80 - 1)
-    assert case.lead.compared == "1 launch against 2"
+    assert case.compared == "1 launch against 2"
 
 
 def test_a_case_on_another_machine_has_no_baseline(records: Sample) -> None:

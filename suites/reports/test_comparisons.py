@@ -12,7 +12,7 @@ from reports.model import CaseView, MetricView
 def metric(name: str, value: float | None, better: Better = Better.HIGHER) -> MetricView:
     return MetricView(
         name=name, unit="tok/s", better=better, judged=True, launches=((value,),), value=value,
-        low=value, high=value, baseline=None, change=None, compared="",
+        low=value, high=value, baseline=None, change=None,
         history=(), verdict=None,
     )  # fmt: skip
 
@@ -22,7 +22,7 @@ def case(name: str, params: dict[str, str], *metrics: MetricView) -> CaseView:
         anchor=name, stage="stage0", suite="offline", name=name, params=tuple(params.items()),
         workload_hash="0" * 16, model_digest=None, machine_key="0" * 16, invalid=(),
         launches=("launch 1",), metrics=metrics, versions=(), baseline_label=None, differences=(),
-        hot_path=None,
+        hot_path=None, compared="1 launch",
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def test_a_row_is_about_the_launches_of_the_gate(records: Sample, paired: bool) 
     assert lead is not None
     assert (lead.baseline, lead.value, lead.change) == (200.0, 100.0, -0.48)
     sides = " a side" if paired else ""
-    assert lead.compared == f"3 launches{sides} of the gate against main"
+    assert case.compared == f"3 launches{sides} of the gate against main"
     # Every launch is shown all the same.
     assert len(lead.launches) == 4
 
@@ -69,7 +69,7 @@ def test_what_a_gate_did_not_judge_is_of_its_launches_too(records: Sample) -> No
     [metric] = case.metrics
     assert metric.verdict is None
     assert (metric.baseline, metric.value, metric.change) == (200.0, 100.0, -0.5)
-    assert metric.compared == "3 launches a side of the gate against main"
+    assert case.compared == "3 launches a side of the gate against main"
 
 
 def test_a_case_that_no_gate_launched_is_compared_with_what_was_accepted(records: Sample) -> None:
@@ -86,7 +86,7 @@ def test_a_case_that_no_gate_launched_is_compared_with_what_was_accepted(records
     [metric] = case.metrics
     assert (metric.baseline, metric.value) == (40.0, 60.0)
     assert metric.change == pytest.approx(0.5)
-    assert metric.compared == "1 launch against v1"
+    assert case.compared == "1 launch against v1"
 
 
 def test_of_two_gates_the_later_one_counts(records: Sample) -> None:

@@ -34,7 +34,7 @@ def test_csv_has_a_row_for_every_metric(report: Report) -> None:
     ends = [float(row[name]) for name in ("interval_low", "interval_high")]
     assert tuple(ends) == metric.verdict.interval
     assert float(row["margin_low"]) < 0 < float(row["margin_high"])
-    assert row["compared"] == metric.compared
+    assert row["compared"] == case.compared
     assert int(row["rounds"]) == sum(len(launch) for launch in metric.launches)
 
 

@@ -26,7 +26,5 @@ def test_words_behind_an_invalid_run_win(detail: str, reason: str) -> None:
     found = Finding(
         case="c", metric="m", verdict=Verdict.INVALID, reason=Reason.RUN_INVALID, detail=detail
     )
-    view = MetricView(
-        "m", "ms", Better.LOWER, True, (), None, None, None, None, None, "", (), found
-    )
+    view = MetricView("m", "ms", Better.LOWER, True, (), None, None, None, None, None, (), found)
     assert view.reason == reason
