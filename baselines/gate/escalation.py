@@ -41,7 +41,8 @@ class Progress:
     """launches: taken of the new side, of `target` that are wanted before the next look.
 
     most: that the gate can take, should every look leave a doubt and then a change to confirm.
-    seconds: since it began. slowest: of a launch on each side, in seconds, so far.
+    seconds: since it began. slowest: of a launch on each side, in seconds, so far. budget: seconds
+    after which none begins.
     """
 
     launches: int
@@ -49,6 +50,7 @@ class Progress:
     most: int
     seconds: float
     slowest: float
+    budget: float | None
 
     @property
     def most_seconds(self) -> float | None:
@@ -58,7 +60,8 @@ class Progress:
         """
         if self.slowest < 1.0:
             return None
-        return self.seconds + self.slowest * (self.most - self.launches)
+        seconds = self.seconds + self.slowest * (self.most - self.launches)
+        return seconds if self.budget is None else min(seconds, self.budget + self.slowest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,9 @@ class Gate:
             number = self._taken
             begun = self._clock()
             self._progress(
-                Progress(number, target, self.most, begun - self._started, self._slowest)
+                Progress(
+                    number, target, self.most, begun - self._started, self._slowest, self._budget
+                )
             )
             for side in self._order(number):
                 self._launches[side].append(self._launch(side))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -220,6 +220,9 @@ def test_progress_says_the_most_a_gate_can_take() -> None:
     # A pair takes 10 s, then 12, then 14.
     assert [item.most_seconds for item in seen] == [None, 10 + 7 * 10, 22 + 6 * 12]
     assert result.seconds == 36
+    # One may begin just before the end of the budget.
+    limited = [replace(item, budget=50.0).most_seconds for item in seen]
+    assert limited == [None, 50 + 10, 50 + 12]
 
 
 def test_launches_that_are_only_read_say_nothing_of_the_time() -> None:
