@@ -18,7 +18,6 @@ from engine.async_llm import AsyncLLM
 from engine.errors import OutOfMemoryError
 from engine.server.settings import ServerSettings
 from engine.step import StepInput, StepOutput
-from engine.tokenizer import Tokenizer
 from suites.online.live_server import LiveServer, live_server
 from suites.online.response_stream import (
     check_growth,
@@ -74,18 +73,6 @@ def scripted(model_path: Path, worker: ScriptedWorker) -> Iterator[LiveServer]:
     llm = AsyncLLM(LLMEngine(config, worker=worker))
     with live_server(llm, ServerSettings(reasoning=True)) as running:
         yield running
-
-
-@pytest.fixture
-def say(model_path: Path, worker: ScriptedWorker) -> Say:
-    """Have the model write a text and end."""
-    tokenizer = Tokenizer.load(model_path)
-
-    def write(text: str) -> None:
-        [end] = tokenizer.encode("<|im_end|>")
-        worker.script = [*tokenizer.encode(text), end]
-
-    return write
 
 
 def ask(server: LiveServer, **fields: Any) -> Any:
