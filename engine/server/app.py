@@ -20,10 +20,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from engine.errors import StagegateError
 from engine.server.auth import ApiKeyAuth
+from engine.server.cut_off import CutOffAnswers
 from engine.server.documentation import document
 from engine.server.faults import AnswerFaults, answer_to, subject_of
 from engine.server.generation_routes import generation_routes
-from engine.server.lifetime import CutOffAnswers
 from engine.server.limits import BodyLimit, ClientLimit
 from engine.server.metrics import CountResponses, Metrics
 from engine.server.model_routes import model_routes

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineDeadError, StagegateError
-from engine.server.errors import RequestTimeoutError, api_error
+from engine.errors import StagegateError
+from engine.server.errors import RequestTimeoutError
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Receive
 
     from engine.async_llm import AsyncLLM
-    from engine.server.serving import Serving
 
 # A client and the id it chose; or no client, and the id of an answer.
 Name = tuple[str | None, str]
@@ -63,38 +62,6 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
         raise
     finally:
         listener.cancel()
-
-
-class CutOffAnswers:
-    """ASGI middleware: ends the requests that uvicorn cancels when the server stops.
-
-    Without it they would be exceptions of the application: a 500, and a traceback each.
-    """
-
-    def __init__(self, app: ASGIApp, *, serving: Serving) -> None:
-        self._app = app
-        self._serving = serving
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        except asyncio.CancelledError:
-            if scope["type"] != "http" or not self._serving.draining:
-                raise
-            error = api_error(EngineDeadError("the server shut down before this was done"))
-            with suppress(asyncio.CancelledError):  # a client that reads nothing keeps waiting
-                if started:
-                    event = f"data: {error.to_json()}\n\n".encode()
-                    await send({"type": "http.response.body", "body": event})
-                else:
-                    await error.response()(scope, receive, send)
 
 
 class OpenRequests:
