@@ -18,6 +18,8 @@ def faults(record: Record, *, dirty_allowed: bool = False) -> Iterator[str]:
         yield "it has no benchmark to compare with"
     if PLANT_VARIABLE in record.environment.variables:
         yield "it was slowed down on purpose"
+    if record.interrupted is not None:
+        yield f"its run ended early: {record.interrupted}"
     for case in record.cases:
         if case.invalid:
             yield f"{case.name} is invalid: {'; '.join(case.invalid)}"

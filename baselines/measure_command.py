@@ -64,7 +64,10 @@ def as_launch(record: Record, number: int) -> Record:
     """
     evidence = tuple(
         item.model_copy(
-            update={"tests": tuple(test for test in item.tests if test.outcome != "passed")}
+            update={
+                "tests": tuple(test for test in item.tests if test.outcome != "passed"),
+                "whole": False,
+            }
         )
         for item in record.evidence
     )

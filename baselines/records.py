@@ -180,24 +180,39 @@ class TelemetrySample(Strict):
 
 
 class TestOutcome(Strict):
+    """How one test ended. What was left out for one reason is counted by file.
+
+    test: id, or the file of what was left out. cases: tests that it stands for.
+    """
+
     test: Text
     outcome: Literal["passed", "failed", "skipped", "left-out"]
     seconds: Number
     reason: Text | None = None
+    cases: int = 1
 
 
 class Evidence(Strict):
+    """What the tests behind a criterion gave.
+
+    whole: `tests` has every test behind the criterion, those that were left out included; False
+    where the run did not find out which there are.
+    """
+
     criterion: Text
     sentence: Text
     state: Literal["proved", "failed", "unproved"]
     tests: tuple[TestOutcome, ...]
+    whole: bool = False
 
 
 class Record(Strict):
     """schema_version: older ones are upgraded on load. created: UTC, ISO 8601.
 
-    machine_key and environment_key are digests of the two blocks. launch: which of several fresh
-    processes this is, when a gate started it.
+    machine_key and environment_key are digests of the two blocks. device and model_digest: what the
+    evidence is about; None where there is none. interrupted: why the run ended before its last
+    test; None where it did not. launch: which of several fresh processes this is, when a gate
+    started it.
     """
 
     schema_version: Literal[3]
@@ -209,6 +224,9 @@ class Record(Strict):
     environment: Environment
     cases: tuple[Case, ...]
     evidence: tuple[Evidence, ...]
+    device: Text | None = None
+    model_digest: Digest | None = None
+    interrupted: Text | None = None
     telemetry: tuple[TelemetrySample, ...] = ()
     launch: int | None = None
     # Where it came from when no run of ours made it.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from baselines.records import Record, TestOutcome
+from baselines.evidence import add_up
+from baselines.records import Record
 from reports.comparisons import compare_layouts, compare_peers
 from reports.measured import collect_cases
 from reports.model import (
@@ -22,9 +23,7 @@ from reports.provenance import environments, machines, origin, revision
 History = Mapping[str, Sequence[AcceptedVersion]]
 Pictures = Mapping[str, Sequence[Picture]]
 
-# Of a test's outcomes in several records the first of these counts; tests are shown in the other
-# order.
-_WEIGHT = ("failed", "passed", "skipped", "left-out")
+# The order in which tests are shown.
 _SHOWN = ("failed", "skipped", "left-out", "passed")
 
 
@@ -104,38 +103,30 @@ def _state(states: Sequence[str], *, ran: bool) -> StageState:
 
 
 def _counted(records: Sequence[Record]) -> list[Record]:
-    """Whose evidence adds up: that of the newest record with any, and of its revision and machine.
+    """Whose evidence adds up: that of the newest record with any, and of what it is about.
 
-    What another revision or machine proved says nothing about this one.
+    What another revision, machine, device or checkpoint proved says nothing about this one. A tree
+    with changes is no revision: its next record may be of other changes.
     """
     proving = [record for record in records if record.evidence]
+    if not proving or not _is_clean(proving[-1]):
+        return proving[-1:]
     return [record for record in proving if _subject(record) == _subject(proving[-1])]
 
 
-def _subject(record: Record) -> tuple[str, str]:
-    return revision(record), record.machine_key
+def _is_clean(record: Record) -> bool:
+    return record.environment.git_revision is not None and record.environment.git_dirty is False
+
+
+def _subject(record: Record) -> tuple[str | None, ...]:
+    return revision(record), record.machine_key, record.device, record.model_digest
 
 
 def _criterion(name: str, sentence: str, records: Sequence[Record]) -> CriterionView:
-    """Over several records: failed beats proved beats unproved.
-
-    Runs that left something out may add up to a proof.
-    """
+    """Over several records."""
     found = [item for record in records for item in record.evidence if item.criterion == name]
-    tests: dict[str, TestOutcome] = {}
-    for test in (test for item in found for test in item.tests):
-        known = tests.get(test.test)
-        if known is None or _WEIGHT.index(test.outcome) < _WEIGHT.index(known.outcome):
-            tests[test.test] = test
-    outcomes = {test.outcome for test in tests.values()}
-    states = {item.state for item in found}
-    if "failed" in states:
-        state = "failed"
-    elif "proved" in states or ("passed" in outcomes and "left-out" not in outcomes):
-        state = "proved"
-    else:
-        state = "unproved"
-    ordered = sorted(tests.values(), key=lambda test: (_SHOWN.index(test.outcome), test.test))
+    state, tests = add_up(found)
+    ordered = sorted(tests, key=lambda test: (_SHOWN.index(test.outcome), test.test))
     return CriterionView(name, sentence, state, tuple(ordered))
 
 
@@ -148,11 +139,15 @@ def _notes(records: Sequence[Record]) -> tuple[str, ...]:
         notes.append("The working tree had changes that no revision holds.")
     if len({record.machine_key for record in records}) > 1:
         notes.append("Its records are of different machines.")
+    notes += sorted(
+        {f"A run ended early: {record.interrupted}." for record in records if record.interrupted}
+    )
     if counted := _counted(records):
-        of, machine = _subject(counted[-1])
+        of, machine, *_ = _subject(counted[-1])
         if any(record.evidence and record not in counted for record in records):
+            about = "" if _is_clean(counted[-1]) else ", and of its newest record"
             notes.append(
-                f"What proves its criteria is of revision {of} on machine {machine} alone."
+                f"What proves its criteria is of revision {of} on machine {machine} alone{about}."
             )
     samples = [sample for record in records for sample in record.telemetry]
     # A GPU with nothing to do lowers its clocks, which slows nothing.

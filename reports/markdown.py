@@ -81,6 +81,8 @@ def _stage(stage: StageView) -> list[str]:
             for test in criterion.tests
             if test.outcome == "failed"
         ]
+        if criterion.missing:
+            lines.append(f"  - missing: {escape(criterion.missing)}")
     if lines:
         parts.append("\n".join(lines))
     if stage.cases:

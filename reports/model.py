@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from baselines.evidence import missing_words
 from baselines.gate.findings import Finding
 from baselines.records import Better, HotPath, Record, TestOutcome
 from reports.differences import Difference
@@ -189,7 +190,16 @@ class CriterionView:
     tests: tuple[TestOutcome, ...]
 
     def count(self, outcome: str) -> int:
-        return sum(test.outcome == outcome for test in self.tests)
+        return sum(test.cases for test in self.tests if test.outcome == outcome)
+
+    @property
+    def size(self) -> int:
+        return sum(test.cases for test in self.tests)
+
+    @property
+    def missing(self) -> str:
+        """What was left out of a criterion that is not proved; empty where nothing was."""
+        return "" if self.state == "proved" else missing_words(self.tests)
 
     @property
     def rows(self) -> tuple[TestRow, ...]:
@@ -202,7 +212,7 @@ class CriterionView:
             TestRow(
                 name=name if len(cases) > 1 else cases[0].test,
                 outcome=outcome,
-                cases=len(cases),
+                cases=sum(case.cases for case in cases),
                 seconds=sum(case.seconds for case in cases),
                 reason=reason,
             )

@@ -17,7 +17,7 @@ from baselines.record_file import read_record
 from baselines.records import Record
 from baselines.store import StoreError
 
-# Obeyed by suites/harness/plugin.py: the number that the order of the cases is drawn from.
+# Obeyed by suites/harness/stage_run.py: the number that the order of the cases is drawn from.
 ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
 # Obeyed by suites/harness/traced_rounds.py: never, or anything else. A gate has no use for traces.
 TRACE_VARIABLE = "STAGEGATE_KERNEL_TRACE"

@@ -126,6 +126,7 @@ FAILED = {"criterion": "s0.one", "sentence": "one works", "state": "failed", "te
     [
         (invalid_record(), r"test_kv_layout\[block\] is invalid: wrong tokens"),
         (make_record(evidence=[FAILED]), r"s0\.one failed: one works"),
+        (make_record(interrupted="stopping after 1 failures"), r"its run ended early: stopping"),
         (make_record(cases=[]), "it has no benchmark"),
         (make_record(legacy="from a note"), "it is a legacy record"),
     ],

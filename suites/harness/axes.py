@@ -26,13 +26,12 @@ OPT_IN = {
 }
 
 
-def is_selected(item: pytest.Item, settings: Settings) -> bool:
-    """Whether a case runs under these options."""
+def applies(item: pytest.Item, settings: Settings) -> bool:
+    """Whether a case is one that the full run on this device has."""
     return not (
         _is_duplicate(item)
         or _waits_to_be_asked_for(item, settings)
-        or is_narrowed(item, settings)
-        or _is_switched_off(item, settings)
+        or _params(item).get("device", settings.device) != settings.device
     )
 
 
@@ -84,21 +83,28 @@ def cover(items: Sequence[pytest.Item], most: int) -> set[pytest.Item]:
     return chosen
 
 
-def is_narrowed(item: pytest.Item, settings: Settings) -> bool:
-    """Whether --layout, --backend or --dtype leaves a case out that the full run has."""
-    if _is_duplicate(item) or _waits_to_be_asked_for(item, settings):
-        return False
+def why_narrowed(item: pytest.Item, settings: Settings) -> str | None:
+    """The option that leaves out a case which the full run has; None where none does."""
     wanted = {"layout": settings.layout, "backend": settings.backend, "dtype": settings.dtype}
-    return any(
-        value is not None and _params(item).get(axis, value) != value
-        for axis, value in wanted.items()
-    )
+    for axis, value in wanted.items():
+        if value is not None and _params(item).get(axis, value) != value:
+            return f"left out by --{axis} {value}"
+    switches = {
+        "parity": ("--run-parity", settings.run_parity),
+        "requires_hf": ("--run-hf", settings.run_hf),
+    }
+    for marker, (option, run) in switches.items():
+        if run == "never" and item.get_closest_marker(marker):
+            return f"left out by {option} never"
+    return None
 
 
-def is_cut_short(item: pytest.Item, settings: Settings) -> bool:
-    """Whether --soak-seconds makes a soak shorter than the one its criterion is about."""
+def why_cut_short(item: pytest.Item, settings: Settings) -> str | None:
+    """Why a soak proves nothing: it is shorter than the one that its criterion is about."""
     asks = "soak_seconds" in getattr(item, "fixturenames", ())
-    return asks and settings.soak_seconds < SOAK_SECONDS
+    if asks and settings.soak_seconds < SOAK_SECONDS:
+        return f"cut short by --soak-seconds {settings.soak_seconds}"
+    return None
 
 
 def _is_duplicate(item: pytest.Item) -> bool:
@@ -113,15 +119,6 @@ def _waits_to_be_asked_for(item: pytest.Item, settings: Settings) -> bool:
         return False
     marked = item.get_closest_marker("requires_flashinfer") is not None
     return marked or _params(item).get("backend") == "flashinfer"
-
-
-def _is_switched_off(item: pytest.Item, settings: Settings) -> bool:
-    if _params(item).get("device", settings.device) != settings.device:
-        return True
-    switches = {"parity": settings.run_parity, "requires_hf": settings.run_hf}
-    return any(
-        run == "never" and item.get_closest_marker(marker) for marker, run in switches.items()
-    )
 
 
 def _values_and_pairs(item: pytest.Item) -> tuple[list[object], list[object]]:

@@ -37,7 +37,8 @@ class Project:
     def __init__(self, pytester: pytest.Pytester) -> None:
         self._pytester = pytester
         self.path = pytester.path
-        pytester.mkdir("suites")
+        for name in ("core", "ops"):
+            (self.path / "suites" / name).mkdir(parents=True)
         self.add_checkpoint("suites/models/tiny-qwen2")
         (self.path / "suites" / "stages.toml").write_text(STAGES)
 
@@ -50,8 +51,15 @@ class Project:
 
     def add_test(self, path: str, source: str) -> None:
         file = self.path / "suites" / path
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(exist_ok=True, parents=True)
         file.write_text(f"import pytest\n\n{source}")
+
+    def commit(self) -> None:
+        """Make it a revision of git's, from which its records come."""
+        (self.path / ".gitignore").write_text("record.json\n.*\n__pycache__\n")
+        who = ["-c", "user.name=name", "-c", "user.email=name@example.com"]
+        for command in (["init", "-q"], ["add", "."], [*who, "commit", "-q", "-m", "all"]):
+            subprocess.run(["git", *command], cwd=self.path, check=True, timeout=60)
 
     def run(self, *arguments: str) -> pytest.RunResult:
         return self._pytester.runpytest_inprocess(
@@ -67,7 +75,7 @@ class Project:
                 "--rootdir", str(self.path), "-p", "pytest_benchmark.plugin", "--bench-rounds", "4",
                 "--benchmark-max-time", "0", "--benchmark-json", "record.json", *arguments,
             ],
-            cwd=self.path, capture_output=True, text=True, check=False, timeout=60,
+            cwd=self.path, capture_output=True, text=True, check=False, timeout=300,
             env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
         )  # fmt: skip
 

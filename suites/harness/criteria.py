@@ -9,16 +9,20 @@ from enum import StrEnum
 
 import pytest
 
+from baselines.evidence import file_of, missing_words
 from baselines.records import TestOutcome
 from suites.harness.stages import Stage
 
 # Criteria travel on the reports of a test as properties: JUnit files show them, and they reach the
 # controlling process when the tests run in others.
 PROPERTY = "criterion"
+# Why a test did not run, where the run says nothing of it.
+ENDED = "the run ended before it"
+UNKNOWN = "the run did not find out which tests are behind it"
 
 
 class State(StrEnum):
-    """unproved: nothing that proves the criterion ran, or an option left some of it out."""
+    """unproved: nothing that proves the criterion ran, or some of it was left out."""
 
     PROVED = "proved"
     FAILED = "failed"
@@ -27,18 +31,23 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Numbers of test cases behind one criterion; left_out: by an option, or for want of one."""
+    """Numbers of test cases behind one criterion.
+
+    left_out: by a selection, for want of an option, or by the end of the run. whole: they are all.
+    """
 
     passed: int = 0
     failed: int = 0
     skipped: int = 0
     left_out: int = 0
+    whole: bool = True
 
     @property
     def state(self) -> State:
         if self.failed:
             return State.FAILED
-        return State.PROVED if self.passed and not self.left_out else State.UNPROVED
+        whole = self.whole and not self.left_out
+        return State.PROVED if self.passed and whole else State.UNPROVED
 
 
 def criteria_of(item: pytest.Item, stages: Mapping[str, Stage]) -> list[str]:
@@ -64,19 +73,24 @@ def noted_criteria(case: pytest.Item | pytest.TestReport) -> list[str]:
 
 
 class EvidenceCollector:
-    """Outcomes of the cases of a run, by criterion."""
+    """Outcomes of the cases of a run, by criterion.
+
+    is_whole: whether every test behind the criteria of the stage was added. interrupted: why the
+    run ended before its last test.
+    """
 
     def __init__(self) -> None:
+        self.is_whole = False
+        self.interrupted: str | None = None
+        # criterion -> test -> why it is left out, or None where it is to run.
+        self._members: dict[str, dict[str, str | None]] = defaultdict(dict)
         # criterion -> case -> outcome; a case reports its setup, call and teardown separately.
         self._outcomes: dict[str, dict[str, TestOutcome]] = defaultdict(dict)
 
-    def add_left_out(
-        self, criteria: Iterable[str], nodeid: str, reason: str = "left out by an option"
-    ) -> None:
+    def add(self, criteria: Iterable[str], nodeid: str, left_out: str | None = None) -> None:
+        """A test behind these criteria. left_out: why it proves nothing in this run."""
         for criterion in criteria:
-            self._outcomes[criterion][nodeid] = TestOutcome(
-                test=nodeid, outcome="left-out", seconds=0.0, reason=reason
-            )
+            self._members[criterion][nodeid] = left_out
 
     def add_report(self, report: pytest.TestReport) -> None:
         if report.passed and report.when != "call":
@@ -92,26 +106,48 @@ class EvidenceCollector:
                     reason=_reason(report),
                 )
 
+    def members(self) -> dict[str, dict[str, str | None]]:
+        """What was added; a worker of pytest-xdist sends it to the process that started it."""
+        return {criterion: dict(tests) for criterion, tests in self._members.items()}
+
     def outcomes(self, criterion: str) -> tuple[TestOutcome, ...]:
-        return tuple(self._outcomes[criterion].values())
+        """Of each test that ran, then by file and reason of those that were left out."""
+        ran = self._outcomes[criterion]
+        left_out: Counter[tuple[str, str]] = Counter()
+        for nodeid, reason in self._members[criterion].items():
+            if nodeid not in ran:
+                left_out[file_of(nodeid), reason or f"not run: {self.interrupted or ENDED}"] += 1
+        return (
+            *ran.values(),
+            *(
+                TestOutcome(test=file, outcome="left-out", seconds=0.0, reason=reason, cases=cases)
+                for (file, reason), cases in left_out.items()
+            ),
+        )
 
     def why_unproved(self, criterion: str) -> str:
-        """What kept most of the tests of a criterion from running."""
-        reasons = Counter(
-            case.reason or case.outcome
-            for case in self._outcomes[criterion].values()
-            if case.outcome != "passed"
+        """What kept tests of a criterion from running, the most frequent reason first."""
+        reasons: Counter[str] = Counter()
+        for case in self.outcomes(criterion):
+            if case.outcome != "passed":
+                reasons[case.reason or case.outcome] += case.cases
+        if not reasons:
+            return UNKNOWN if not self.is_whole else "no test of this stage is about it"
+        return "; ".join(
+            f"{cases} {reason}" if len(reasons) > 1 else reason
+            for reason, cases in reasons.most_common(3)
         )
-        [[reason, _]] = reasons.most_common(1) or [("no test of this run is about it", 0)]
-        return reason
 
     def evidence(self, criterion: str) -> Evidence:
-        counts = Counter(case.outcome for case in self._outcomes[criterion].values())
+        counts: Counter[str] = Counter()
+        for case in self.outcomes(criterion):
+            counts[case.outcome] += case.cases
         return Evidence(
             passed=counts["passed"],
             failed=counts["failed"],
             skipped=counts["skipped"],
             left_out=counts["left-out"],
+            whole=self.is_whole,
         )
 
 
@@ -144,6 +180,9 @@ def write_table(
         terminal.write(f" {counts}  {sentence}\n")
         if evidence.state is State.UNPROVED:
             terminal.write_line(f"{'':{width}}  unproved: {collector.why_unproved(criterion)}")
+            if evidence.left_out and evidence.passed:
+                missing = missing_words(collector.outcomes(criterion))
+                terminal.write_line(f"{'':{width}}  missing: {missing}")
     proved = states.count(State.PROVED)
     verdict = "passed" if proved == len(states) else "failed" if State.FAILED in states else "open"
     terminal.write_line(f"{stage.name} {verdict}: {proved} of {len(states)} criteria proved")

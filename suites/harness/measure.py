@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ from suites.harness.calls import CallTimer
 from suites.harness.ceilings import Ceilings
 from suites.harness.control_loop import control_seconds
 from suites.harness.hot_path import headline
-from suites.harness.metrics import as_metric
+from suites.harness.metrics import Kind, as_metric, check_round
 from suites.harness.options import SETTINGS, Workload
 from suites.harness.traced_rounds import TRACED_ROUNDS
+from suites.harness.work import work_of
 
 Metrics = Mapping[str, float | int | None]
 Samples = dict[str, list[float | int | None]]
@@ -37,6 +38,8 @@ _MEASURE = pytest.StashKey["Measure"]()
 
 # A record need not hold more samples of a metric than its median settles with.
 MOST_ROUNDS = 100
+
+_DISABLED = "benchmarks are disabled, by --benchmark-disable or because tests run in parallel"
 
 # The name a case's samples have in extra_info of a pytest-benchmark file.
 EXTRA_INFO = "case"
@@ -56,6 +59,7 @@ class Measure:
         self._workload: Workload = item.config.stash[SETTINGS].workload
         self._invalid: list[str] = []
         self._control: list[float] = []
+        self._metrics: Mapping[str, Kind] = {}
         self._case: Case | None = None
 
     def __call__(
@@ -65,18 +69,23 @@ class Measure:
         prepare: Callable[[int], object] = lambda index: None,
         model_digest: str | None = None,
         workload: Workload | None = None,
+        metrics: Mapping[str, Kind] = MappingProxyType({}),
         trace: bool | Callable[[], object] = True,
     ) -> Samples:
         """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
 
         prepare: called before each round, outside the measurement. model_digest: of the checkpoint
         that runs. workload: what a round is, where it is not what the options say; they still say
-        how many. trace: on a GPU one more round is traced when all tests are over; False where the
-        GPU works for another process, or what to trace instead of a round. What a test asserts
-        after this call makes the case invalid when it does not hold.
+        how many. metrics: what names stand for that suites/harness/metrics.py does not have.
+        trace: on a GPU one more round is traced when all tests are over; False where the GPU works
+        for another process, or what to trace instead of a round. What a test asserts after this
+        call makes the case invalid when it does not hold.
+
+        Raises UnknownMetricError after the warm-up for a metric that is not declared.
         """
         if workload is not None:
             self._workload = workload
+        self._metrics = metrics
         settings = self._item.config.stash[SETTINGS]
         telemetry = self._item.config.stash.get(TELEMETRY, None)
         began = 0.0
@@ -86,8 +95,10 @@ class Measure:
         def warm_up() -> float:
             prepare(-1)
             started = time.perf_counter()
-            run(-1)
-            return time.perf_counter() - started
+            values = run(-1)
+            seconds = time.perf_counter() - started
+            check_round(values, metrics)
+            return seconds
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
             index = next(indices)
@@ -96,10 +107,13 @@ class Measure:
             return (index,), {}
 
         def measured(index: int) -> None:
-            for name, value in run(index).items():
+            values = run(index)
+            check_round(values, metrics)
+            for name, value in values.items():
                 samples.setdefault(name, []).append(value)
 
         with planted.slow_engine(self.planted):
+            self._benchmark.skipped = True  # until the first round: nothing it need warn of
             seconds = warm_up()
             if seconds < settings.bench_seconds:  # short ones differ most from those after them
                 seconds = warm_up()
@@ -108,6 +122,7 @@ class Measure:
             rounds = max(settings.workload.rounds, filling)
             if telemetry is not None:
                 began = telemetry.seconds()
+            self._benchmark.skipped = False
             self._benchmark.pedantic(measured, setup=setup, rounds=rounds)
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
@@ -153,7 +168,10 @@ class Measure:
                 "share_of_matmul": flops / seconds / ceilings.flops_per_s,
             }
 
-        return self(run, trace=once)
+        samples = self(run, trace=once)
+        # Rounds differ in how often they call: pytest-benchmark's own numbers are of a call, too.
+        self._benchmark.stats.stats.data[:] = [1e-6 * us for us in samples["call_us"] if us]
+        return samples
 
     def invalid(self, reason: str) -> None:
         """Say inside a round that the numbers of this case must not be used, whatever they are."""
@@ -161,6 +179,7 @@ class Measure:
 
     def fail(self, reason: str) -> None:
         """The test did not pass: what it recorded, if anything, must not be used."""
+        self._benchmark.skipped = True  # a failure before the first round is one failure
         cases = self._item.config.stash[CASES]
         if self._case in cases:
             cases.remove(self._case)
@@ -184,29 +203,57 @@ class Measure:
         del work["rounds"]
         return Case(
             name=anonymous(self._item.name),
-            suite=self._item.path.relative_to(self._item.config.rootpath / "suites").parts[0],
+            suite=_suite(self._item) or "",
             params=stated | work,
-            workload_hash=digest({"code": _source(self._item.path), "params": stated | work}),
+            workload_hash=digest(work_of(self._item) | {"params": stated | work}),
             model_digest=model_digest,
-            metrics=tuple(as_metric(name, values) for name, values in samples.items()),
+            metrics=tuple(
+                as_metric(name, values, self._metrics) for name, values in samples.items()
+            ),
             control=tuple(self._control),
             # A reason given in several rounds is one reason.
             invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
         )
 
 
-def skip_unmeasured(item: pytest.Item) -> None:
-    """Skip a test that measures where pytest-benchmark is told not to, as beside other workers.
+def why_unmeasured(item: pytest.Item) -> str | None:
+    """Why a benchmark of this run is not measured, and so proves nothing; None where it is."""
+    session = getattr(item.config, "_benchmarksession", None)
+    fixtures = getattr(item, "fixturenames", ())
+    if session is None or "benchmark" not in fixtures:
+        return None
+    if session.skip:
+        return "left out by --benchmark-skip"
+    if session.disabled and "measure" in fixtures:
+        return _DISABLED
+    return None
+
+
+def check_measurable(item: pytest.Item) -> None:
+    """Skip a test that measures where pytest-benchmark is told not to, as beside other workers, and
+    fail one that no record has a place for.
 
     A single round without a clock, which is what other benchmarks get there, would let such a test
     judge speed, and prove criteria, by nothing. Before its fixtures are made: pytest-benchmark
     objects to one of its own that is not used.
     """
-    session = getattr(item.config, "_benchmarksession", None)
-    if "measure" in getattr(item, "fixturenames", ()) and session is not None and session.disabled:
-        pytest.skip(
-            "benchmarks are disabled, by --benchmark-disable or because tests run in parallel"
+    if "measure" not in getattr(item, "fixturenames", ()):
+        return
+    if why_unmeasured(item) == _DISABLED:
+        pytest.skip(_DISABLED)
+    if _suite(item) is None:
+        pytest.fail(
+            f"{item.nodeid} uses `measure` and lies in no folder of suites/, which a record names "
+            "cases by: move it into one",
+            pytrace=False,
         )
+
+
+def _suite(item: pytest.Item) -> str | None:
+    """The folder below suites/ that a test lies in; None for one that lies elsewhere."""
+    folder = item.config.rootpath / "suites"
+    parts = item.path.relative_to(folder).parts if item.path.is_relative_to(folder) else ()
+    return parts[0] if len(parts) > 1 else None
 
 
 @pytest.fixture
@@ -217,7 +264,7 @@ def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
     return measure
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-benchmark's
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -248,7 +295,3 @@ def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:
             terminal.write_line(f"  {headline(case.hot_path)}")
         for reason in case.invalid:
             terminal.write_line(f"  invalid: {reason}", red=True)
-
-
-def _source(path: Path) -> str:
-    return path.read_text("utf-8")

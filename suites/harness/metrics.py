@@ -1,9 +1,12 @@
-"""The metrics benchmarks report: unit, direction and class, once for all of them."""
+"""The metrics that benchmarks report: unit, direction and class."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from baselines.records import Better, Metric, MetricClass
 
@@ -69,9 +72,55 @@ KINDS = {
 }
 
 
-def as_metric(name: str, samples: Sequence[float | int | None]) -> Metric:
-    """Samples with what the name stands for. KeyError for a name that is not in the table."""
-    kind = KINDS[name]
+class UnknownMetricError(ValueError):
+    """A benchmark gave a metric that nothing says the unit and direction of."""
+
+
+def kind_of(name: str, declared: Mapping[str, Kind]) -> Kind:
+    """What a name stands for, by the table or by what a benchmark declares itself.
+
+    Raises UnknownMetricError for a name that neither has, or that they say different things of.
+    """
+    kind, own = KINDS.get(name), declared.get(name)
+    if kind is not None and own is not None and kind != own:
+        msg = (
+            f"metric {name!r} is {kind} in suites/harness/metrics.py, and the benchmark says {own}"
+        )
+        raise UnknownMetricError(msg)
+    found = kind or own
+    if found is None:
+        msg = (
+            f"metric {name!r} is not declared: add it to KINDS in suites/harness/metrics.py, or "
+            f"say measure(..., metrics={{{name!r}: Kind(unit, better, metric_class)}})"
+        )
+        raise UnknownMetricError(msg)
+    return found
+
+
+def check_round(values: object, declared: Mapping[str, Kind]) -> None:
+    """Raises UnknownMetricError for a name, TypeError or ValueError for a value, of no metric."""
+    if not isinstance(values, Mapping):
+        msg = f"a round returned {values!r}, and has to return its metrics: name -> number or None"
+        raise TypeError(msg)
+    for name, value in values.items():
+        kind_of(name, declared)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            msg = f"metric {name!r} is {value!r}, and has to be a number or None"
+            raise TypeError(msg)
+        if not math.isfinite(value):
+            msg = f"metric {name!r} is {value!r}; a round that could not give it returns None"
+            raise ValueError(msg)
+
+
+def as_metric(
+    name: str,
+    samples: Sequence[float | int | None],
+    declared: Mapping[str, Kind] = MappingProxyType({}),
+) -> Metric:
+    """Samples with what the name stands for. Raises UnknownMetricError."""
+    kind = kind_of(name, declared)
     return Metric(
         name=name,
         unit=kind.unit,

@@ -43,6 +43,12 @@ class Recorder:
         self._config.add_cleanup(nvml.nvmlShutdown)
         self._config.add_cleanup(self._telemetry.stop)
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """What had not ended a round has no numbers, which pytest-benchmark would stumble over."""
+        benchmarks = getattr(self._config, "_benchmarksession", None)
+        if benchmarks is not None:
+            benchmarks.benchmarks[:] = filter(None, benchmarks.benchmarks)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_benchmark_update_machine_info(self, machine_info: dict[str, Any]) -> None:
         # The name of the host; records are published.
@@ -100,6 +106,11 @@ class Recorder:
             environment=environment,
             cases=tuple(self._config.stash[CASES]),
             evidence=self._evidence(),
+            device=None if self._stage is None else settings.device,
+            model_digest=(
+                None if self._stage is None else fingerprint.model_digest(settings.model_path)
+            ),
+            interrupted=self._collector.interrupted,
             telemetry=() if self._telemetry is None else self._telemetry.samples(),
         )
 
@@ -112,6 +123,7 @@ class Recorder:
                 sentence=sentence,
                 state=self._collector.evidence(criterion).state.value,
                 tests=tuple(map(_published, self._collector.outcomes(criterion))),
+                whole=self._collector.is_whole,
             )
             for criterion, sentence in self._stage.criteria.items()
         )

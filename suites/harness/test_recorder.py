@@ -165,6 +165,7 @@ def test_short(): pass
 
 def test_a_stage_and_what_waits_to_be_asked_for_add_up(project: Project) -> None:
     project.add_test("core/test_core.py", WAITS)
+    project.commit()
     plans = load_plans(project.path / "suites" / "stages.toml")
     records, states = [], []
     soak = ["-m", "soak", "--layout"]
@@ -217,7 +218,13 @@ def fake_item(root: Path, rounds: int, bench_seconds: float = 0.0) -> SimpleName
     stash[CASES] = []
     config: Any = SimpleNamespace(stash=stash, rootpath=root)
     stash[TRACED_ROUNDS] = TracedRounds(config, stash[CASES])
-    return SimpleNamespace(config=config, name="test_fake", path=file)
+    return SimpleNamespace(
+        config=config,
+        name="test_fake",
+        path=file,
+        getparent=lambda kind: None,
+        get_closest_marker=lambda name: None,
+    )
 
 
 def test_recording_costs_less_than_a_hundredth_of_a_round(

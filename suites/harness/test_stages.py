@@ -84,11 +84,14 @@ def test_a_suite_proves_as_a_whole(project: Project) -> None:
     project.run("--stage", "stage1").stdout.fnmatch_lines(["s1.one  failed *1 passed *1 failed *"])
 
 
+def write_stages(root: Path, text: str) -> None:
+    for name in ("core", "ops"):
+        (root / "suites" / name).mkdir(parents=True)
+    (root / "suites" / "stages.toml").write_text(text)
+
+
 def test_a_suite_cannot_prove_another_stage(tmp_path: Path) -> None:
-    (tmp_path / "suites").mkdir()
-    (tmp_path / "suites" / "stages.toml").write_text(
-        STAGES + '[stage1.proved_by_suites]\n"s0.one" = ["ops"]\n'
-    )
+    write_stages(tmp_path, STAGES + '[stage1.proved_by_suites]\n"s0.one" = ["ops"]\n')
     with pytest.raises(pytest.UsageError, match=r"stage1 has no criterion s0\.one"):
         load_stages(tmp_path)
 
@@ -153,7 +156,7 @@ def test_what_could_not_run_says_why(gpu_project: Project) -> None:
 def test_a_criterion_without_a_test_says_so(project: Project) -> None:
     project.add_test("core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_one(): pass")
     project.run("--stage", "stage0").stdout.fnmatch_lines(
-        ["s0.two  unproved *", "        unproved: no test of this run is about it"]
+        ["s0.two  unproved *", "        unproved: no test of this stage is about it"]
     )
 
 
@@ -174,8 +177,7 @@ def test_a_gpu_stage_on_the_cpu_is_a_usage_error(gpu_project: Project) -> None:
 
 
 def test_a_criterion_has_one_stage(tmp_path: Path) -> None:
-    (tmp_path / "suites").mkdir()
-    (tmp_path / "suites" / "stages.toml").write_text(STAGES.replace("s1.one", "s0.one"))
+    write_stages(tmp_path, STAGES.replace("s1.one", "s0.one"))
     with pytest.raises(pytest.UsageError, match=r"s0\.one is in stage0 and in stage1"):
         load_stages(tmp_path)
 
@@ -210,7 +212,7 @@ def test_what_waits_to_be_asked_for_is_unproved_and_names_its_command(project: P
         ]
     )
     project.run("--stage", "stage0", "-m", "soak").stdout.fnmatch_lines(
-        ["s0.one  unproved *", "*no test of this run is about it", "s0.two  proved *1 passed *"]
+        ["s0.one  unproved *1 left out *", "*left out by -m soak", "s0.two  proved *1 passed *"]
     )
 
 
@@ -218,7 +220,7 @@ def test_a_soak_that_is_cut_short_proves_nothing(project: Project) -> None:
     project.add_test("core/test_core.py", OPT_IN.replace("test_long()", "test_long(soak_seconds)"))
     result = project.run("--stage", "stage0", "-m", "soak", "--soak-seconds", "479")
     result.assert_outcomes(passed=1, deselected=1)
-    result.stdout.fnmatch_lines(["s0.two  unproved *1 left out *", "*left out by an option"])
+    result.stdout.fnmatch_lines(["s0.two  unproved *1 left out *", "*by --soak-seconds 479"])
 
 
 def test_what_is_asked_for_does_not_stand_for_its_suite(project: Project) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
 import pytest
 
+from baselines.measure_command import as_launch
 from baselines.records import Case, Evidence, Record
 from baselines.records import TestOutcome as Result  # a name pytest does not take for a test
+from reports import html, markdown
 from reports.assemble import assemble
 from reports.headline import answer, problems
 from reports.model import (
@@ -82,19 +85,88 @@ def test_all_stages_passed(records: Sample) -> None:
     assert problems(report) == ((), 0)
 
 
-def test_halves_of_a_run_add_up(records: Sample) -> None:
+def part(ran: Sequence[str], left_out: int, *, whole: bool = True) -> Evidence:
+    """Evidence of tests that passed, and of others in the same file that were left out."""
+    tests = [Result(test=f"a.py::test[{name}]", outcome="passed", seconds=0.1) for name in ran]
+    if left_out:
+        tests.append(
+            Result(test="a.py", outcome="left-out", seconds=0.0, cases=left_out, reason="by -k")
+        )
+    return Evidence(
+        criterion="s0.a", sentence="words", state="unproved", tests=tuple(tests), whole=whole
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "missing"),
+    [
+        ([part(["block"], 1)], 1),
+        ([part(["block"], 1), part(["slot"], 1)], 0),
+        ([part(["block"], 1), part(["block"], 1)], 1),  # the same half twice
+        ([part(["a", "b"], 3), part(["b", "c"], 3), part(["d"], 4)], 1),
+        ([part(["a", "b"], 3), part(["b", "c"], 3), part(["d", "e"], 3)], 0),
+        # One record that knows the whole is enough.
+        ([part(["a"], 2), part(["b", "c"], 0, whole=False)], 0),
+        ([part(["a"], 0, whole=False), part(["b"], 0, whole=False)], None),
+    ],
+)
+def test_parts_of_the_evidence_add_up_when_they_cover_all(
+    records: Sample, parts: list[Evidence], missing: int | None
+) -> None:
     """--layout block in one run and --layout slot in the next are all the evidence there is."""
-    block = evidence("s0.a", "unproved", block="passed", slot="left-out")
-    slot = evidence("s0.a", "unproved", block="left-out", slot="passed")
-    half = assemble([PLAN], [with_evidence(records, block)]).stages[0].criteria[0]
-    assert half.state == "unproved"
-    both = [with_evidence(records, block), with_evidence(records, slot)]
-    whole = assemble([PLAN], both).stages[0].criteria[0]
-    assert whole.state == "proved"
-    assert [(test.test, test.outcome) for test in whole.tests] == [
-        ("block", "passed"),
-        ("slot", "passed"),
-    ]
+    for order in (parts, parts[::-1]):
+        runs = [with_evidence(records, item) for item in order]
+        criterion = assemble([PLAN], runs).stages[0].criteria[0]
+        assert criterion.state == ("proved" if missing == 0 else "unproved")
+        assert criterion.count("left-out") == (missing or 0)
+        assert criterion.missing == (f"a.py ({missing})" if missing else "")
+
+
+def test_a_launch_of_the_store_completes_no_proof(records: Sample) -> None:
+    """It keeps no list of what passed, so it cannot say which tests are behind a criterion."""
+    launch = as_launch(with_evidence(records, part(["a"], 1)), 1)
+    other = with_evidence(records, part(["a"], 0, whole=False))
+    assert assemble([PLAN], [launch, other]).stages[0].criteria[0].state == "unproved"
+
+
+def test_the_report_says_which_part_is_missing(records: Sample) -> None:
+    report = assemble([PLAN], [with_evidence(records, part(["block"], 3))])
+    assert "missing: a.py (3)" in markdown.render(report)
+    assert re.search(r">4 tests: 1 passed, 3 left out<", html.render(report))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"device": "cuda"},
+        {"model_digest": "0" * 16},
+        {"machine_key": "0" * 16},
+        {"git_dirty": True},
+        {"git_revision": None},
+        {"git_revision": "a" * 40},
+    ],
+)
+def test_parts_of_what_is_not_the_same_do_not_add_up(
+    records: Sample, change: dict[str, object]
+) -> None:
+    one, other = (with_evidence(records, part([name], 1)) for name in ("block", "slot"))
+    of_tree = {name: value for name, value in change.items() if name.startswith("git_")}
+    update = {name: value for name, value in change.items() if name not in of_tree}
+    environment = one.environment.model_copy(update=of_tree)
+    changed = other.model_copy(update={"environment": environment, **update})
+    for order in ([one, changed], [changed, one], [changed, changed] if of_tree else []):
+        if "git_revision" in change and change["git_revision"] and order[:1] == order[1:]:
+            continue  # the same revision
+        if order:
+            assert assemble([PLAN], order).stages[0].criteria[0].state == "unproved"
+
+
+def test_a_run_that_ended_early_is_noted(records: Sample) -> None:
+    record = with_evidence(records, part(["block"], 3))
+    record = record.model_copy(update={"interrupted": "stopping after 1 failures"})
+    assert assemble([PLAN], [record]).stages[0].notes == (
+        "A run ended early: stopping after 1 failures.",
+    )
 
 
 def test_one_failure_outweighs_a_proof(records: Sample) -> None:
