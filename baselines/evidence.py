@@ -25,7 +25,7 @@ def add_up(found: Sequence[Evidence]) -> tuple[str, tuple[TestOutcome, ...]]:
     one of them knows all tests, and each test ran in one of them.
     """
     ran: dict[str, TestOutcome] = {}
-    for test in (test for item in found for test in item.tests if test.outcome != "left-out"):
+    for test in (test for item in found for test in item.tests if _ran(test)):
         known = ran.get(test.test)
         if known is None or _WEIGHT.index(test.outcome) < _WEIGHT.index(known.outcome):
             ran[test.test] = test
@@ -51,11 +51,12 @@ def _missing(found: Sequence[Evidence], ran: dict[str, TestOutcome]) -> tuple[Te
     sizes: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {}
     for item in found:
-        size: Counter[str] = Counter()
+        # Old records may have two tests of one name, whose parameters were paths.
+        size = Counter(map(file_of, {test.test for test in item.tests if _ran(test)}))
         for test in item.tests:
-            file = file_of(test.test)
-            size[file] += test.cases
-            if test.outcome == "left-out":
+            if not _ran(test):
+                file = file_of(test.test)
+                size[file] += test.cases
                 reasons.setdefault(file, Counter())[test.reason or "left out"] += test.cases
         sizes |= size
     covered = Counter(map(file_of, ran))
@@ -64,7 +65,7 @@ def _missing(found: Sequence[Evidence], ran: dict[str, TestOutcome]) -> tuple[Te
             test=file,
             outcome="left-out",
             seconds=0.0,
-            reason=reasons[file].most_common(1)[0][0],
+            reason=reasons[file].most_common(1)[0][0] if file in reasons else None,
             cases=size - covered[file],
         )
         for file, size in sorted(sizes.items())
@@ -72,11 +73,15 @@ def _missing(found: Sequence[Evidence], ran: dict[str, TestOutcome]) -> tuple[Te
     )
 
 
+def _ran(test: TestOutcome) -> bool:
+    return test.outcome != "left-out"
+
+
 def missing_words(tests: Iterable[TestOutcome]) -> str:
     """What was left out, as files or folders with the number of their tests."""
     counts: Counter[str] = Counter()
     for test in tests:
-        if test.outcome == "left-out":
+        if not _ran(test):
             counts[file_of(test.test)] += test.cases
     if len(counts) > _MOST_FILES:
         folders: Counter[str] = Counter()
