@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from engine.server.responses import (
 )
 from engine.tokenizer import Tokenizer
 from suites.models.multilingual import END_OF_SENTENCE, IM_END, TEXTS, WORDS
+from suites.online.conftest import MakeLLM
 from suites.online.event_stream import chunks
+from suites.online.live_server import LiveServer, live_server
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -37,6 +40,13 @@ def model_path(multilingual_model: Path) -> Path:
 def layout() -> str:
     """The one in which a request gets the same bits wherever its keys lie."""
     return "block"
+
+
+@pytest.fixture(scope="module")
+def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
+    """Answers are compared bit for bit, on a GPU too."""
+    with live_server(make_llm(deterministic=True)) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
