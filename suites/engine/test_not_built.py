@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # Without site (-S) an editable installation of the engine is not found, built as it is.
+    packages = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    path = os.pathsep.join([str(checkout), *packages])
     return subprocess.run(
-        [sys.executable, *arguments], cwd=checkout, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-S", *arguments], cwd=checkout, env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def test_importing_it_names_the_session_that_builds_it(checkout: Path) -> None:
