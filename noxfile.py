@@ -13,7 +13,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent
 OUT = ROOT / "reports" / "out"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = nox.project.load_toml(ROOT / "suites" / "stages.toml")
+# Where the packages of the harness lie, which no session installs.
+HARNESS = [str(ROOT / name) for name in ("suites/harness", "baselines", "reports")]
 CONDA = ("micromamba", "mamba", "conda")
 LEAST_PYTHON = re.findall(r"\d+", PYPROJECT["project"]["requires-python"])
 
@@ -40,8 +42,8 @@ if sys.version_info < tuple(map(int, LEAST_PYTHON)):
 if not os.access(ROOT, os.W_OK) and not {"-l", "--list", "doctor"} & set(sys.argv):
     sys.exit(f"{ROOT} cannot be written to, and sessions build there: take a copy of your own")
 
-sys.path.insert(0, str(ROOT))
-from baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
+sys.path[:0] = HARNESS
+from stagegate_baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
 
 
 @nox.session(default=False)
@@ -152,14 +154,14 @@ def gate(session: nox.Session) -> None:
     # 3 is inconclusive and 4 not comparable: neither says that anything got worse.
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     codes = [0] if "--strict" in own else [0, 3, 4]
-    session.run("python", "-m", "baselines", "gate", *arguments, success_codes=codes)
+    run_harness(session, "stagegate_harness", "gate", *arguments, success_codes=codes)
 
 
 @nox.session(name="gate-rates", default=False)
 def gate_rates(session: nox.Session) -> None:
     """How often the gate is right, on synthetic launches: nox -s gate-rates -- [--gates 1000]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    session.run("python", "-m", "suites.baselines.gate_rates", *session.posargs)
+    run_harness(session, "suites.baselines.gate_rates", *session.posargs)
 
 
 @nox.session(default=False)
@@ -169,14 +171,14 @@ def baseline(session: nox.Session) -> None:
     if arguments[:1] == ["measure"] and len(arguments) > 1:
         check_stage(session, arguments[1])
     install_harness(session, arguments)
-    session.run("python", "-m", "baselines", *arguments)
+    run_harness(session, "stagegate_harness", *arguments)
 
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
     """Write reports/out/report.html: nox -s report -- [RECORD ...] [--gate FOLDER] [--open]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    session.run("python", "-m", "reports", *paths_of_the_caller(session))
+    run_harness(session, "stagegate_harness", "report", *paths_of_the_caller(session))
 
 
 @nox.session
@@ -326,6 +328,16 @@ def install_harness(session: nox.Session, arguments: list[str]) -> None:
     """What launches need, but not the engine: each tree runs its own, built beside it."""
     install_toolchain(session, cuda=wants_cuda(arguments))
     install(session, *project_list("dependencies"), *project_list("server"), *project_list("test"))
+
+
+def run_harness(
+    session: nox.Session, module: str, *arguments: str, success_codes: Iterable[int] = (0,)
+) -> None:
+    path = os.pathsep.join([*HARNESS, *filter(None, [os.environ.get("PYTHONPATH")])])
+    session.run(
+        "python", "-m", module, *arguments,
+        env={"PYTHONPATH": path}, success_codes=success_codes,
+    )  # fmt: skip
 
 
 def benchmark_group(arguments: list[str]) -> tuple[str | None, list[str]]:

@@ -68,8 +68,8 @@ def _refuse_options_of_the_suites(
     home = Path(__file__).parents[1]
     if not unknown or not _is_checkout(home):
         return
-    sys.path.insert(0, str(home))
-    from suites.harness.options import add_options
+    sys.path[:0] = [str(home / name) for name in ("suites/harness", "baselines", "reports")]
+    from stagegate_harness.options import add_options
 
     add_options(parser)
     _, still_unknown = parser.parse_known_and_unknown_args(args)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from baselines.fingerprint import digest
-from baselines.records import Record
-from baselines.store import Store
+from stagegate_baselines.fingerprint import digest
+from stagegate_baselines.records import Record
+from stagegate_baselines.store import Store
 
 RECORDS = Path(__file__).parent / "records"
 

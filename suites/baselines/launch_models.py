@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from baselines.gate.escalation import Side
-from baselines.records import Record
+from stagegate_baselines.gate.escalation import Side
+from stagegate_baselines.records import Record
 from suites.baselines.sample_record import sample_record
 
 # Logarithms: of the time of a launch, and of the control beside it.

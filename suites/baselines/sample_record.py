@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baselines.records import Record
+from stagegate_baselines.records import Record
 
 
 def sample_record(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from baselines.gate.annotations import LIMIT, annotate, annotate_failure
-from baselines.gate.escalation import GateResult
-from baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.gate.annotations import LIMIT, annotate, annotate_failure
+from stagegate_baselines.gate.escalation import GateResult
+from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
 
 Capture = pytest.CaptureFixture[str]
 

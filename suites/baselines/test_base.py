@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baselines.__main__ import main
-from baselines.gate.base import Base, Mode, NoBaseError, OnMismatch, choose_base
-from baselines.gate.noise import launch_noise
-from baselines.records import Record
-from baselines.store import Entry, Store
+from stagegate_baselines.gate.base import Base, Mode, NoBaseError, OnMismatch, choose_base
+from stagegate_baselines.gate.noise import launch_noise
+from stagegate_baselines.records import Record
+from stagegate_baselines.store import Entry, Store
+from stagegate_harness.__main__ import main
 from suites.baselines.sample_record import sample_record
 
 HERE, ELSEWHERE = "0123456789abcdef", "a" * 16

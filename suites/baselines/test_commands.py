@@ -1,4 +1,4 @@
-"""python -m baselines: what it prints, changes and answers with."""
+"""stagegate-harness: what it prints, changes and answers with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from baselines import commands, fingerprint
-from baselines.__main__ import main
-from baselines.records import SCHEMA_VERSION, Machine, Record
-from baselines.store import Store
+from stagegate_baselines import commands, fingerprint
+from stagegate_baselines.records import SCHEMA_VERSION, Machine, Record
+from stagegate_baselines.store import Store
+from stagegate_harness.__main__ import main
 from suites.baselines.conftest import RECORDS, make_document, make_record
 
 Run = Callable[..., tuple[int, str, str]]
@@ -271,7 +271,7 @@ def test_a_store_of_numbers_is_repaired_by_command(run: Run, store: Store) -> No
     (folder / "0001_old.json").write_text("{}")
     code, _, err = run("list")
     assert code == 1
-    assert "run `python -m baselines repair`" in err
+    assert "run `stagegate-harness repair`" in err
     code, _, err = run("repair")
     assert code == 1
     assert "0001_old.json: damaged or edited" in err

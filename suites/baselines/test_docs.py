@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from baselines.__main__ import STORE, main
-from baselines.gate.findings import Finding, Revision, Verdicts
-from baselines.gate.verdict import CLASS_FLOORS, Reason, Verdict
-from baselines.store import Store
+from stagegate_baselines.gate.findings import Finding, Revision, Verdicts
+from stagegate_baselines.gate.verdict import CLASS_FLOORS, Reason, Verdict
+from stagegate_baselines.store import Store
+from stagegate_harness.__main__ import STORE, main
 
 DOCS = Path(__file__).parents[2] / "docs"
 GATE = (DOCS / "gate.md").read_text("utf-8")

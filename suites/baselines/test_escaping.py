@@ -12,18 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from markdown_it import MarkdownIt
 
-from baselines.anonymous import anonymous
-from baselines.escaping import github_message, github_property, one_line, printable
-from baselines.gate.escalation import GateResult
-from baselines.gate.findings import Finding
-from baselines.gate.junit import write_junit
-from baselines.gate.step_summary import add_to_step_summary
-from baselines.gate.summary import markdown_table, text_table
-from baselines.gate.verdict import Judgement, Reason, Verdict
-from baselines.record_file import read_record
-from baselines.records import Record
-from baselines.records import TestOutcome as Outcome
-from baselines.tables import show
+from stagegate_baselines.anonymous import anonymous
+from stagegate_baselines.escaping import github_message, github_property, one_line, printable
+from stagegate_baselines.gate.escalation import GateResult
+from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.junit import write_junit
+from stagegate_baselines.gate.step_summary import add_to_step_summary
+from stagegate_baselines.gate.summary import markdown_table, text_table
+from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.record_file import read_record
+from stagegate_baselines.records import Record
+from stagegate_baselines.records import TestOutcome as Outcome
+from stagegate_baselines.tables import show
 from suites.baselines.any_text import ANY_TEXT, NASTY
 from suites.baselines.sample_record import sample_record
 

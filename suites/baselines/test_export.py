@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from baselines.__main__ import main
-from baselines.records import Metric, MetricClass
-from baselines.store import Store
+from stagegate_baselines.records import Metric, MetricClass
+from stagegate_baselines.store import Store
+from stagegate_harness.__main__ import main
 from suites.baselines.sample_record import sample_record
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from baselines import fingerprint
-from baselines.anonymous import anonymous
-from baselines.records import Machine
+from stagegate_baselines import fingerprint
+from stagegate_baselines.anonymous import anonymous
+from stagegate_baselines.records import Machine
 
 ROOT = Path(__file__).parents[2]
 

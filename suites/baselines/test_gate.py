@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from baselines.gate.escalation import Gate, GateResult, Progress, Side
-from baselines.gate.verdict import Reason, Verdict
-from baselines.records import Record
+from stagegate_baselines.gate.escalation import Gate, GateResult, Progress, Side
+from stagegate_baselines.gate.verdict import Reason, Verdict
+from stagegate_baselines.records import Record
 from suites.baselines.gate_rates import rates
 from suites.baselines.launch_models import MODELS
 from suites.baselines.sample_record import sample_record

@@ -1,4 +1,4 @@
-"""python -m baselines gate on a real repository, with launches that were written down before."""
+"""stagegate-harness gate on a real repository, with launches that were written down before."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from baselines import fingerprint
-from baselines.__main__ import main
-from baselines.gate import command
-from baselines.gate.escalation import Side
-from baselines.gate.findings import Verdicts
-from baselines.records import Record
-from baselines.store import Store
+from stagegate_baselines import fingerprint
+from stagegate_baselines.gate import command
+from stagegate_baselines.gate.escalation import Side
+from stagegate_baselines.gate.findings import Verdicts
+from stagegate_baselines.records import Record
+from stagegate_baselines.store import Store
+from stagegate_harness.__main__ import main
 from suites.baselines.sample_record import sample_record
 
 Run = Callable[..., int]

@@ -13,24 +13,23 @@ def interrupt(*arguments: object, **options: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "working"),
+    ("arguments", "working"),
     [
-        ("baselines", ["list"], "baselines.commands.list_records"),
-        ("baselines", ["gate", "stage0"], "baselines.gate.command.choose_base"),
-        ("reports", ["no-record"], "reports.files.load_record"),
+        (["list"], "stagegate_baselines.commands.list_records"),
+        (["gate", "stage0"], "stagegate_baselines.gate.command.choose_base"),
+        (["report", "no-record"], "stagegate_reports.command.load_record"),
     ],
 )
 def test_an_interrupt_is_a_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    module: str,
     arguments: list[str],
     working: str,
 ) -> None:
     monkeypatch.setattr(working, interrupt)
-    monkeypatch.setattr(sys, "argv", [module, *arguments])
-    monkeypatch.delitem(sys.modules, f"{module}.__main__", raising=False)
+    monkeypatch.setattr(sys, "argv", ["stagegate-harness", *arguments])
+    monkeypatch.delitem(sys.modules, "stagegate_harness.__main__", raising=False)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(module, run_name="__main__")
+        runpy.run_module("stagegate_harness", run_name="__main__")
     assert ended.value.code == 130
     assert capsys.readouterr().err.startswith("interrupted")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from baselines.__main__ import main
-from baselines.gate.escalation import Gate, Side
-from baselines.gate.launches import (
+from stagegate_baselines.gate.escalation import Gate, Side
+from stagegate_baselines.gate.launches import (
     LaunchError,
     PytestSource,
     build,
     run_module,
     state_of,
 )
+from stagegate_harness.__main__ import main
 from suites.baselines.sample_record import sample_record
 
 
@@ -85,8 +85,8 @@ def test_launches_see_the_paths_of_the_caller(
         raise LaunchError
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("baselines.measure_command.build", lambda *arguments: None)
-    monkeypatch.setattr("baselines.gate.launches._start", start)
+    monkeypatch.setattr("stagegate_baselines.measure_command.build", lambda *arguments: None)
+    monkeypatch.setattr("stagegate_baselines.gate.launches._start", start)
     assert main(["measure", "stage0", "--", "--model-path", "a model", "-k", "x"]) == 1
     [command] = commands
     assert command[-3:] == [f"--model-path={tmp_path / 'a model'}", "-k", "x"]

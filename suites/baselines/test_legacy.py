@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from baselines import legacy
-from baselines.__main__ import STORE
-from baselines.acceptable import faults
-from baselines.records import Record
-from baselines.store import Store
+from stagegate_baselines import legacy
+from stagegate_baselines.acceptable import faults
+from stagegate_baselines.records import Record
+from stagegate_baselines.store import Store
+from stagegate_harness.__main__ import STORE
 
 # layout -> seconds, tokens/s, ms, hits, misses, saved tokens
 ROWS = [

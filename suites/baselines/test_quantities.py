@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from baselines.quantities import change, interval, natural, number, percent, share, transition
-from baselines.records import Better
+from stagegate_baselines.quantities import (
+    change,
+    interval,
+    natural,
+    number,
+    percent,
+    share,
+    transition,
+)
+from stagegate_baselines.records import Better
 
 
 @pytest.mark.parametrize(

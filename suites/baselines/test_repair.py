@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from baselines.repair import repair
-from baselines.store import Store, StoreError
+from stagegate_baselines.repair import repair
+from stagegate_baselines.store import Store, StoreError
 from suites.baselines.sample_record import sample_record
 
 FOLDER = "0123456789abcdef/stage0"
@@ -50,7 +50,7 @@ def accept(store: Store, *acceptances: dict[str, Any]) -> str:
 def test_a_numbered_store_is_refused_with_the_way_out(store: Store) -> None:
     add_numbered(store, 1, "v1", 1.0)
     for action in (store.entries, lambda: store.add(sample_record(), "new")):
-        with pytest.raises(StoreError, match="run `python -m baselines repair`"):
+        with pytest.raises(StoreError, match="run `stagegate-harness repair`"):
             action()
 
 

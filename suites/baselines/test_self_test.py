@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from baselines.gate.escalation import GateResult
-from baselines.gate.self_test import OFFLINE, OPERATOR, run_self_test, table, variable
-from baselines.gate.verdict import Judgement, Reason, Verdict
-from suites.harness.planted import planted_share
+from stagegate_baselines.gate.escalation import GateResult
+from stagegate_baselines.gate.self_test import OFFLINE, OPERATOR, run_self_test, table, variable
+from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_harness.planted import planted_share
 
 METRICS = {OPERATOR: "call_us", OFFLINE: "tokens_per_sec", "test_swiglu[64]": "call_us"}
 

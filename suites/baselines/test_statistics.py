@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from baselines.gate.statistics import Control, Estimate, adjusted, paired, unpaired
-from baselines.records import Better
+from stagegate_baselines.gate.statistics import Control, Estimate, adjusted, paired, unpaired
+from stagegate_baselines.records import Better
 
 
 def test_paired_is_the_t_interval_of_the_log_ratios() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines.gate.step_summary import LIMIT_BYTES, add_to_step_summary
+from stagegate_baselines.gate.step_summary import LIMIT_BYTES, add_to_step_summary
 
 
 def test_it_is_appended_and_kept_below_the_limit(

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from baselines.__main__ import main
-from baselines.records import SCHEMA_VERSION, Record
-from baselines.store import Entry, Store, StoreError, UnknownRecordError
+from stagegate_baselines.records import SCHEMA_VERSION, Record
+from stagegate_baselines.store import Entry, Store, StoreError, UnknownRecordError
+from stagegate_harness.__main__ import main
 from suites.baselines.sample_record import sample_record
 
 MACHINE = "0123456789abcdef"
@@ -70,7 +70,7 @@ def test_refusals(store: Store) -> None:
 
 def test_a_newer_schema_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = store.add(sample_record(), "run")
-    monkeypatch.setattr("baselines.store.SCHEMA_VERSION", 0)
+    monkeypatch.setattr("stagegate_baselines.store.SCHEMA_VERSION", 0)
     with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION}, this program knows 0"):
         store.load(entry)
 
@@ -101,7 +101,7 @@ def script(store: Store, body: str) -> list[str]:
         "import os",
         "from itertools import count",
         "from pathlib import Path",
-        "from baselines.store import Store",
+        "from stagegate_baselines.store import Store",
         "from suites.baselines.sample_record import sample_record",
         f"store = Store(Path({str(store.root)!r}))",
         "print('ready', flush=True)",
@@ -160,8 +160,8 @@ def test_a_killed_writer_leaves_a_whole_store(store: Store) -> None:
 DIE_EVERYWHERE = """
 import os, signal, sys, threading
 from pathlib import Path
-from baselines import store as module
-from baselines.store import Store
+from stagegate_baselines import store as module
+from stagegate_baselines.store import Store
 from suites.baselines.sample_record import sample_record
 
 def act(store):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from baselines.gate.escalation import GateResult
-from baselines.gate.findings import Finding
-from baselines.gate.junit import write_junit
-from baselines.gate.summary import (
+from stagegate_baselines.gate.escalation import GateResult
+from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.junit import write_junit
+from stagegate_baselines.gate.summary import (
     EXPLANATIONS,
     SEVERITY,
     headline,
@@ -19,8 +19,8 @@ from baselines.gate.summary import (
     sentence,
     text_table,
 )
-from baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
-from baselines.records import Better
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
+from stagegate_baselines.records import Better
 from suites.baselines.sample_record import sample_record
 
 SLOWER = Judgement(

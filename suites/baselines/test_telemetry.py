@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from baselines.records import TelemetrySample
-from baselines.telemetry import Telemetry, broken_conditions, reason_names
+from stagegate_baselines.records import TelemetrySample
+from stagegate_baselines.telemetry import Telemetry, broken_conditions, reason_names
 
 
 class FakeNVML:

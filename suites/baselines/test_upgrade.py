@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from baselines import upgrade
-from baselines.record_file import json_schema, read_record
-from baselines.records import SCHEMA_VERSION, Better, MetricClass, Record
-from baselines.store import Store, StoreError
+from stagegate_baselines import upgrade
+from stagegate_baselines.record_file import json_schema, read_record
+from stagegate_baselines.records import SCHEMA_VERSION, Better, MetricClass, Record
+from stagegate_baselines.store import Store, StoreError
 from suites.baselines.conftest import RECORDS, make_document
 
 

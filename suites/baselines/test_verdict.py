@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from baselines.gate.verdict import (
+from stagegate_baselines.gate.verdict import (
     CLASS_FLOORS,
     Comparison,
     Judgement,
@@ -19,7 +19,7 @@ from baselines.gate.verdict import (
     Verdict,
     judge,
 )
-from baselines.records import Better, Case, Metric, MetricClass
+from stagegate_baselines.records import Better, Case, Metric, MetricClass
 
 MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
 

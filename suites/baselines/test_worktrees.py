@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from baselines.gate.launches import LaunchError, state_of
-from baselines.gate.worktrees import checked_out
+from stagegate_baselines.gate.launches import LaunchError, state_of
+from stagegate_baselines.gate.worktrees import checked_out
 
 
 def registered(repository: Path) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stagegate_harness.options import SETTINGS
 from suites.clients.client import Outcome, ServedModel
-from suites.harness.options import SETTINGS
 from suites.online.server_process import server_process
 
 # Some clients send prompts of several thousand tokens.

@@ -13,9 +13,9 @@ from engine._C import Ledger
 from engine.llm_engine import LLMEngine
 from engine.models.registry import load_model_config
 from engine.worker import Worker
-from suites.harness.hot_path import as_text, hot_path_of, kernel_counts
-from suites.harness.kernel_trace import kernel_trace
-from suites.harness.trace_events import Trace
+from stagegate_harness.hot_path import as_text, hot_path_of, kernel_counts
+from stagegate_harness.kernel_trace import kernel_trace
+from stagegate_harness.trace_events import Trace
 
 pytestmark = [
     pytest.mark.requires_gpu,

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from engine.models.registry import load_model_config
-from suites.harness.kernel_trace import RANGES_VARIABLE
+from stagegate_harness.kernel_trace import RANGES_VARIABLE
 
 STEPS = 3
 # The headers of NVTX look for a tool once in a process, so the traced one is another.
 PROGRAM = """
 import dataclasses, json, sys
 from engine import LLM, SamplingParams
-from suites.harness.kernel_trace import kernel_trace
+from stagegate_harness.kernel_trace import kernel_trace
 
 model, layout, steps = sys.argv[1:]
 llm = LLM(model, device="cuda", layout=layout, kv_capacity_tokens=512)

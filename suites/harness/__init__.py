@@ -1,1 +1,1 @@
-"""The pytest plugin behind the suites: options, axes, requirements, stages and criteria."""
+"""Tests of the harness."""

@@ -9,10 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from suites.harness import kernel_trace
+from stagegate_harness import kernel_trace
 from suites.harness.fake_cupti import FakeCupti
 
 ROOT = Path(__file__).parents[2]
+# Of a pytest that runs outside the repository.
+PYTHONPATH = os.pathsep.join(
+    str(ROOT / name) for name in (".", "suites/harness", "baselines", "reports")
+)
 UseCupti = Callable[..., FakeCupti]
 
 STAGES = """
@@ -63,7 +67,7 @@ class Project:
 
     def run(self, *arguments: str) -> pytest.RunResult:
         return self._pytester.runpytest_inprocess(
-            "-p", "suites.harness.plugin", "-p", "no:cacheprovider", "-rs", "-v", *arguments
+            "-p", "stagegate_harness.plugin", "-p", "no:cacheprovider", "-rs", "-v", *arguments
         )
 
     def run_process(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +80,7 @@ class Project:
                 "--benchmark-max-time", "0", "--benchmark-json", "record.json", *arguments,
             ],
             cwd=self.path, capture_output=True, text=True, check=False, timeout=300,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH, **variables},
         )  # fmt: skip
 
 

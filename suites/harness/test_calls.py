@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from suites.harness import calls
-from suites.harness.calls import BATCH_SECONDS, CallTimer
+from stagegate_harness import calls
+from stagegate_harness.calls import BATCH_SECONDS, CallTimer
 
 CALL_SECONDS = 10e-6
 WAIT_SECONDS = 20e-6

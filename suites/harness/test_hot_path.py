@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from baselines.records import HotPath
-from suites.harness.chrome_trace import chrome_trace
-from suites.harness.hot_path import as_text, busy_us, headline, hot_path_of, kernel_counts
-from suites.harness.kernel_names import demangled, short_name
-from suites.harness.trace_events import ApiCall, Copy, Fill, Kernel, Range, Trace
+from stagegate_baselines.records import HotPath
+from stagegate_harness.chrome_trace import chrome_trace
+from stagegate_harness.hot_path import as_text, busy_us, headline, hot_path_of, kernel_counts
+from stagegate_harness.kernel_names import demangled, short_name
+from stagegate_harness.trace_events import ApiCall, Copy, Fill, Kernel, Range, Trace
 
 
 def kernel(name: str, start_us: float, end_us: float, stream: int = 7, device: int = 0) -> Kernel:

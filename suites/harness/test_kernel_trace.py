@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from suites.harness import kernel_trace
+from stagegate_harness import kernel_trace
+from stagegate_harness.kernel_trace import TraceError, direction_of, plain_call
+from stagegate_harness.trace_events import ApiCall, Copy, Fill, Kernel, Range
 from suites.harness.conftest import UseCupti
 from suites.harness.fake_cupti import CALLS, COPY, FILL, KERNEL, Kind
-from suites.harness.kernel_trace import TraceError, direction_of, plain_call
-from suites.harness.trace_events import ApiCall, Copy, Fill, Kernel, Range
 
 
 def test_records_become_values(use_cupti: UseCupti) -> None:

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from baselines.record_file import read_record
+from stagegate_baselines.record_file import read_record
+from stagegate_harness.stages import load_stages
 from suites.harness.conftest import Project
-from suites.harness.stages import load_stages
 from suites.harness.test_stages import write_stages
 
 MEASURES = """
@@ -63,8 +63,8 @@ def test_a_bad_metric_is_refused_after_the_first_round(
 
 
 DECLARES = """
-from baselines.records import Better, MetricClass
-from suites.harness.metrics import Kind
+from stagegate_baselines.records import Better, MetricClass
+from stagegate_harness.metrics import Kind
 def test_measured(measure):
     kinds = {"NAME": Kind("1/s", Better.HIGHER, MetricClass.THROUGHPUT)}
     measure(lambda index: {"NAME": 2.0, "seconds": 1.0}, metrics=kinds)
@@ -92,7 +92,7 @@ def test_the_numbers_of_an_operator_are_of_one_call(project: Project) -> None:
     project.add_test(
         "core/test_bench.py",
         "import time\n"
-        "from suites.harness.ceilings import Ceilings\n"
+        "from stagegate_harness.ceilings import Ceilings\n"
         "@pytest.mark.parametrize('size', [1, 64])\n"
         "def test_operator(measure, size):\n"
         "    measure.operator(lambda: time.sleep(2e-4 * size), Ceilings(1.0, 1.0),\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from baselines.path_arguments import absolute_paths
+from stagegate_baselines.path_arguments import absolute_paths
 
 nox = pytest.importorskip("nox")
 ROOT = Path(__file__).parents[2]
@@ -186,7 +186,7 @@ def test_a_strict_gate_passes_on_nothing_but_a_pass(
 ) -> None:
     runs: list[tuple[tuple[str, ...], list[int]]] = []
 
-    def run(*command: str, success_codes: list[int]) -> None:
+    def run(*command: str, success_codes: list[int], **others: object) -> None:
         runs.append((command, success_codes))
 
     monkeypatch.setattr(noxfile, "install_harness", lambda *given: None)

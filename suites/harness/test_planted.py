@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from suites.harness.planted import planted_share, slowed
+from stagegate_harness.planted import planted_share, slowed
 
 
 @pytest.mark.parametrize(

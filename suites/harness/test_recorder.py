@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from baselines.record_file import read_record
-from baselines.records import Better, TelemetrySample
-from baselines.store import Store
-from reports.assemble import assemble
-from reports.files import load_plans
+from stagegate_baselines.record_file import read_record
+from stagegate_baselines.records import Better, TelemetrySample
+from stagegate_baselines.store import Store
+from stagegate_harness.measure import CASES, MOST_ROUNDS, TELEMETRY, Measure
+from stagegate_harness.options import SETTINGS, Workload
+from stagegate_harness.traced_rounds import TRACED_ROUNDS, TracedRounds
+from stagegate_reports.assemble import assemble
+from stagegate_reports.files import load_plans
 from suites.harness.conftest import Project
-from suites.harness.measure import CASES, MOST_ROUNDS, TELEMETRY, Measure
-from suites.harness.options import SETTINGS, Workload
-from suites.harness.traced_rounds import TRACED_ROUNDS, TracedRounds
 
 BENCHMARK = """
 import time
@@ -232,7 +232,7 @@ def test_recording_costs_less_than_a_hundredth_of_a_round(
 ) -> None:
     """Of a round of one millisecond, shorter than any that is measured here."""
     # The control loop takes its time on purpose, between rounds.
-    monkeypatch.setattr("suites.harness.measure.control_seconds", lambda: 0.01)
+    monkeypatch.setattr("stagegate_harness.measure.control_seconds", lambda: 0.01)
     rounds = 2000
     metrics = {"tokens_per_sec": 1.0, "seconds": 2.0, "completion_tokens": 3, "avg_tpot_ms": None}
     costs = []

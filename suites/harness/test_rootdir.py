@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from engine.pytest_rootdir import find_checkout
-from suites.harness.conftest import Project
+from suites.harness.conftest import PYTHONPATH, Project
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = """
 [tool.pytest.ini_options]
-addopts = "-p suites.harness.plugin"
+addopts = "-p stagegate_harness.plugin"
 testpaths = ["suites"]
 """
 
@@ -100,7 +100,7 @@ def test_a_record_may_be_written_again_and_anywhere(checkout: Project, elsewhere
                 "-p", "engine.pytest_rootdir", "--benchmark-json", str(elsewhere / "a record"),
             ],
             cwd=checkout.path, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": PYTHONPATH},
         )  # fmt: skip
         assert "1 passed" in done.stdout, done.stdout + done.stderr
         assert json.loads((elsewhere / "a record").read_text())["stagegate"]["cases"] == []

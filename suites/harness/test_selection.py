@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from baselines.record_file import read_record
-from baselines.records import Record
-from reports.assemble import assemble
-from reports.files import load_plans
+from stagegate_baselines.record_file import read_record
+from stagegate_baselines.records import Record
+from stagegate_harness.criteria import EvidenceCollector, State
+from stagegate_harness.stage_run import StageRun
+from stagegate_reports.assemble import assemble
+from stagegate_reports.files import load_plans
 from suites.harness.conftest import Project
-from suites.harness.criteria import EvidenceCollector, State
-from suites.harness.stage_run import StageRun
 
 FIRST = """
 pytestmark = pytest.mark.criterion("s0.one")

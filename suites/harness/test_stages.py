@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from suites.harness import requirements
+from stagegate_harness import requirements
+from stagegate_harness.stages import load_stages
 from suites.harness.conftest import STAGES, Project
-from suites.harness.stages import load_stages
 
 
 def test_a_stage_runs_its_suites_alone(project: Project) -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from baselines.gate import launches
-from baselines.record_file import read_record
-from baselines.records import Case
-from suites.harness.conftest import Project, UseCupti
+from stagegate_baselines.gate import launches
+from stagegate_baselines.record_file import read_record
+from stagegate_baselines.records import Case
+from stagegate_harness.options import SETTINGS
+from stagegate_harness.traced_rounds import TracedRounds
+from suites.harness.conftest import PYTHONPATH, Project, UseCupti
 from suites.harness.fake_cupti import COPY, KERNEL, Kind
-from suites.harness.options import SETTINGS
-from suites.harness.traced_rounds import TracedRounds
 
 CASE = Case(
     name="test_kv_layout[slot/cold]", suite="offline", params={}, workload_hash=16 * "0",
@@ -82,14 +82,14 @@ def test_no_round_is_spent_where_nothing_can_be_traced(
 
 # A GPU's machine for a process that has none: a binding that traces one kernel.
 CONFTEST = """
-from suites.harness import kernel_trace, requirements
+from stagegate_harness import kernel_trace, requirements
 from suites.harness.fake_cupti import KERNEL, FakeCupti
 
 kernel_trace._load = lambda: FakeCupti(KERNEL)
 requirements.missing_gpu = lambda: None
 """
 TRACE = """
-from suites.harness.kernel_trace import kernel_trace
+from stagegate_harness.kernel_trace import kernel_trace
 events = []
 @pytest.mark.requires_cupti
 def test_trace(): events.append("traced test")
@@ -113,13 +113,13 @@ def test_nothing_is_timed_after_a_trace(project: Project) -> None:
     project.add_test("core/test_benchmarks.py", BENCHMARKS)
     done = subprocess.run(
         [
-            sys.executable, "-m", "pytest", "-p", "suites.harness.plugin",
+            sys.executable, "-m", "pytest", "-p", "stagegate_harness.plugin",
             "-p", "pytest_benchmark.plugin", "--bench-rounds", "3",
             "--benchmark-max-time", "0", "--device", "nvidia",
             "--benchmark-json", "record.json", "--rootdir", str(project.path), "suites/core",
         ],
         cwd=project.path, capture_output=True, text=True, check=False, timeout=60,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )  # fmt: skip
     timed = [f"{name} {index}" for name in ("fast", "slow") for index in (-1, 0, 1, 2)]
     order = ", ".join([*timed, "traced test", "fast 3", "slow 3"])

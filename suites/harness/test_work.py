@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from baselines.fingerprint import digest
-from baselines.record_file import read_record
+from stagegate_baselines.fingerprint import digest
+from stagegate_baselines.record_file import read_record
+from stagegate_harness.source_graph import Definition, SourceGraph
+from stagegate_harness.work import work_of
 from suites.harness.conftest import ROOT, Project
-from suites.harness.source_graph import Definition, SourceGraph
-from suites.harness.work import work_of
 
 BENCHMARK = '''
 import time
@@ -88,7 +88,7 @@ def hashes_of(
 
     def hashes_of(files: dict[str, str]) -> Hashes:
         write(project, files)
-        items, _ = pytester.inline_genitems("-p", "suites.harness.plugin", "suites")
+        items, _ = pytester.inline_genitems("-p", "stagegate_harness.plugin", "suites")
         measured = [item for item in items if "measure" in item.fixturenames]
         return {item.name: digest(work_of(item)) for item in measured}
 
@@ -200,7 +200,7 @@ def test_a_stated_version_stands_for_the_code(hashes_of: HashesOf) -> None:
 def test_the_harness_is_not_the_work(project: Project, pytester: pytest.Pytester) -> None:
     """What measures may change without a change of what is measured."""
     write(project, FILES)
-    items, _ = pytester.inline_genitems("-p", "suites.harness.plugin", "suites")
+    items, _ = pytester.inline_genitems("-p", "stagegate_harness.plugin", "suites")
     for item in items:
         assert all(
             not place.startswith("harness/") for place, _, _ in work_of(item).get("code", ())
@@ -223,7 +223,7 @@ def test_the_code_of_a_case_is_found_across_files(
     project: Project, pytester: pytest.Pytester
 ) -> None:
     write(project, FILES)
-    items, _ = pytester.inline_genitems("-p", "suites.harness.plugin", "suites")
+    items, _ = pytester.inline_genitems("-p", "stagegate_harness.plugin", "suites")
     places = [(place, name) for place, name, _ in work_of(items[0])["code"]]
     assert places == [
         ("core/batches.py", "make_batch"),

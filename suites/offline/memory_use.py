@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from baselines.nvml import connect
-from baselines.telemetry import count_others
+from stagegate_baselines.nvml import connect
+from stagegate_baselines.telemetry import count_others
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.fingerprint import model_digest
 from engine import LLM, SamplingParams
-from suites.harness.measure import Measure, Metrics
-from suites.harness.options import Workload
+from stagegate_baselines.fingerprint import model_digest
+from stagegate_harness.measure import Measure, Metrics
+from stagegate_harness.options import Workload
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 from suites.offline.greedy_choice import Text, check_greedy
 

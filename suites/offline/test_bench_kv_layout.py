@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from baselines.fingerprint import model_digest
 from engine import LLM, SamplingParams
 from engine.sampling import MAX_LOGPROBS
-from suites.harness.measure import Measure, Metrics
-from suites.harness.options import Workload
+from stagegate_baselines.fingerprint import model_digest
+from stagegate_harness.measure import Measure, Metrics
+from stagegate_harness.options import Workload
 from suites.offline.same_answer import is_same_answer, near_tie
 
 # No cache is warm under the slot layout, which has none.

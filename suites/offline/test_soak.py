@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from baselines import fingerprint
 from engine import LLM
 from engine.llm_engine import LLMEngine
 from engine.request import Request
 from engine.sampling import MAX_LOGPROBS
+from stagegate_baselines import fingerprint
 from suites.offline.hang_watch import HangWatch
 from suites.offline.memory_use import DeviceMemory, device_memory, host_bytes
 from suites.offline.same_answer import is_same_answer, near_tie

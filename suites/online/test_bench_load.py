@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from baselines.fingerprint import model_digest
-from suites.harness.measure import Measure, Metrics, Samples
-from suites.harness.options import SETTINGS, Workload
+from stagegate_baselines.fingerprint import model_digest
+from stagegate_harness.measure import Measure, Metrics, Samples
+from stagegate_harness.options import SETTINGS, Workload
 from suites.online.load.arrival import ClosedLoop, OpenLoop
 from suites.online.load.client import Target
 from suites.online.load.endpoints import Endpoint

@@ -13,7 +13,7 @@ import pytest
 
 from engine.async_llm import AsyncLLM
 from engine.sampling import SamplingParams
-from suites.harness.measure import Measure, Metrics
+from stagegate_harness.measure import Measure, Metrics
 from suites.online.null_server import null_engine
 from suites.online.null_server_process import null_server
 

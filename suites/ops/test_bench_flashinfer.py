@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine._C import Context, ops
-from suites.harness.ceilings import Ceilings
-from suites.harness.measure import Measure
+from stagegate_harness.ceilings import Ceilings
+from stagegate_harness.measure import Measure
 from suites.ops.attention_batch import (
     Heads,
     assert_exact_enough,

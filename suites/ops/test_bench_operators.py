@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from engine._C import Context, Tensor, ops
-from suites.harness.ceilings import Ceilings
-from suites.harness.measure import Measure
+from stagegate_harness.ceilings import Ceilings
+from stagegate_harness.measure import Measure
 from suites.ops import references
 from suites.ops.attention_batch import (
     Heads,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import _C
-from suites.harness.source_graph import Definition, SourceGraph
+from stagegate_harness.source_graph import Definition, SourceGraph
 from suites.ops.test_operand_errors import OPERATORS
 
 SUITE = Path(__file__).parent

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError, ShapeError
-from suites.harness.options import DTYPES
+from stagegate_harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within
 from suites.ops.examples import examples

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from suites.harness.options import DTYPES
+from stagegate_harness.options import DTYPES
 from suites.ops.attention_batch import FORMS
 from suites.ops.sanitize import TOOLS, Finding, findings
 

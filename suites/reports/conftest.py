@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reports import html
-from reports.assemble import assemble
-from reports.model import Report
+from stagegate_reports import html
+from stagegate_reports.assemble import assemble
+from stagegate_reports.model import Report
 from suites.reports.page import Page
 from suites.reports.sample_records import Sample, sample
 

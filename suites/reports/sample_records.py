@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from baselines.fingerprint import digest
-from baselines.gate.findings import Finding
-from baselines.gate.statistics import adjusted
-from baselines.gate.verdict import Comparison, Launch, judge
-from baselines.records import (
+from stagegate_baselines.fingerprint import digest
+from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.statistics import adjusted
+from stagegate_baselines.gate.verdict import Comparison, Launch, judge
+from stagegate_baselines.records import (
     SCHEMA_VERSION,
     Case,
     CopyTime,
@@ -28,9 +28,9 @@ from baselines.records import (
     TelemetrySample,
     TestOutcome,
 )
-from reports.files import load_plans
-from reports.model import AcceptedVersion, GateRun, StagePlan
-from suites.harness.metrics import as_metric
+from stagegate_harness.metrics import as_metric
+from stagegate_reports.files import load_plans
+from stagegate_reports.model import AcceptedVersion, GateRun, StagePlan
 
 PLANS = load_plans(Path(__file__).parents[1] / "stages.toml")
 LAUNCHES = 3
@@ -61,7 +61,7 @@ MACHINE = Machine(
 
 @dataclass(frozen=True)
 class Sample:
-    """Arguments of reports.assemble.assemble."""
+    """Arguments of stagegate_reports.assemble.assemble."""
 
     plans: tuple[StagePlan, ...]
     records: tuple[Record, ...]

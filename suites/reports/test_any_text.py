@@ -8,12 +8,12 @@ import io
 from hypothesis import given, settings
 from markdown_it import MarkdownIt
 
-from baselines.escaping import csv_cell, one_line, printable
-from baselines.records import Record
-from baselines.records import TestOutcome as Outcome
-from reports import csv_export, html, markdown
-from reports.assemble import assemble
-from reports.model import Report
+from stagegate_baselines.escaping import csv_cell, one_line, printable
+from stagegate_baselines.records import Record
+from stagegate_baselines.records import TestOutcome as Outcome
+from stagegate_reports import csv_export, html, markdown
+from stagegate_reports.assemble import assemble
+from stagegate_reports.model import Report
 from suites.baselines.any_text import ANY_TEXT
 from suites.reports.page import Page
 from suites.reports.sample_records import sample

@@ -8,13 +8,15 @@ from typing import Literal
 
 import pytest
 
-from baselines.measure_command import as_launch
-from baselines.records import Case, Evidence, Record
-from baselines.records import TestOutcome as Result  # a name pytest does not take for a test
-from reports import html, markdown
-from reports.assemble import assemble
-from reports.headline import answer, problems
-from reports.model import (
+from stagegate_baselines.measure_command import as_launch
+from stagegate_baselines.records import Case, Evidence, Record
+from stagegate_baselines.records import (
+    TestOutcome as Result,  # a name pytest does not take for a test
+)
+from stagegate_reports import html, markdown
+from stagegate_reports.assemble import assemble
+from stagegate_reports.headline import answer, problems
+from stagegate_reports.model import (
     AcceptedVersion,
     CriterionView,
     Report,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from baselines.records import Better
-from reports.comparisons import compare_layouts, compare_peers, gain
-from reports.model import CaseView, MetricView
+from stagegate_baselines.records import Better
+from stagegate_reports.comparisons import compare_layouts, compare_peers, gain
+from stagegate_reports.model import CaseView, MetricView
 
 
 def metric(name: str, value: float | None, better: Better = Better.HIGHER) -> MetricView:

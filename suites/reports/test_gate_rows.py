@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from baselines.gate.findings import Finding
-from baselines.gate.verdict import Reason, Verdict
-from baselines.records import Record
-from reports.assemble import assemble
-from reports.headline import problems, speed
-from reports.model import AcceptedVersion, GateRun
+from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.verdict import Reason, Verdict
+from stagegate_baselines.records import Record
+from stagegate_reports.assemble import assemble
+from stagegate_reports.headline import problems, speed
+from stagegate_reports.model import AcceptedVersion, GateRun
 from suites.reports.sample_records import Sample
 from suites.reports.test_assemble import PLAN, with_case, with_samples
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from baselines.records import CopyTime, HotPath, KernelTime, Record
-from reports import html
-from reports.assemble import assemble
-from reports.model import Report, StageState
+from stagegate_baselines.records import CopyTime, HotPath, KernelTime, Record
+from stagegate_reports import html
+from stagegate_reports.assemble import assemble
+from stagegate_reports.model import Report, StageState
 from suites.reports.page import Page
 from suites.reports.sample_records import Sample, sample
 
@@ -216,8 +216,8 @@ def test_the_same_records_give_the_same_bytes(records: Sample, text: str) -> Non
 def test_bytes_do_not_depend_on_the_process(text: str, hash_seed: str) -> None:
     program = (
         "import hashlib\n"
-        "from reports import html\n"
-        "from reports.assemble import assemble\n"
+        "from stagegate_reports import html\n"
+        "from stagegate_reports.assemble import assemble\n"
         "from suites.reports.sample_records import sample\n"
         "s = sample()\n"
         "text = html.render(assemble(s.plans, s.records, s.history, s.gates))\n"

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from baselines.gate.findings import Finding
-from baselines.gate.verdict import Judgement, Reason, Verdict
-from baselines.quantities import natural
-from baselines.records import Better
-from reports import plots
-from reports.model import CaseView, Report
+from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.quantities import natural
+from stagegate_baselines.records import Better
+from stagegate_reports import plots
+from stagegate_reports.model import CaseView, Report
 from suites.reports.page import Page
 
 

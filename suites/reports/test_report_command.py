@@ -1,4 +1,4 @@
-"""python -m reports and the files it reads."""
+"""stagegate-harness report and the files it reads."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from baselines.gate.findings import Finding, Revision, Verdicts, write_verdicts
-from baselines.gate.verdict import Comparison, Reason, Verdict
-from baselines.record_file import pictures_of
-from baselines.records import Better, Record
-from baselines.store import Store
-from reports.__main__ import ROOT, main, show
-from reports.files import ReportInputError, load_gate, load_plans
+from stagegate_baselines.gate.findings import Finding, Revision, Verdicts, write_verdicts
+from stagegate_baselines.gate.verdict import Comparison, Reason, Verdict
+from stagegate_baselines.record_file import pictures_of
+from stagegate_baselines.records import Better, Record
+from stagegate_baselines.store import Store
+from stagegate_harness.__main__ import main
+from stagegate_reports.command import ROOT, show
+from stagegate_reports.files import ReportInputError, load_gate, load_plans
 from suites.reports.page import Page
 from suites.reports.sample_records import Sample
+
+
+def report(arguments: list[str]) -> int:
+    return main(["report", *arguments])
 
 
 def write(path: Path, record: Record) -> Path:
@@ -56,7 +61,7 @@ def test_writes_three_files(
 ) -> None:
     file = write(tmp_path / "stage0.json", records.records[0])
     out = tmp_path / "deep" / "out"
-    assert main([str(file), "--out", str(out), "--store", str(tmp_path / "store")]) == 0
+    assert report([str(file), "--out", str(out), "--store", str(tmp_path / "store")]) == 0
     assert capsys.readouterr().out.strip() == str(out / "report.html")
     assert {path.name for path in out.iterdir()} == {"report.html", "report.md", "report.csv"}
     assert "1 of 8 stages passed and 7 open." in (out / "report.html").read_text("utf-8")
@@ -66,10 +71,10 @@ def test_writes_three_files(
 def test_what_a_killed_run_left_is_passed_over(
     tmp_path: Path, records: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reports.__main__.OUT", tmp_path)
+    monkeypatch.setattr("stagegate_reports.command.OUT", tmp_path)
     write(tmp_path / "stage0.json", records.records[0])
     (tmp_path / "soak.json").touch()
-    assert main(["--store", str(tmp_path / "store")]) == 0
+    assert report(["--store", str(tmp_path / "store")]) == 0
     assert "1 of 8 stages passed" in (tmp_path / "report.md").read_text("utf-8")
 
 
@@ -83,7 +88,7 @@ def test_takes_records_of_the_store(tmp_path: Path, records: Sample) -> None:
         [str(entry.path) for entry in entries],
         [str(write(tmp_path / f"{i}.json", records.records[i])) for i in range(2)],
     ):
-        assert main([*names, "--out", str(tmp_path), "--store", str(store.root)]) == 0
+        assert report([*names, "--out", str(tmp_path), "--store", str(store.root)]) == 0
         pages.append((tmp_path / "report.md").read_text("utf-8"))
     assert pages[0] == pages[1] == pages[2]
 
@@ -94,7 +99,7 @@ def test_screenshots_beside_a_record_are_in_the_page(tmp_path: Path, records: Sa
     folder.mkdir()
     for name in ("chat-page-phone", "chat-page-desktop"):
         (folder / f"{name}.png").write_bytes(name.encode())
-    assert main([str(file), "--out", str(tmp_path), "--store", str(tmp_path / "store")]) == 0
+    assert report([str(file), "--out", str(tmp_path), "--store", str(tmp_path / "store")]) == 0
     page = Page(text := (tmp_path / "report.html").read_text("utf-8"))
     images = [image.attributes for image in page.root.all("img")]
     shown = [(image["alt"], image["src"]) for image in images]
@@ -114,7 +119,7 @@ def test_open_shows_the_page(
     shown: list[str] = []
     monkeypatch.setattr(webbrowser, "open", shown.append)
     file = write(tmp_path / "stage0.json", records.records[0])
-    main([str(file), "--out", str(tmp_path), "--store", str(tmp_path / "store"), "--open"])
+    report([str(file), "--out", str(tmp_path), "--store", str(tmp_path / "store"), "--open"])
     assert shown == [(tmp_path / "report.html").as_uri()]
 
 
@@ -125,7 +130,7 @@ def test_history_comes_from_what_was_accepted(tmp_path: Path, records: Sample) -
     for entry in (entries[1], entries[3]):
         store.accept(entry, why="a test")
     file = write(tmp_path / "stage0.json", records.records[0])
-    assert main([str(file), "--out", str(tmp_path), "--store", str(store.root)]) == 0
+    assert report([str(file), "--out", str(tmp_path), "--store", str(store.root)]) == 0
     page = (tmp_path / "report.html").read_text("utf-8")
     for entry in entries:
         shown = f"{entry.label} {entry.digest}" in page
@@ -135,7 +140,7 @@ def test_history_comes_from_what_was_accepted(tmp_path: Path, records: Sample) -
 def test_a_gate_brings_launches_verdicts_and_its_base(tmp_path: Path, gate_folder: Path) -> None:
     store = str(tmp_path / "store")
     file = str(gate_folder / "new-00.json")
-    assert main(["--gate", str(gate_folder), "--out", str(tmp_path), "--store", store, file]) == 0
+    assert report(["--gate", str(gate_folder), "--out", str(tmp_path), "--store", store, file]) == 0
     text = (tmp_path / "report.md").read_text("utf-8")
     assert "✗ regressed" in text
     assert "| 200 tok/s | 400 tok/s | −50.0 %, worse | −52.0 % to −48.0 % |" in text
@@ -170,7 +175,7 @@ def test_other_files_are_refused_by_name(
 ) -> None:
     file = tmp_path / "other.json"
     file.write_text(content)
-    assert main([str(file), "--out", str(tmp_path / "out")]) == 1
+    assert report([str(file), "--out", str(tmp_path / "out")]) == 1
     assert str(file) in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -194,7 +199,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(
 ) -> None:
     file = write(tmp_path / "stage0.json", records.records[0])
     arguments = [str(file), "--out", str(file / "out"), "--store", str(tmp_path / "store")]
-    assert main(arguments) == 1
+    assert report(arguments) == 1
     assert capsys.readouterr().err == (
         f"error: {file / 'out'}: Not a directory; --out names another folder\n"
     )

@@ -8,12 +8,21 @@ import re
 
 import pytest
 
-from baselines.escaping import printable
-from baselines.records import Better
-from reports import csv_export, markdown
-from reports.assemble import assemble
-from reports.formatting import change, count, interval, joined, number, percent, share, times
-from reports.model import Report
+from stagegate_baselines.escaping import printable
+from stagegate_baselines.records import Better
+from stagegate_reports import csv_export, markdown
+from stagegate_reports.assemble import assemble
+from stagegate_reports.formatting import (
+    change,
+    count,
+    interval,
+    joined,
+    number,
+    percent,
+    share,
+    times,
+)
+from stagegate_reports.model import Report
 from suites.reports.sample_records import Sample
 from suites.reports.test_html import HOSTILE, hostile
 

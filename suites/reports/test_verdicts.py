@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from baselines.gate.findings import Finding
-from baselines.gate.verdict import Reason, Verdict
-from baselines.records import Better
-from reports.formatting import SIGNS
-from reports.model import NOT_JUDGED, VERDICTS, MetricView, StageState
+from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.verdict import Reason, Verdict
+from stagegate_baselines.records import Better
+from stagegate_reports.formatting import SIGNS
+from stagegate_reports.model import NOT_JUDGED, VERDICTS, MetricView, StageState
 
 
 def test_the_gate_and_the_report_know_the_same_verdicts() -> None:

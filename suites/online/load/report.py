@@ -69,7 +69,7 @@ class LoadReport:
     client_cpu: float
 
     def metrics(self) -> dict[str, float | int | None]:
-        """What a benchmark records, by the names of suites.harness.metrics."""
+        """What a benchmark records, by the names of stagegate_harness.metrics."""
         measured: dict[str, float | int | None] = {
             "requests": self.completed,
             "failed_requests": self.failed + self.not_sent,

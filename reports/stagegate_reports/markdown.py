@@ -1,0 +1,159 @@
+"""The report as Markdown: what a pull request or a terminal has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stagegate_baselines.escaping import markdown as escape
+from stagegate_reports import headline
+from stagegate_reports.formatting import SIGNS, change, count, interval, number, share, times
+from stagegate_reports.hot_rows import hot_rows, hot_sentence
+from stagegate_reports.model import CaseView, Report, StageView
+
+# Verdicts that need no row of their own.
+_QUIET = ("unchanged", "not-judged")
+# Kernels shown of a hot path; the page has all.
+_HOTTEST = 8
+
+
+def render(report: Report) -> str:
+    """Stages first, then what is not proved, the cases that changed, layouts and peers."""
+    parts = [
+        f"# Stagegate: {headline.answer(report)}",
+        headline.speed(report),
+        _table(("Stage", "State", "Criteria", "Cases"), map(_stage_row, report.stages)),
+    ]
+    for stage in report.stages:
+        parts += _stage(stage)
+    if report.unstaged:
+        parts += ["## Outside the stages", _cases(report.unstaged), *_hot_paths(report.unstaged)]
+    if report.layouts:
+        rows = [
+            (row.block.name, row.slot.name, row.metric, number(row.block_value, row.unit),
+             number(row.slot_value, row.unit), times(row.gain))
+            for row in report.layouts
+        ]  # fmt: skip
+        parts.append("## Slot against block")
+        parts.append(_table(("Block", "Slot", "Metric", "Block", "Slot", "Block is"), rows))
+    if report.peers:
+        rows = [
+            (row.case.name, row.quantity, row.peer, number(row.ours, row.unit),
+             number(row.theirs, row.unit), times(row.gain))
+            for row in report.peers
+        ]  # fmt: skip
+        parts.append("## Peers")
+        header = ("Case", "Quantity", "Peer", "Stagegate", "Peer's", "Stagegate is")
+        parts.append(_table(header, rows))
+    parts.append("## Records")
+    rows = [
+        (record.created, record.stage or "–", "–" if record.launch is None else str(record.launch),
+         record.revision, record.machine_key, record.environment_key)
+        for record in report.records
+    ]  # fmt: skip
+    header = ("Created", "Stage", "Launch", "Revision", "Machine", "Environment")
+    parts.append(_table(header, rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _stage_row(stage: StageView) -> tuple[str, ...]:
+    proved = len(stage.criteria_in("proved"))
+    verdicts = ", ".join(f"{found} {word}" for word, found in stage.verdict_counts)
+    return (
+        f"{stage.name} {stage.title}",
+        _signed(stage.state.value),
+        f"{proved} of {len(stage.criteria)} proved",
+        verdicts or "–",
+    )
+
+
+def _stage(stage: StageView) -> list[str]:
+    if stage.state.value == "open":
+        return []
+    parts = [f"## {escape(stage.name)} {escape(stage.title)}: {stage.state.value}"]
+    parts += [f"Note: {escape(note)}" for note in stage.notes]
+    missing = [criterion for criterion in stage.criteria if criterion.state != "proved"]
+    lines = []
+    for criterion in missing:
+        name, sentence = escape(criterion.name), escape(criterion.sentence)
+        lines.append(f"- {_signed(criterion.state)} **{name}** {sentence}")
+        lines += [
+            f"  - {escape(test.test)}: {test.outcome}{_because(test.reason)}"
+            for test in criterion.tests
+            if test.outcome == "failed"
+        ]
+        if criterion.missing:
+            lines.append(f"  - missing: {escape(criterion.missing)}")
+    if lines:
+        parts.append("\n".join(lines))
+    if stage.cases:
+        parts.append(_cases(stage.cases))
+    return parts + _hot_paths(stage.cases)
+
+
+def _cases(cases: Sequence[CaseView]) -> str:
+    loud = [case for case in cases if case.verdict_word not in _QUIET]
+    quiet = count(len(cases) - len(loud), "more case is", "more cases are")
+    header = (
+        "Case", "Verdict", "Metric", "Now", "Baseline", "Change", "95 % interval", "Margin",
+        "Compared",
+    )  # fmt: skip
+    ending = f"{quiet} unchanged or not judged."
+    if not loud:
+        return ending
+    table = _table(header, map(_case_row, loud))
+    return table if len(loud) == len(cases) else f"{table}\n\n{ending}"
+
+
+def _hot_paths(cases: Sequence[CaseView]) -> list[str]:
+    """What took the most time on the GPU in each case that was traced."""
+    parts = []
+    for case in cases:
+        if case.hot_path is None:
+            continue
+        rows = hot_rows(case.hot_path)
+        shown = [
+            (row.name, share(row.share), str(row.calls), number(row.total_us, "us"),
+             number(row.mean_us, "us"))
+            for row in rows[:_HOTTEST]
+        ]  # fmt: skip
+        header = ("Kernel", "Share of device time", "Calls", "Total", "Mean")
+        parts += [
+            f"### Hot path of {escape(case.name)}",
+            escape(hot_sentence(case.hot_path)),
+            _table(header, shown),
+        ]
+        if len(rows) > _HOTTEST:
+            rest = sum(row.share for row in rows[_HOTTEST:])
+            parts.append(f"{count(len(rows) - _HOTTEST, 'more row')}: {share(rest)}.")
+    return parts
+
+
+def _case_row(case: CaseView) -> tuple[str, ...]:
+    lead, word = case.lead, _signed(case.verdict_word)
+    if lead is None:
+        return (case.name, word, *["–"] * 7)
+    said = lead.verdict
+    return (
+        case.name,
+        word,
+        lead.name,
+        number(lead.value, lead.unit),
+        number(lead.baseline, lead.unit),
+        change(lead.change, lead.better),
+        interval(said.interval if said else None),
+        interval(said.margin if said else None),
+        case.compared,
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([escape(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _signed(word: str) -> str:
+    return f"{SIGNS[word]} {word}"
+
+
+def _because(reason: str | None) -> str:
+    return f" ({escape(reason)})" if reason else ""

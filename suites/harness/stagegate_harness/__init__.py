@@ -1,0 +1,1 @@
+"""The pytest plugin behind the suites: options, axes, requirements, stages and criteria."""

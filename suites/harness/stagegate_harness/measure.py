@@ -1,0 +1,298 @@
+"""Benchmarks whose rounds bring metrics of their own beside their duration."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stagegate_baselines.acceptable import PLANT_VARIABLE
+from stagegate_baselines.anonymous import anonymous
+from stagegate_baselines.fingerprint import digest
+from stagegate_baselines.records import Case
+from stagegate_baselines.telemetry import Telemetry, broken_conditions
+from stagegate_harness import planted
+from stagegate_harness.calls import CallTimer
+from stagegate_harness.ceilings import Ceilings
+from stagegate_harness.control_loop import control_seconds
+from stagegate_harness.hot_path import headline
+from stagegate_harness.metrics import Kind, as_metric, check_round
+from stagegate_harness.options import SETTINGS, Workload
+from stagegate_harness.traced_rounds import TRACED_ROUNDS
+from stagegate_harness.work import work_of
+
+Metrics = Mapping[str, float | int | None]
+Samples = dict[str, list[float | int | None]]
+
+CASES = pytest.StashKey[list[Case]]()
+# There while GPUs are sampled.
+TELEMETRY = pytest.StashKey[Telemetry]()
+_MEASURE = pytest.StashKey["Measure"]()
+
+# A record need not hold more samples of a metric than its median settles with.
+MOST_ROUNDS = 100
+
+_DISABLED = "benchmarks are disabled, by --benchmark-disable or because tests run in parallel"
+
+# The name a case's samples have in extra_info of a pytest-benchmark file.
+EXTRA_INFO = "case"
+
+
+class Measure:
+    """Runs a round several times after a warm-up and keeps what each one reports.
+
+    planted: share by which this case is to be slowed. Engines in this process are; a benchmark that
+    starts another hands it on.
+    """
+
+    def __init__(self, benchmark: Any, item: pytest.Item) -> None:
+        self._benchmark = benchmark
+        self._item = item
+        self.planted = planted.planted_share(os.environ.get(PLANT_VARIABLE, ""), item.name)
+        self._workload: Workload = item.config.stash[SETTINGS].workload
+        self._invalid: list[str] = []
+        self._control: list[float] = []
+        self._metrics: Mapping[str, Kind] = {}
+        self._case: Case | None = None
+
+    def __call__(
+        self,
+        run: Callable[[int], Metrics],
+        *,
+        prepare: Callable[[int], object] = lambda index: None,
+        model_digest: str | None = None,
+        workload: Workload | None = None,
+        metrics: Mapping[str, Kind] = MappingProxyType({}),
+        trace: bool | Callable[[], object] = True,
+    ) -> Samples:
+        """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
+
+        prepare: called before each round, outside the measurement. model_digest: of the checkpoint
+        that runs. workload: what a round is, where it is not what the options say; they still say
+        how many. metrics: what names stand for that stagegate_harness/metrics.py does not have.
+        trace: on a GPU one more round is traced when all tests are over; False where the GPU works
+        for another process, or what to trace instead of a round. What a test asserts after this
+        call makes the case invalid when it does not hold.
+
+        Raises UnknownMetricError after the warm-up for a metric that is not declared.
+        """
+        if workload is not None:
+            self._workload = workload
+        self._metrics = metrics
+        settings = self._item.config.stash[SETTINGS]
+        telemetry = self._item.config.stash.get(TELEMETRY, None)
+        began = 0.0
+        samples: Samples = {}
+        indices = itertools.count()
+
+        def warm_up() -> float:
+            prepare(-1)
+            started = time.perf_counter()
+            values = run(-1)
+            seconds = time.perf_counter() - started
+            check_round(values, metrics)
+            return seconds
+
+        def setup() -> tuple[tuple[int], dict[str, Any]]:
+            index = next(indices)
+            prepare(index)
+            self._control.append(control_seconds())
+            return (index,), {}
+
+        def measured(index: int) -> None:
+            values = run(index)
+            check_round(values, metrics)
+            for name, value in values.items():
+                samples.setdefault(name, []).append(value)
+
+        with planted.slow_engine(self.planted):
+            self._benchmark.skipped = True  # until the first round: nothing it need warn of
+            seconds = warm_up()
+            if seconds < settings.bench_seconds:  # short ones differ most from those after them
+                seconds = warm_up()
+            # What else the machine does may slow all of a few short rounds.
+            filling = math.ceil(min(MOST_ROUNDS, settings.bench_seconds / seconds))
+            rounds = max(settings.workload.rounds, filling)
+            if telemetry is not None:
+                began = telemetry.seconds()
+            self._benchmark.skipped = False
+            self._benchmark.pedantic(measured, setup=setup, rounds=rounds)
+        if telemetry is not None:
+            telemetry.sample()  # rounds shorter than the interval have one too
+            self._invalid += broken_conditions(telemetry.samples(since=began))
+        self._case = self._describe(samples, model_digest)
+        if trace:
+            self._item.config.stash[TRACED_ROUNDS].plan(
+                self._case,
+                trace if callable(trace) else lambda: run(rounds),
+                prepare=lambda: prepare(rounds),
+            )
+        self._benchmark.extra_info[EXTRA_INFO] = self._case.name
+        self._item.config.stash[CASES].append(self._case)
+        return samples
+
+    def operator(
+        self,
+        call: Callable[[], object],
+        ceilings: Ceilings,
+        *,
+        moved_bytes: int,
+        flops: int,
+        wait: Callable[[], object],
+    ) -> Samples:
+        """Time a call of one operator and state it as a share of what the machine can do.
+
+        wait: returns when what was called has run; a GPU only queues it. moved_bytes: that must be
+        read and written once at least. flops: additions and multiplications.
+        """
+        timer = CallTimer(planted.slowed(call, self.planted) if self.planted else call, wait)
+
+        def once() -> None:
+            call()
+            wait()
+
+        def run(_: int) -> Metrics:
+            seconds = timer.seconds_per_call()
+            return {
+                "call_us": 1e6 * seconds,
+                "gbytes_per_s": 1e-9 * moved_bytes / seconds,
+                "gflops_per_s": 1e-9 * flops / seconds,
+                "share_of_copy": moved_bytes / seconds / ceilings.copy_bytes_per_s,
+                "share_of_matmul": flops / seconds / ceilings.flops_per_s,
+            }
+
+        samples = self(run, trace=once)
+        # Rounds differ in how often they call: pytest-benchmark's own numbers are of a call, too.
+        self._benchmark.stats.stats.data[:] = [1e-6 * us for us in samples["call_us"] if us]
+        return samples
+
+    def invalid(self, reason: str) -> None:
+        """Say inside a round that the numbers of this case must not be used, whatever they are."""
+        self._invalid.append(reason)
+
+    def fail(self, reason: str) -> None:
+        """The test did not pass: what it recorded, if anything, must not be used."""
+        self._benchmark.skipped = True  # a failure before the first round is one failure
+        cases = self._item.config.stash[CASES]
+        if self._case in cases:
+            cases.remove(self._case)
+        self._invalid.append(reason)
+        self._case = self._describe({}, None) if self._case is None else self._case
+        self._case = self._case.model_copy(
+            update={"invalid": tuple(dict.fromkeys(map(anonymous, self._invalid)))}
+        )
+        cases.append(self._case)
+
+    def _describe(self, samples: Samples, model_digest: str | None) -> Case:
+        settings = self._item.config.stash[SETTINGS]
+        # How often it is repeated does not change the work of a round.
+        work = asdict(replace(self._workload, rounds=0)) | {"num_threads": settings.num_threads}
+        params = getattr(getattr(self._item, "callspec", None), "params", {})
+        stated = {
+            name: anonymous(value) if isinstance(value, str) else value
+            for name, value in params.items()
+            if isinstance(value, str | int | float)
+        }
+        del work["rounds"]
+        return Case(
+            name=anonymous(self._item.name),
+            suite=_suite(self._item) or "",
+            params=stated | work,
+            workload_hash=digest(work_of(self._item) | {"params": stated | work}),
+            model_digest=model_digest,
+            metrics=tuple(
+                as_metric(name, values, self._metrics) for name, values in samples.items()
+            ),
+            control=tuple(self._control),
+            # A reason given in several rounds is one reason.
+            invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
+        )
+
+
+def why_unmeasured(item: pytest.Item) -> str | None:
+    """Why a benchmark of this run is not measured, and so proves nothing; None where it is."""
+    session = getattr(item.config, "_benchmarksession", None)
+    fixtures = getattr(item, "fixturenames", ())
+    if session is None or "benchmark" not in fixtures:
+        return None
+    if session.skip:
+        return "left out by --benchmark-skip"
+    if session.disabled and "measure" in fixtures:
+        return _DISABLED
+    return None
+
+
+def check_measurable(item: pytest.Item) -> None:
+    """Skip a test that measures where pytest-benchmark is told not to, as beside other workers, and
+    fail one that no record has a place for.
+
+    A single round without a clock, which is what other benchmarks get there, would let such a test
+    judge speed, and prove criteria, by nothing. Before its fixtures are made: pytest-benchmark
+    objects to one of its own that is not used.
+    """
+    if "measure" not in getattr(item, "fixturenames", ()):
+        return
+    if why_unmeasured(item) == _DISABLED:
+        pytest.skip(_DISABLED)
+    if _suite(item) is None:
+        pytest.fail(
+            f"{item.nodeid} uses `measure` and lies in no folder of suites/, which a record names "
+            "cases by: move it into one",
+            pytrace=False,
+        )
+
+
+def _suite(item: pytest.Item) -> str | None:
+    """The folder below suites/ that a test lies in; None for one that lies elsewhere."""
+    folder = item.config.rootpath / "suites"
+    parts = item.path.relative_to(folder).parts if item.path.is_relative_to(folder) else ()
+    return parts[0] if len(parts) > 1 else None
+
+
+@pytest.fixture
+def measure(benchmark: Any, request: pytest.FixtureRequest) -> Measure:
+    """A Measure named after the test."""
+    measure = Measure(benchmark, request.node)
+    request.node.stash[_MEASURE] = measure
+    return measure
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around pytest-benchmark's
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A benchmark that fails is in the record all the same, as one whose numbers must not be used.
+
+    A gate would otherwise not see it.
+    """
+    report = yield
+    measure = item.stash.get(_MEASURE, None)
+    if report.failed and measure is not None and call.excinfo is not None:
+        measure.fail(f"the test failed: {call.excinfo.exconly().splitlines()[0]}")
+    return report
+
+
+def write_metrics(terminal: pytest.TerminalReporter, cases: list[Case]) -> None:
+    """Median and range over the rounds of every metric of every case."""
+    for case in cases:
+        rounds = max((len(metric.samples) for metric in case.metrics), default=0)
+        terminal.write_line(f"{case.name} ({rounds} rounds)")
+        for metric in case.metrics:
+            values = [sample for sample in metric.samples if sample is not None]
+            if values:
+                spread = f"[{min(values):.4f}, {max(values):.4f}]"
+                unit = "" if metric.unit == "1" else metric.unit
+                median = float(np.median(values))
+                terminal.write_line(f"  {metric.name:22} {median:14.4f} {unit:6} {spread}")
+        if case.hot_path is not None:
+            terminal.write_line(f"  {headline(case.hot_path)}")
+        for reason in case.invalid:
+            terminal.write_line(f"  invalid: {reason}", red=True)

@@ -1,0 +1,71 @@
+"""Slowdowns put in on purpose, to show that the gate finds them.
+
+STAGEGATE_PLANT="test_linear=5,test_kv_layout[block=10" makes the cases whose names contain a text
+take that many percent longer. The variable is part of the record, and such a record is refused as a
+baseline.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import pytest
+
+from engine.llm_engine import LLMEngine
+from stagegate_baselines.acceptable import PLANT_VARIABLE as VARIABLE
+
+# Before the end less than this is spent spinning: giving way takes some microseconds.
+_YIELD_S = 50e-6
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def planted_share(plan: str, case: str) -> float:
+    """By which share a case is slowed; 0 where the plan does not name it.
+
+    Raises pytest.UsageError for a plan that cannot be read.
+    """
+    for part in filter(None, plan.split(",")):
+        name, _, percent = part.rpartition("=")
+        try:
+            share = float(percent) / 100
+        except ValueError:
+            share = -1.0
+        if not name or share < 0:
+            msg = f"{VARIABLE}={plan}: {part!r} is not TEXT=PERCENT"
+            raise pytest.UsageError(msg)
+        if name in case:
+            return share
+    return 0.0
+
+
+def slowed(call: Callable[P, T], share: float) -> Callable[P, T]:
+    """The call, taking `share` longer than it does. The processor stays busy meanwhile: a sleep
+    would let it cool and cost a wake-up that the plan did not order."""
+
+    @functools.wraps(call)
+    def slower(*args: P.args, **kwargs: P.kwargs) -> T:
+        began = time.perf_counter()
+        result = call(*args, **kwargs)
+        until = time.perf_counter()
+        until += share * (until - began)
+        while (left := until - time.perf_counter()) > 0:
+            if left > _YIELD_S:
+                time.sleep(0)  # other threads get the interpreter, as they do while the core works
+        return result
+
+    return slower
+
+
+@contextmanager
+def slow_engine(share: float) -> Iterator[None]:
+    """Every step of every engine takes `share` longer inside the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        if share:
+            patch.setattr(LLMEngine, "step", slowed(LLMEngine.step, share))
+        yield
