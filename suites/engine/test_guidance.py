@@ -267,7 +267,7 @@ def test_a_checkpoint_without_an_end_token_is_guided(model_path: Path, tmp_path:
         else:
             (tmp_path / path.name).symlink_to(path.resolve())
     llm = LLM(tmp_path, dtype="f32", kv_capacity_tokens=2048)
-    for output in generate(llm, Guidance.json_schema(PERSON), range(4), n=2):
+    for output in generate(llm, Guidance.json_schema(PERSON), range(4), n=2, max_tokens=600):
         assert json.loads(output.text).keys() == PERSON["properties"].keys()
         assert output.finish_reason == "stop"
 

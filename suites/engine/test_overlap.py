@@ -102,6 +102,7 @@ def answers(bench: Bench, count: int) -> list[RequestOutput]:
     return [ended[request_id].output() for request_id in order]
 
 
+@pytest.mark.tiny_model  # about schedules, and a large model takes minutes for as many steps
 def test_the_answers_are_the_same(model_path: Path, num_threads: int) -> None:
     """Stop strings, forms, several answers, log-probabilities, and room for a few at a time."""
     found = []

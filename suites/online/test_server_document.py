@@ -30,6 +30,7 @@ def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
         yield running
 
 
+@pytest.mark.tiny_model  # hundreds of requests, each of which a large model may answer for minutes
 @pytest.mark.criterion("s0.online", "s4.online")
 @pytest.mark.parametrize(
     "mode", list(schemathesis.GenerationMode), ids=lambda mode: str(mode.value)

@@ -51,7 +51,7 @@ def test_a_response_is_one_message_with_the_text_of_a_chat(api: httpx.Client) ->
     assert (message.type, message.role, message.status) == ("message", "assistant", "completed")
     [part] = message.content
     assert part.text == chat_text(api, [{"role": "user", "content": QUESTION}])
-    assert "Carroll" in part.text
+    assert part.text
     assert (part.annotations, part.logprobs) == ([], [])
     assert response.id.startswith("resp_")
     assert message.id.startswith("msg_")
@@ -200,7 +200,9 @@ def test_sampling_fields_are_those_of_chat(api: httpx.Client) -> None:
     fields = {"temperature": 1.5, "top_k": 20, "seed": 7, "repetition_penalty": 1.2}
     text = chat_text(api, [{"role": "user", "content": QUESTION}], max_tokens=20, **fields)
     assert ask(api, max_output_tokens=20, **fields).output_text == text
-    assert ask(api, stop=["Carroll"]).output_text.endswith("Lewis ")
+    whole = ask(api).output_text
+    word = whole.split()[1]
+    assert ask(api, stop=[word]).output_text == whole.partition(word)[0]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
