@@ -1,8 +1,10 @@
 """The menu: nox -l lists it, nox -s NAME -- ARGUMENTS runs one session.
 
-A session installs into a conda environment where micromamba, mamba or conda is there, else into a
-virtualenv; nox -db virtualenv -s NAME takes a virtualenv in any case. nox --no-venv uses the Python
-that runs nox, installs nothing into it, and builds the core into engine/.
+Sessions that run the engine share the environment and the build folder of `build`, or of
+`build-cuda` where a GPU is asked for, and bring both up to date first. An environment is one of
+conda where micromamba, mamba or conda is there, else a virtualenv; nox -db virtualenv -s NAME takes
+a virtualenv in any case. nox --no-venv uses the Python that runs nox, installs nothing into it, and
+builds the core into engine/.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nox
 
@@ -29,6 +32,7 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = nox.project.load_toml(ROOT / "suites" / "stages.toml")
 # Where the packages of the harness lie, which no session installs.
 HARNESS = [str(ROOT / name) for name in ("suites/harness", "baselines", "reports")]
+PYTHONPATH = os.pathsep.join([*HARNESS, *filter(None, [os.environ.get("PYTHONPATH")])])
 CONDA = ("micromamba", "mamba", "conda")
 LEAST_PYTHON = re.findall(r"\d+", PYPROJECT["project"]["requires-python"])
 
@@ -42,143 +46,144 @@ if sys.version_info < tuple(map(int, LEAST_PYTHON)):
 if not os.access(ROOT, os.W_OK) and not {"-l", "--list", "doctor"} & set(sys.argv):
     sys.exit(f"{ROOT} cannot be written to, and sessions build there: take a copy of your own")
 
+Session = Callable[[nox.Session], None]
+
+# What the build session leaves for those that require it: the Python to run.
+INTERPRETER = [sys.executable]
+
 sys.path[:0] = HARNESS
 from stagegate_baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
+
+
+def wants_cuda(arguments: list[str]) -> bool:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    device = parser.parse_known_args([item for item in arguments if item != "--"])[0].device
+    stages = [STAGES[argument] for argument in arguments if argument in STAGES]
+    return device in ("nvidia", "cuda") or any(stage.get("device") == "nvidia" for stage in stages)
+
+
+def with_engine(**settings: Any) -> Callable[[Session], Session]:
+    """A session that runs in the environment of `build`, or of `build-cuda` for work on a GPU."""
+    environment = "build-cuda" if wants_cuda(sys.argv) else "build"
+    return nox.session(venv_backend="none", requires=[environment], **settings)
 
 
 @nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the engine for the CPU: nox -s build"""
-    install_engine(session, cuda=False)
+    make_environment(session, cuda=False)
 
 
 @nox.session(name="build-cuda", default=False, tags=["gpu"])
 def build_cuda(session: nox.Session) -> None:
     """Build with CUDA; compiles without a GPU too: nox -s build-cuda [-- --flashinfer]"""
-    parser = argparse.ArgumentParser(prog="nox -s build-cuda --")
-    parser.add_argument("--flashinfer", action="store_true", help="with --backend flashinfer")
-    install_engine(session, cuda=True, flashinfer=parser.parse_args(session.posargs).flashinfer)
+    make_environment(session, cuda=True)
 
 
-@nox.session(default=False)
+@with_engine(default=False)
 def serve(session: nox.Session) -> None:
     """Build, then serve checkpoints, or tiny-qwen2: nox -s serve -- [--model DIR] [--port 8000]"""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--device")
-    wanted, _ = parser.parse_known_args(session.posargs)
-    install_engine(
-        session, cuda=wanted.device == "cuda", flashinfer=wants_flashinfer(session.posargs)
-    )
-    install(session, *project_list("server"))
     stated = any(argument.partition("=")[0] == "--model" for argument in session.posargs)
     model = [] if stated else ["--model", str(ROOT / "suites/models/tiny-qwen2")]
-    if session.venv_backend != "none":  # the engine is installed, and serves from anywhere
+    if INTERPRETER[-1] != sys.executable:  # the engine is installed, and serves from anywhere
         session.chdir(session.invoked_from)
     # 130 is the end by Ctrl-C.
-    session.run("python", "-m", "engine", "serve", *model, *session.posargs, success_codes=[0, 130])
+    python(session, "-m", "engine", "serve", *model, *session.posargs, success_codes=[0, 130])
 
 
-@nox.session(default=False, tags=["gate"])
+@with_engine(default=False, tags=["gate"])
 def suite(session: nox.Session) -> None:
     """Build, then test and measure one stage: nox -s suite -- stage0 [--layout slot] [PYTEST...]"""
     parser = argparse.ArgumentParser(prog="nox -s suite --")
     parser.add_argument("stage", help="stage0 to stage7, see suites/stages.toml")
     arguments, others = parser.parse_known_args(paths_of_the_caller(session))
-    check_stage(session, arguments.stage)
-    prepare(session, [arguments.stage, *others])
     record = record_of(arguments.stage, others)
-    session.run(
-        "python", "-m", "pytest", "--stage", arguments.stage, f"--benchmark-json={record}", *others
+    python(
+        session, "-m", "pytest", "--stage", arguments.stage, f"--benchmark-json={record}", *others
     )
 
 
-@nox.session
+@with_engine()
 def tests(session: nox.Session) -> None:
     """Build, then run every test but no benchmark: nox -s tests -- [--layout slot] [PYTEST...]"""
-    arguments = paths_of_the_caller(session)
-    prepare(session, arguments)
-    session.run("python", "-m", "pytest", "--benchmark-skip", *arguments)
+    python(session, "-m", "pytest", "--benchmark-skip", *paths_of_the_caller(session))
 
 
-@nox.session(default=False)
+@with_engine(default=False)
 def bench(session: nox.Session) -> None:
     """Build, then run benchmarks: nox -s bench -- [kv-layout|operators|online|...] [PYTEST...]"""
     group, others = benchmark_group(paths_of_the_caller(session))
-    prepare(session, others)
     record = OUT / f"bench{'' if group is None else f'-{group}'}.json"
     chosen = [] if group is None else ["-m", f"benchmark(group='{group}')"]
-    session.run(
-        "python", "-m", "pytest", "--benchmark-only", f"--benchmark-json={record}", *chosen, *others
+    python(
+        session, "-m", "pytest", "--benchmark-only", f"--benchmark-json={record}", *chosen, *others
     )
 
 
-@nox.session(default=False)
+@with_engine(default=False)
 def soak(session: nox.Session) -> None:
     """Build, then load engine and server for minutes: nox -s soak -- [--device nvidia] [PYTEST]"""
     arguments = paths_of_the_caller(session)
-    prepare(session, arguments)
     stage = ["--stage", "stage4"] if wants_cuda(arguments) else []
     record = record_of("soak", arguments)
-    session.run(
-        "python", "-m", "pytest", "-m", "soak", "-s", *stage, f"--benchmark-json={record}",
+    python(
+        session, "-m", "pytest", "-m", "soak", "-s", *stage, f"--benchmark-json={record}",
         *arguments,
     )  # fmt: skip
 
 
-@nox.session(default=False)
+@with_engine(default=False)
 def clients(session: nox.Session) -> None:
     """Build, then try the server with a dozen client libraries: nox -s clients -- [-k langchain]"""
-    prepare(session, session.posargs)
-    session.run("python", "-m", "pytest", "-m", "clients", "suites/clients", *session.posargs)
+    python(session, "-m", "pytest", "-m", "clients", "suites/clients", *session.posargs)
 
 
-@nox.session(default=False, tags=["gpu"])
+@nox.session(default=False, tags=["gpu"], venv_backend="none", requires=["build-cuda"])
 def sanitize(session: nox.Session) -> None:
     """Build, then run compute-sanitizer: nox -s sanitize -- [--tool memcheck] [PYTEST...]"""
-    install_engine(session, cuda=True, flashinfer=wants_flashinfer(session.posargs))
-    install(session, *project_list("server"), *project_list("test"))
-    if not shutil.which("compute-sanitizer"):
-        install(session, *dependency_group("sanitizer"))
-    session.run("python", "-m", "suites.ops.sanitize", *session.posargs)
+    if not shutil.which("compute-sanitizer") and INTERPRETER[-1] != sys.executable:
+        python(session, "-m", "pip", "install", "-c", "constraints.txt",
+               *dependency_group("sanitizer"))  # fmt: skip
+    python(session, "-m", "suites.ops.sanitize", *session.posargs)
 
 
-@nox.session(default=False, tags=["gate"])
+@with_engine(default=False, tags=["gate"])
 def gate(session: nox.Session) -> None:
     """Judge this tree: nox -s gate -- stage0 [--against accepted|REV] [--strict] | --self-test"""
     arguments = paths_of_the_caller(session)
     if "--self-test" in arguments and not arguments[0].startswith("stage"):
         arguments.insert(0, "stage0")
-    if arguments and not arguments[0].startswith("-"):
-        check_stage(session, arguments[0])
-    install_harness(session, arguments)
     # 3 is inconclusive and 4 not comparable: neither says that anything got worse.
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     codes = [0] if "--strict" in own else [0, 3, 4]
-    run_harness(session, "stagegate_harness", "gate", *arguments, success_codes=codes)
+    python(session, "-m", "stagegate_harness", "gate", *arguments, success_codes=codes)
 
 
 @nox.session(name="gate-rates", default=False)
 def gate_rates(session: nox.Session) -> None:
     """How often the gate is right, on synthetic launches: nox -s gate-rates -- [--gates 1000]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    run_harness(session, "suites.baselines.gate_rates", *session.posargs)
+    session.run(
+        "python", "-m", "suites.baselines.gate_rates", *session.posargs,
+        env={"PYTHONPATH": PYTHONPATH},
+    )  # fmt: skip
 
 
-@nox.session(default=False)
+@with_engine(default=False)
 def baseline(session: nox.Session) -> None:
     """Look after the store: nox -s baseline -- measure|list|show|diff|accept|export ..."""
-    arguments = paths_of_the_caller(session)
-    if arguments[:1] == ["measure"] and len(arguments) > 1:
-        check_stage(session, arguments[1])
-    install_harness(session, arguments)
-    run_harness(session, "stagegate_harness", *arguments)
+    python(session, "-m", "stagegate_harness", *paths_of_the_caller(session))
 
 
 @nox.session(default=False)
 def report(session: nox.Session) -> None:
     """Write reports/out/report.html: nox -s report -- [RECORD ...] [--gate FOLDER] [--open]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    run_harness(session, "stagegate_harness", "report", *paths_of_the_caller(session))
+    session.run(
+        "python", "-m", "stagegate_harness", "report", *paths_of_the_caller(session),
+        env={"PYTHONPATH": PYTHONPATH},
+    )  # fmt: skip
 
 
 @nox.session
@@ -204,8 +209,8 @@ def doctor(session: nox.Session) -> None:
     """Say what this machine has and lacks, and how to get it: nox -s doctor"""
     environments = Path(session.cache_dir).parent
     built = [environments / name / "bin" / "python" for name in ("build-cuda", "build")]
-    python = next((path for path in built if path.exists()), Path(sys.executable))
-    session.run(str(python), "-m", "engine", "doctor", external=True)
+    interpreter = next((path for path in built if path.exists()), Path(sys.executable))
+    session.run(str(interpreter), "-m", "engine", "doctor", external=True)
 
 
 def paths_of_the_caller(session: nox.Session) -> list[str]:
@@ -213,27 +218,37 @@ def paths_of_the_caller(session: nox.Session) -> list[str]:
     return absolute_paths(session.posargs, Path(session.invoked_from))
 
 
-def check_stage(session: nox.Session, name: str) -> None:
-    """Before anything is built for it."""
-    if name not in STAGES:
-        session.error(f"unknown stage {name!r}; known: {', '.join(STAGES)}")
+def check_stages(session: nox.Session) -> None:
+    """Before anything is built for one."""
+    for word in session.posargs:
+        if re.fullmatch(r"stage\w*", word) and word not in STAGES:
+            session.error(f"unknown stage {word!r}; known: {', '.join(STAGES)}")
 
 
-def prepare(session: nox.Session, pytest_arguments: list[str]) -> None:
-    """Build and install what a pytest run with these arguments needs."""
+def python(session: nox.Session, *arguments: str, **settings: Any) -> None:
+    """Run the Python of the environment that the session shares."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    session.run(
+        INTERPRETER[-1], *arguments, env={"PYTHONPATH": PYTHONPATH}, external=True, **settings
+    )
+
+
+def make_environment(session: nox.Session, *, cuda: bool) -> None:
+    """Build the engine and install it with what the server and the suites need."""
+    check_stages(session)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--run-parity")
     parser.add_argument("--run-hf")
-    wanted, _ = parser.parse_known_args(pytest_arguments)
-    cuda = wants_cuda(pytest_arguments)
-    install_engine(session, cuda=cuda, flashinfer=wants_flashinfer(pytest_arguments))
+    wanted, _ = parser.parse_known_args(session.posargs)
+    install_engine(session, cuda=cuda, flashinfer=wants_flashinfer(session.posargs))
     install(session, *project_list("server"), *project_list("test"))
     if cuda:
         install(session, *project_list("gpu"))
     if "always" in (wanted.run_parity, wanted.run_hf):
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))
-    OUT.mkdir(parents=True, exist_ok=True)
+    if session.venv_backend != "none":
+        INTERPRETER.append(str(Path(session.bin) / "python"))
 
 
 def record_of(name: str, arguments: list[str]) -> Path:
@@ -254,18 +269,12 @@ def record_of(name: str, arguments: list[str]) -> Path:
     return OUT / f"{re.sub('[^A-Za-z0-9_]+', '-', joined)}.json"
 
 
-def wants_cuda(arguments: list[str]) -> bool:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--device")
-    device = parser.parse_known_args([item for item in arguments if item != "--"])[0].device
-    stages = [STAGES[argument] for argument in arguments if argument in STAGES]
-    return "nvidia" in (device, *(stage.get("device") for stage in stages))
-
-
 def wants_flashinfer(arguments: list[str]) -> bool:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--backend")
-    return parser.parse_known_args(arguments)[0].backend == "flashinfer"
+    parser.add_argument("--flashinfer", action="store_true")
+    wanted, _ = parser.parse_known_args(arguments)
+    return wanted.flashinfer or wanted.backend == "flashinfer"
 
 
 def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False) -> None:
@@ -291,7 +300,7 @@ def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False
     with doctor_on_failure(session):
         session.install(
             "--no-build-isolation",
-            f"-Cbuild-dir=build/{session.name}-{'cuda' if cuda else 'cpu'}",
+            f"-Cbuild-dir=build/{'cuda' if cuda else 'cpu'}",
             f"-Ccmake.define.STAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
             f"-Ccmake.define.{with_flashinfer}",
             "-c", "constraints.txt", "-ve", ".",
@@ -322,22 +331,6 @@ def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
     install(session, *dependency_group("build"), *dependency_group("onednn"))
     if cuda and (missing := missing_cuda_group()):
         install(session, *dependency_group(missing))
-
-
-def install_harness(session: nox.Session, arguments: list[str]) -> None:
-    """What launches need, but not the engine: each tree runs its own, built beside it."""
-    install_toolchain(session, cuda=wants_cuda(arguments))
-    install(session, *project_list("dependencies"), *project_list("server"), *project_list("test"))
-
-
-def run_harness(
-    session: nox.Session, module: str, *arguments: str, success_codes: Iterable[int] = (0,)
-) -> None:
-    path = os.pathsep.join([*HARNESS, *filter(None, [os.environ.get("PYTHONPATH")])])
-    session.run(
-        "python", "-m", module, *arguments,
-        env={"PYTHONPATH": path}, success_codes=success_codes,
-    )  # fmt: skip
 
 
 def benchmark_group(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -382,7 +375,7 @@ def require_compiler(session: nox.Session) -> None:
 
 
 def build_settings() -> dict[str, str]:
-    """ccache where it is installed: sessions build the same sources for their own environments."""
+    """ccache where it is installed: a gate builds much the same sources in a tree of its own."""
     if not shutil.which("ccache"):
         return {}
     return {f"CMAKE_{language}_COMPILER_LAUNCHER": "ccache" for language in ("CXX", "CUDA")}

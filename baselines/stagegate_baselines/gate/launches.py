@@ -102,7 +102,7 @@ def build(tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
         for language in ("CXX", "CUDA")
         if shutil.which("ccache")
     ]
-    folder = tree / "build" / ("gate-cuda" if cuda else "gate-cpu")
+    folder = tree / "build" / ("cuda" if cuda else "cpu")
     run_in(
         tree,
         [
