@@ -174,6 +174,29 @@ def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        (["tests"], "build"),
+        (["suite", "--", "stage0"], "build"),
+        (["suite", "--", "stage3"], "build-cuda"),
+        (["tests", "--", "--device", "nvidia"], "build-cuda"),
+        (["serve", "--", "--device=cuda"], "build-cuda"),
+    ],
+)
+def test_sessions_share_the_environment_of_a_build(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], environment: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nox", "-s", *arguments])
+    load_noxfile()
+    sessions = nox.registry.get()
+    runs_engine = {name for name, session in sessions.items() if session.requires}
+    assert runs_engine >= {"serve", "suite", "tests", "bench", "soak", "clients", "gate"}
+    for name in runs_engine - {"sanitize"}:
+        assert sessions[name].requires == [environment]
+        assert sessions[name].venv_backend == "none"
+
+
+@pytest.mark.parametrize(
     ("arguments", "tolerated"),
     [
         (["stage0"], [0, 3, 4]),
@@ -182,14 +205,13 @@ def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
     ],
 )
 def test_a_strict_gate_passes_on_nothing_but_a_pass(
-    noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], tolerated: list[int]
+    noxfile: ModuleType, arguments: list[str], tolerated: list[int]
 ) -> None:
     runs: list[tuple[tuple[str, ...], list[int]]] = []
 
     def run(*command: str, success_codes: list[int], **others: object) -> None:
         runs.append((command, success_codes))
 
-    monkeypatch.setattr(noxfile, "install_harness", lambda *given: None)
     session = FakeSession(posargs=arguments, invoked_from="/here", run=run)
     noxfile.gate(session)
     [(command, codes)] = runs

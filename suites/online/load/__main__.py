@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(
         f"error: {error}; the load generator needs the packages of the tests: "
-        "pip install -e '.[test]', or run it with .nox/suite/bin/python after nox -s suite"
+        "pip install -e '.[test]', or run it with .nox/build/bin/python after nox -s suite"
     )
 
 try:
