@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from stagegate_baselines.escaping import printable
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 
 def _printable(value: object) -> object:
@@ -54,7 +54,9 @@ class MetricClass(StrEnum):
 class Metric(Strict):
     """Samples of one quantity, one a round; None where a round could not give it.
 
-    floor: absolute difference, in the unit, below which a change does not matter.
+    floor: absolute difference, in the unit, below which a change does not matter. cpu_samples: what
+    the samples would be if a clock ran only while the process has a processor; empty where that
+    means nothing, as for a count.
     """
 
     name: Text
@@ -63,6 +65,7 @@ class Metric(Strict):
     metric_class: MetricClass
     floor: Number = 0.0
     samples: tuple[Number | None, ...]
+    cpu_samples: tuple[Number | None, ...] = ()
 
 
 class KernelTime(Strict):
@@ -102,14 +105,30 @@ class HotPath(Strict):
         )
 
 
+class HostTime(Strict):
+    """What the rounds of a case took of the host, in seconds, one value a round.
+
+    wall: by a clock on the wall. cpu: user and system time of all threads of the process.
+    children: the same of the processes it started. queued: time in which threads of the process
+    could run and had no processor, added up; None where the kernel does not say.
+    """
+
+    wall: tuple[Number, ...]
+    cpu: tuple[Number, ...]
+    children: tuple[Number, ...]
+    queued: tuple[Number, ...] | None
+
+
 class Case(Strict):
     """One benchmark under one set of parameters.
 
     suite: folder below suites/. params: axes and workload, all that tells cases apart.
     workload_hash: of the code and parameters that define the work; cases compare when it is equal.
     model_digest: of the checkpoint's files. invalid: why the numbers must not be used.
-    control: seconds that a fixed piece of host work took right before each round; empty where it
-    was not measured.
+    control: seconds that a fixed piece of host work took right before each round; control_cpu: of
+    those, the seconds it had a processor. device_control: seconds of a fixed piece of work on the
+    GPU, also before each round. Empty where they were not measured.
+    host: None where it was not measured.
     hot_path: None where no GPU was traced. No gate looks at it.
     """
 
@@ -120,6 +139,9 @@ class Case(Strict):
     model_digest: Digest | None
     metrics: tuple[Metric, ...]
     control: tuple[Number, ...] = ()
+    control_cpu: tuple[Number, ...] = ()
+    device_control: tuple[Number, ...] = ()
+    host: HostTime | None = None
     invalid: tuple[Text, ...] = ()
     hot_path: HotPath | None = None
 
@@ -215,7 +237,7 @@ class Record(Strict):
     started it.
     """
 
-    schema_version: Literal[3]
+    schema_version: Literal[4]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     stage: Text | None
     machine_key: Digest

@@ -163,5 +163,11 @@ def _from_2(section: Section, _: Mapping[str, Any]) -> Section:
     return {**section, "schema_version": 3, "evidence": evidence}
 
 
+def _from_3(section: Section, _: Mapping[str, Any]) -> Section:
+    """Version 3 recorded no CPU time and had no control on the GPU: its launches are judged by the
+    clock on the wall."""
+    return {**section, "schema_version": 4}
+
+
 # STEPS[n] turns version n into version n + 1.
-STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2)
+STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2, _from_3)

@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from stagegate_baselines.records import Record
 
 
+@dataclass(frozen=True)
+class Host:
+    """What one round of a second of CPU time took of it: seconds, and the control's CPU seconds.
+
+    asleep: it waited for something else than a processor. children: CPU time of other processes.
+    """
+
+    queued: float | None = 0.0
+    asleep: float = 0.0
+    children: float = 0.0
+    cpu: float = 1.0
+    control_cpu: float = 0.01
+
+    @property
+    def wall(self) -> float:
+        return 1.0 + (self.queued or 0.0) + self.asleep
+
+
 def sample_record(
-    stage: str = "stage0", rate: float = 100.0, control: float | None = None
+    stage: str = "stage0",
+    rate: float = 100.0,
+    control: float | None = None,
+    host: Host | None = None,
+    device_control: float | None = None,
 ) -> Record:
+    """rate: by time on the wall. host: None where nothing was measured of it."""
+    of_host = (
+        {}
+        if host is None
+        else {
+            "control_cpu": [host.control_cpu],
+            "host": {
+                "wall": [host.wall],
+                "cpu": [host.cpu],
+                "children": [host.children],
+                "queued": None if host.queued is None else [host.queued],
+            },
+        }
+    )
+    # As many tokens in the part of the time that had a processor.
+    cpu_rate = 0.0 if host is None else rate * host.wall / host.cpu
+    cpu_samples = [] if host is None else [cpu_rate, cpu_rate * 1.01, None]
     return Record.model_validate(
         {
-            "schema_version": 3,
+            "device": "cpu" if device_control is None else "cuda",
+            "schema_version": 4,
             "created": "2026-01-02T03:04:05Z",
             "stage": stage,
             "machine_key": "0123456789abcdef",
@@ -42,6 +84,8 @@ def sample_record(
                     "workload_hash": "1" * 16,
                     "model_digest": None,
                     "control": [] if control is None else [control],
+                    "device_control": [] if device_control is None else [device_control],
+                    **of_host,
                     "metrics": [
                         {
                             "name": "tokens_per_sec",
@@ -49,6 +93,7 @@ def sample_record(
                             "better": "higher",
                             "metric_class": "throughput",
                             "samples": [rate, rate * 1.01, None],
+                            "cpu_samples": cpu_samples,
                         }
                     ],
                 }

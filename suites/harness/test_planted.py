@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from stagegate_harness.planted import planted_share, slowed
+from stagegate_harness.planted import clock_of, planted_share, slowed
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,21 @@ def test_a_call_takes_that_much_longer_and_gives_the_same() -> None:
     began = time.perf_counter()
     assert slowed(work, 0.5)(3) == 3
     assert time.perf_counter() - began >= 0.015
+
+
+def test_work_on_the_cpu_is_not_slowed_for_longer_where_others_hold_it_up() -> None:
+    clock = clock_of("cpu")
+
+    def held_up() -> None:
+        until = clock() + 0.02
+        while clock() < until:
+            pass
+        time.sleep(0.2)  # as a neighbour on its processor would
+
+    began = clock()
+    slowed(held_up, 0.5, clock)()
+    assert 0.03 <= clock() - began < 0.05
+    assert clock_of("cuda") is time.perf_counter
 
 
 def test_other_threads_run_meanwhile() -> None:

@@ -87,6 +87,13 @@ def test_a_control_loop_runs_beside_every_round(file: Path) -> None:
         assert len(case.control) == len(case.metrics[0].samples) == 4
         # Milliseconds, on any processor this can run on.
         assert all(1e-4 < seconds < 5.0 for seconds in case.control)
+        # A processor cannot give more than there was; the two clocks are read one after the other.
+        assert all(
+            0 < cpu < wall + 1e-3 for cpu, wall in zip(case.control_cpu, case.control, strict=True)
+        )
+        assert case.device_control == ()
+        assert case.host is not None
+        assert {len(case.host.wall), len(case.host.cpu), len(case.host.children)} == {4}
 
 
 def test_others_read_the_file(file: Path, tmp_path: Path) -> None:
@@ -204,6 +211,21 @@ class FakeBenchmark:
             function(*arguments, **options)
 
 
+class FakeBeside:
+    """Measures nothing beside the rounds."""
+
+    on_cpu: tuple[float, ...] = ()
+
+    def before(self, prepare: Callable[[], object]) -> None:
+        prepare()
+
+    def after(self, on_cpu: float | None) -> None:
+        pass
+
+    def fields(self) -> dict[str, object]:
+        return {}
+
+
 def fake_item(root: Path, rounds: int, bench_seconds: float = 0.0) -> SimpleNamespace:
     file = root / "suites" / "core" / "test_fake.py"
     file.parent.mkdir(parents=True)
@@ -231,8 +253,8 @@ def test_recording_costs_less_than_a_hundredth_of_a_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a round of one millisecond, shorter than any that is measured here."""
-    # The control loop takes its time on purpose, between rounds.
-    monkeypatch.setattr("stagegate_harness.measure.control_seconds", lambda: 0.01)
+    # What runs beside the rounds takes its time on purpose, between them.
+    monkeypatch.setattr("stagegate_harness.measure.BesideRounds", FakeBeside)
     rounds = 2000
     metrics = {"tokens_per_sec": 1.0, "seconds": 2.0, "completion_tokens": 3, "avg_tpot_ms": None}
     costs = []

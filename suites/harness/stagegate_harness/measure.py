@@ -20,9 +20,10 @@ from stagegate_baselines.fingerprint import digest
 from stagegate_baselines.records import Case
 from stagegate_baselines.telemetry import Telemetry, broken_conditions
 from stagegate_harness import planted
+from stagegate_harness.beside_rounds import BesideRounds
 from stagegate_harness.calls import CallTimer
 from stagegate_harness.ceilings import Ceilings
-from stagegate_harness.control_loop import control_seconds
+from stagegate_harness.device_control import device_control
 from stagegate_harness.hot_path import headline
 from stagegate_harness.metrics import Kind, as_metric, check_round
 from stagegate_harness.options import SETTINGS, Workload
@@ -57,9 +58,11 @@ class Measure:
         self._benchmark = benchmark
         self._item = item
         self.planted = planted.planted_share(os.environ.get(PLANT_VARIABLE, ""), item.name)
+        self._planted_clock = planted.clock_of(item.config.stash[SETTINGS].device)
         self._workload: Workload = item.config.stash[SETTINGS].workload
         self._invalid: list[str] = []
-        self._control: list[float] = []
+        self._beside = BesideRounds()
+        self._calls_on_cpu: float | None = None  # of the last round of an operator
         self._metrics: Mapping[str, Kind] = {}
         self._case: Case | None = None
 
@@ -79,7 +82,8 @@ class Measure:
         that runs. workload: what a round is, where it is not what the options say; they still say
         how many. metrics: what names stand for that stagegate_harness/metrics.py does not have.
         trace: on a GPU one more round is traced when all tests are over; False where the GPU works
-        for another process, or what to trace instead of a round. What a test asserts after this
+        for another process, which also leaves out the control on the GPU; or what to trace instead
+        of a round. What a test asserts after this
         call makes the case invalid when it does not hold.
 
         Raises UnknownMetricError after the warm-up for a metric that is not declared.
@@ -103,17 +107,20 @@ class Measure:
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
             index = next(indices)
-            prepare(index)
-            self._control.append(control_seconds())
+            self._beside.before(lambda: prepare(index))
             return (index,), {}
 
         def measured(index: int) -> None:
             values = run(index)
+            self._beside.after(self._calls_on_cpu)
             check_round(values, metrics)
             for name, value in values.items():
                 samples.setdefault(name, []).append(value)
 
-        with planted.slow_engine(self.planted):
+        if settings.device == "cuda" and trace is not False:
+            # Not beside another process of ours, which NVML may take for a stranger.
+            self._beside.gpu_control = device_control()
+        with planted.slow_engine(self.planted, self._planted_clock):
             self._benchmark.skipped = True  # until the first round: nothing it need warn of
             seconds = warm_up()
             if seconds < settings.bench_seconds:  # short ones differ most from those after them
@@ -125,6 +132,7 @@ class Measure:
                 began = telemetry.seconds()
             self._benchmark.skipped = False
             self._benchmark.pedantic(measured, setup=setup, rounds=rounds)
+        self._beside.gpu_control = None  # and with it the memory it holds
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
             self._invalid += broken_conditions(telemetry.samples(since=began))
@@ -153,14 +161,17 @@ class Measure:
         wait: returns when what was called has run; a GPU only queues it. moved_bytes: that must be
         read and written once at least. flops: additions and multiplications.
         """
-        timer = CallTimer(planted.slowed(call, self.planted) if self.planted else call, wait)
+        timer = CallTimer(
+            planted.slowed(call, self.planted, self._planted_clock) if self.planted else call, wait
+        )
 
         def once() -> None:
             call()
             wait()
 
         def run(_: int) -> Metrics:
-            seconds = timer.seconds_per_call()
+            seconds, cpu_seconds = timer.seconds_per_call()
+            self._calls_on_cpu = cpu_seconds / seconds
             return {
                 "call_us": 1e6 * seconds,
                 "gbytes_per_s": 1e-9 * moved_bytes / seconds,
@@ -209,9 +220,10 @@ class Measure:
             workload_hash=digest(work_of(self._item) | {"params": stated | work}),
             model_digest=model_digest,
             metrics=tuple(
-                as_metric(name, values, self._metrics) for name, values in samples.items()
+                as_metric(name, values, self._metrics, on_cpu=self._beside.on_cpu)
+                for name, values in samples.items()
             ),
-            control=tuple(self._control),
+            **self._beside.fields(),
             # A reason given in several rounds is one reason.
             invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from stagegate_baselines.records import Better, Metric, MetricClass
@@ -17,6 +17,8 @@ class Kind:
     better: Better
     metric_class: MetricClass
     floor: float = 0.0
+    # Its clock is the processors' already, so that other work on the host does not slow it.
+    of_cpu: bool = False
 
 
 _LATENCY = Kind("ms", Better.LOWER, MetricClass.LATENCY_P50)
@@ -39,7 +41,7 @@ KINDS = {
     "prefix_saved_tokens": _COUNT,
     "stagegate_tok_s": _RATE,
     "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
-    "tokens_per_cpu_sec": _RATE,
+    "tokens_per_cpu_sec": replace(_RATE, of_cpu=True),
     "ttft_p50_ms": _LATENCY,
     "ttft_p90_ms": _SHOWN_LATENCY,
     "ttft_p99_ms": _TAIL,
@@ -112,12 +114,27 @@ def check_round(values: object, declared: Mapping[str, Kind]) -> None:
             raise ValueError(msg)
 
 
+# Where a tail lies in a round, its share of the processors is unlike that of the whole.
+_SPREAD_OVER_THE_ROUND = (
+    MetricClass.KERNEL,
+    MetricClass.THROUGHPUT,
+    MetricClass.LATENCY_P50,
+)
+_TIMES = ("s", "ms", "us")
+
+
 def as_metric(
     name: str,
     samples: Sequence[float | int | None],
     declared: Mapping[str, Kind] = MappingProxyType({}),
+    *,
+    on_cpu: Sequence[float] = (),
 ) -> Metric:
-    """Samples with what the name stands for. Raises UnknownMetricError."""
+    """Samples with what the name stands for. Raises UnknownMetricError.
+
+    on_cpu: by round, CPU seconds of the process as a share of those on the wall; for times and
+    rates that is what turns one into the other.
+    """
     kind = kind_of(name, declared)
     return Metric(
         name=name,
@@ -126,4 +143,28 @@ def as_metric(
         metric_class=kind.metric_class,
         floor=kind.floor,
         samples=tuple(samples),
+        cpu_samples=_by_cpu_time(kind, samples, on_cpu),
     )
+
+
+def _by_cpu_time(
+    kind: Kind, samples: Sequence[float | int | None], on_cpu: Sequence[float]
+) -> tuple[float | None, ...]:
+    """The samples if the clock ran on the processors; empty where that means nothing."""
+    if kind.of_cpu or kind.metric_class not in _SPREAD_OVER_THE_ROUND:
+        return ()
+    if len(on_cpu) != len(samples) or min(on_cpu, default=0.0) <= 0:
+        return ()
+    if kind.unit in _TIMES:
+        scaled = [
+            None if value is None else value * share
+            for value, share in zip(samples, on_cpu, strict=True)
+        ]
+    elif kind.unit.endswith("/s"):
+        scaled = [
+            None if value is None else value / share
+            for value, share in zip(samples, on_cpu, strict=True)
+        ]
+    else:
+        return ()
+    return tuple(scaled)

@@ -44,17 +44,23 @@ def planted_share(plan: str, case: str) -> float:
     return 0.0
 
 
-def slowed(call: Callable[P, T], share: float) -> Callable[P, T]:
+def slowed(
+    call: Callable[P, T], share: float, clock: Callable[[], float] = time.perf_counter
+) -> Callable[P, T]:
     """The call, taking `share` longer than it does. The processor stays busy meanwhile: a sleep
-    would let it cool and cost a wake-up that the plan did not order."""
+    would let it cool and cost a wake-up that the plan did not order.
+
+    clock: by which it takes longer. With time.thread_time a call that other work on the host holds
+    up is not held up for longer than that.
+    """
 
     @functools.wraps(call)
     def slower(*args: P.args, **kwargs: P.kwargs) -> T:
-        began = time.perf_counter()
+        began = clock()
         result = call(*args, **kwargs)
-        until = time.perf_counter()
+        until = clock()
         until += share * (until - began)
-        while (left := until - time.perf_counter()) > 0:
+        while (left := until - clock()) > 0:
             if left > _YIELD_S:
                 time.sleep(0)  # other threads get the interpreter, as they do while the core works
         return result
@@ -62,10 +68,16 @@ def slowed(call: Callable[P, T], share: float) -> Callable[P, T]:
     return slower
 
 
+def clock_of(device: str) -> Callable[[], float]:
+    """What a slowdown goes by: on the CPU the work of the thread, else the clock on the wall, since
+    a thread that waits for a GPU works little."""
+    return time.thread_time if device == "cpu" else time.perf_counter
+
+
 @contextmanager
-def slow_engine(share: float) -> Iterator[None]:
-    """Every step of every engine takes `share` longer inside the block."""
+def slow_engine(share: float, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
+    """Every step of every engine takes `share` longer inside the block, by the clock."""
     with pytest.MonkeyPatch.context() as patch:
         if share:
-            patch.setattr(LLMEngine, "step", slowed(LLMEngine.step, share))
+            patch.setattr(LLMEngine, "step", slowed(LLMEngine.step, share, clock))
         yield
