@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from stagegate_baselines.evidence import missing_words
+from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.findings import Finding
+from stagegate_baselines.gate.summary import BY_CPU_TIME
 from stagegate_baselines.records import Better, HotPath, Record, TestOutcome
 from stagegate_reports.differences import Difference
 from stagegate_reports.provenance import FactsView, RecordView
@@ -104,15 +106,22 @@ class MetricView:
     verdict: Finding | None
 
     @property
+    def name_by_clock(self) -> str:
+        """With the clock, where value, baseline and change are not by the one on the wall."""
+        return self.name if self.verdict is None else self.verdict.metric_by_clock
+
+    @property
     def verdict_word(self) -> str:
         return NOT_JUDGED if self.verdict is None else self.verdict.verdict.value
 
     @property
     def reason(self) -> str:
-        """The words behind an invalid run, else why the verdict is what it is."""
+        """The words behind an invalid run, else why the verdict is what it is; and by which clock
+        it was judged where that is not the one on the wall."""
         if self.verdict is None:
             return ""
-        return self.verdict.detail or self.verdict.reason.value.replace("-", " ")
+        words = self.verdict.detail or self.verdict.reason.value.replace("-", " ")
+        return f"{words}; {BY_CPU_TIME}" if self.verdict.judged_by is Clock.CPU else words
 
 
 @dataclass(frozen=True, slots=True)

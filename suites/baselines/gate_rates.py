@@ -1,6 +1,6 @@
 """How often the gate is right: synthetic launches, through the driver of the real ones.
 
-    python -m suites.baselines.gate_rates [--gates 1000]
+    python -m suites.baselines.gate_rates [--gates 1000] [--models "busy host" ...]
 
 Prints the table of docs/gate.md.
 """
@@ -45,12 +45,15 @@ def rates(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gates", type=int, default=1000, help="a row; default: 1000")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL"
+    )
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     names = " | ".join(verdict.value for verdict in COLUMNS)
     print(f"| launches | base | slower by | {names} | launches taken |")
     print("|---|---|---|---|---|---|---|---|")
-    for model, stored, slowdown in itertools.product(MODELS, (False, True), SLOWDOWNS):
+    for model, stored, slowdown in itertools.product(arguments.models, (False, True), SLOWDOWNS):
         verdicts, launches = rates(model, slowdown, arguments.gates, arguments.seed, stored=stored)
         shares = " | ".join(f"{100 * verdicts[item] / arguments.gates:.1f} %" for item in COLUMNS)
         base = "stored" if stored else "paired"

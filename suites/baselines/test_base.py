@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stagegate_baselines.gate.base import Base, Mode, NoBaseError, OnMismatch, choose_base
+from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.noise import launch_noise
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import Entry, Store
@@ -142,7 +143,7 @@ def test_noise_is_pooled_over_sets_of_launches(store: Store) -> None:
     for label, level in (("v0", 100.0), ("v1", 300.0)):  # levels differ, noise does not
         launches(store, list(level * np.exp(rng.normal(0, 0.02, 40))), label=label)
     [(key, sigma)] = chosen(store, against="HEAD").noise.items()
-    assert key == ("test_case[block]", "1" * 16, "tokens_per_sec")
+    assert key == ("test_case[block]", "1" * 16, "tokens_per_sec", Clock.WALL)
     assert sigma == pytest.approx(0.02, rel=0.25)
 
 

@@ -64,6 +64,7 @@ def test_the_page_names_every_verdict_and_floor() -> None:
     for verdict in Verdict:
         assert re.search(rf"^\| {verdict.value} \|", GATE, re.MULTILINE), verdict
     assert Reason.HOST_DISTURBED.value in GATE
+    assert Reason.DEVICE_DISTURBED.value in GATE
     floors = sorted(re.findall(r"^\| [a-z0-9, ]+ \| (\d+) % \|$", GATE, re.MULTILINE), key=int)
     assert floors == [str(n) for n in sorted({round(100 * f) for f in CLASS_FLOORS.values()})]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import Gate, GateResult, Progress, Side
 from stagegate_baselines.gate.verdict import Reason, Verdict
 from stagegate_baselines.records import Record
@@ -192,7 +193,7 @@ def test_advice_is_never_red_for_speed() -> None:
 def test_known_noise_of_a_stored_base_is_never_equivalence() -> None:
     stored = [sample_record(rate=rate) for rate in (100, 130, 75, 100.5, 99.5)]
     source = Scripted([], [88, 88.5, 87.5, 88, 88, 88.2, 87.8, 88.1])
-    noise = {("test_case[block]", "1" * 16, "tokens_per_sec"): 0.2}
+    noise = {("test_case[block]", "1" * 16, "tokens_per_sec", Clock.WALL): 0.2}
     [judgement] = Gate(source, stored=stored, noise=noise).run().judgements
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert judgement.sigma == 0.2
@@ -245,6 +246,8 @@ def test_no_change_is_not_called_one(model: str, stored: bool) -> None:
         ("normal", 0.05, 39),
         ("drifting", 0.03, 34),
         ("bimodal host", 0.05, 36),
+        ("busy host", 0.03, 34),
+        ("busy host", 0.05, 36),
     ],
 )
 def test_slowdowns_are_found(model: str, slowdown: float, found: int) -> None:

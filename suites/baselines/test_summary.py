@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stagegate_baselines.gate.conditions import Basis, Clock, Launch
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.gate.junit import write_junit
 from stagegate_baselines.gate.summary import (
     EXPLANATIONS,
     SEVERITY,
+    clock_note,
     headline,
     markdown_table,
     sentence,
     text_table,
 )
-from stagegate_baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict, judge
 from stagegate_baselines.records import Better
 from suites.baselines.sample_record import sample_record
 
@@ -90,6 +93,19 @@ def test_a_change_is_that_of_the_metric(
     assert beyond == (verdict is not Verdict.UNCHANGED)
     # Equal as ratios in both directions.
     assert math.log1p(item.margin[0]) == pytest.approx(-math.log1p(item.margin[1]))
+
+
+def test_what_is_judged_by_cpu_time_says_so() -> None:
+    by_cpu = found(replace(SLOWER, basis=Basis(Clock.CPU)))
+    assert "  call_us, CPU time  regressed  " in text_table(by_cpu)
+    assert "| call\\_us, CPU time |" in markdown_table(by_cpu)
+    assert sentence(by_cpu[0]).endswith("; judged by CPU time: the host was disturbed")
+    assert clock_note([*by_cpu, *found(NEW)]) == (
+        "judged by CPU time: the host was disturbed: test_a[x|y] call_us"
+    )
+    by_wall = found(SLOWER)
+    assert "CPU time" not in text_table(by_wall) + sentence(by_wall[0]) + clock_note(by_wall)
+    assert '"judged_by":"cpu"' in by_cpu[0].model_dump_json()
 
 
 def test_markdown_keeps_its_columns() -> None:

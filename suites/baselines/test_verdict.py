@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from stagegate_baselines.gate.conditions import Clock, Launch
 from stagegate_baselines.gate.verdict import (
     CLASS_FLOORS,
     Comparison,
     Judgement,
-    Launch,
     Reason,
     Verdict,
     judge,
@@ -188,7 +188,7 @@ def test_a_noisy_baseline_never_passes_a_change_as_unchanged(sigma: float, effec
             launches(new.tolist()),
             "seconds",
             comparison=Comparison.STORED,
-            sigma=sigma,
+            sigma={Clock.WALL: sigma},
         )
         assert found.verdict is not Verdict.UNCHANGED
 
@@ -216,7 +216,7 @@ def test_a_disturbed_host_is_told_from_a_change() -> None:
     found = disturbed(base, new, host)
     assert found.verdict is Verdict.REGRESSED
     assert found.effect == pytest.approx(0.10, abs=0.005)
-    assert found.slope == pytest.approx(1.0, abs=0.02)
+    assert found.basis.slope == pytest.approx(1.0, abs=0.02)
 
 
 def test_a_disturbed_host_needs_enough_launches_to_say_anything() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from stagegate_baselines.fingerprint import digest
+from stagegate_baselines.gate.conditions import Launch
 from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.gate.statistics import adjusted
-from stagegate_baselines.gate.verdict import Comparison, Launch, judge
+from stagegate_baselines.gate.verdict import Comparison, judge
 from stagegate_baselines.records import (
     SCHEMA_VERSION,
     Case,

@@ -33,7 +33,13 @@ from stagegate_baselines.gate.findings import Revision, Verdicts, findings, writ
 from stagegate_baselines.gate.junit import write_junit
 from stagegate_baselines.gate.launches import LaunchError, PytestSource, build, run_module, state_of
 from stagegate_baselines.gate.step_summary import add_to_step_summary
-from stagegate_baselines.gate.summary import EXPLANATIONS, headline, markdown_table, text_table
+from stagegate_baselines.gate.summary import (
+    EXPLANATIONS,
+    clock_note,
+    headline,
+    markdown_table,
+    text_table,
+)
 from stagegate_baselines.gate.verdict import Comparison
 from stagegate_baselines.gate.worktrees import checked_out
 from stagegate_baselines.store import Store, StoreError
@@ -213,6 +219,8 @@ def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateR
     title = f"{arguments.stage} against {base.name}: {headline(result)}"
     found = findings(result)
     print(text_table(found))
+    if note := clock_note(found):
+        print(one_line(note))
     reasons = dict.fromkeys(item.reason for item in result.judgements)
     if arguments.explain:
         for reason in reasons:
@@ -221,7 +229,9 @@ def _tell(arguments: argparse.Namespace, base: Base, folder: Path, result: GateR
         print(one_line(detail))
     print(f"{title}\n{folder / 'verdict.json'}")
     annotate(result, strict=arguments.strict)
-    add_to_step_summary(f"### {markdown(title)}\n\n{markdown_table(found)}\n")
+    add_to_step_summary(
+        f"### {markdown(title)}\n\n{markdown_table(found)}\n{note and markdown(f'{note}.')}\n"
+    )
 
 
 def _at_most(gate: Gate, arguments: argparse.Namespace) -> str:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from stagegate_baselines.gate.conditions import Basis, Clock, Launch
 from stagegate_baselines.gate.noise import Noise
 from stagegate_baselines.gate.statistics import CONFIDENCE, CONFIRMING_CONFIDENCE, adjusted
-from stagegate_baselines.gate.verdict import Comparison, Judgement, Launch, Reason, Verdict, judge
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict, judge
 from stagegate_baselines.records import MetricClass, Record
 
 # Fewer than five launches of a case with two speeds may all be alike by chance.
@@ -164,13 +165,13 @@ class Gate:
         """A change that fresh launches do not show again, on their own, is inconclusive."""
         before = self._taken
         confirmed = self._take(before + CONFIRMING_LAUNCHES)
-        slopes = {
-            (item.case, item.metric): item.slope for item in judgements if item.verdict in _CHANGES
+        bases = {
+            (item.case, item.metric): item.basis for item in judgements if item.verdict in _CHANGES
         }
         fresh = {
             (item.case, item.metric): item
             for item in (
-                self._judge(since=before, confidence=CONFIRMING_CONFIDENCE, slopes=slopes)
+                self._judge(since=before, confidence=CONFIRMING_CONFIDENCE, bases=bases)
                 if confirmed
                 else []
             )
@@ -221,11 +222,11 @@ class Gate:
         self,
         since: int = 0,
         confidence: float = CONFIDENCE,
-        slopes: Mapping[tuple[str, str], float | None] | None = None,
+        bases: Mapping[tuple[str, str], Basis] | None = None,
     ) -> list[Judgement]:
         """Every judged metric of every case of the launches from number `since` on.
 
-        slopes: of the control, by case and metric, where they are known from other launches.
+        bases: of the judgements to confirm, by case and metric.
         """
         new = self._launches[Side.NEW][since:]
         base = self._stored or tuple(self._launches[Side.BASE][since:])
@@ -249,9 +250,9 @@ class Gate:
                         after,
                         metric,
                         comparison=comparison,
-                        sigma=self._noise.get((name, after[0].case.workload_hash, metric)),
+                        sigma=self._known_noise(name, after[0].case.workload_hash, metric),
                         confidence=confidence,
-                        slope=(slopes or {}).get((name, metric)),
+                        basis=(bases or {}).get((name, metric)),
                     )
                 )
         gone = [name for name in _case_names(base) if name not in _case_names(new)]
@@ -259,6 +260,10 @@ class Gate:
             Judgement(name, "-", Verdict.NOT_COMPARABLE, Reason.CASE_REMOVED) for name in gone
         ]
         return judgements
+
+    def _known_noise(self, case: str, workload_hash: str, metric: str) -> dict[Clock, float]:
+        keys = {clock: (case, workload_hash, metric, clock) for clock in Clock}
+        return {clock: self._noise[key] for clock, key in keys.items() if key in self._noise}
 
 
 def _case_names(records: Sequence[Record]) -> list[str]:
@@ -268,7 +273,7 @@ def _case_names(records: Sequence[Record]) -> list[str]:
 
 def _launches_of(records: Sequence[Record], name: str) -> list[Launch]:
     return [
-        Launch(record.machine_key, record.machine.kind, case)
+        Launch(record.machine_key, record.machine.kind, case, record.device)
         for record in records
         for case in record.cases
         if case.name == name

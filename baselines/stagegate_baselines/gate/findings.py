@@ -9,12 +9,13 @@ import math
 from pathlib import Path
 from typing import Final, Literal
 
+from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict
 from stagegate_baselines.quantities import natural
 from stagegate_baselines.records import Better, Machine, Number, Strict, Text
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Ends = tuple[Number, Number]
 
@@ -25,9 +26,11 @@ class Finding(Strict):
     base_median, new_median: over the medians of the launches, in `unit`. change: estimate of the
     relative change of the metric, from the pairs of launches; with the control taken out it may
     differ from the ratio of the medians. interval: its 95 % confidence interval. margin: a change
-    outside of it is beyond the margin. launch_sd, control_sd: standard deviation from launch to
-    launch, as a share, of the metric and of the control loop. p: one-sided, of "not worse",
-    adjusted for all metrics judged. Null where nothing could be compared.
+    outside of it is beyond the margin. launch_sd, control_sd, device_control_sd: standard deviation
+    from launch to launch, as a share, of the metric and of the controls on the host and on the GPU.
+    judged_by: "cpu" where the host was disturbed and CPU time tells more than time on the wall; the
+    numbers are then those of the metric by CPU time. p: one-sided, of "not worse", adjusted for all
+    metrics judged. Null where nothing could be compared.
     launches: of the new side. detail: the words behind an invalid run.
     """
 
@@ -45,8 +48,15 @@ class Finding(Strict):
     margin: Ends | None = None
     launch_sd: Number | None = None
     control_sd: Number | None = None
+    device_control_sd: Number | None = None
+    judged_by: Clock = Clock.WALL
     p: Number | None = None
     launches: int = 0
+
+    @property
+    def metric_by_clock(self) -> str:
+        """The metric, with the clock where that is not the one on the wall."""
+        return f"{self.metric}, CPU time" if self.judged_by is Clock.CPU else self.metric
 
     @classmethod
     def of(cls, item: Judgement) -> Finding:
@@ -65,6 +75,8 @@ class Finding(Strict):
             margin=_margin(item),
             launch_sd=item.sigma,
             control_sd=item.control_sigma,
+            device_control_sd=item.device_control_sigma,
+            judged_by=item.basis.clock,
             p=item.adjusted_p,
             launches=item.launches,
         )
@@ -84,7 +96,8 @@ class Verdicts(Strict):
     machine: of the new side; with comparison "advisory" the base ran on another of its kind.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    # Version 1 judged by time on the wall alone, and reads as such.
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     stage: Text
     comparison: Comparison
     base: Revision

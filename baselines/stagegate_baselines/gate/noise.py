@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from stagegate_baselines.gate.conditions import Clock, median_of, samples_of
 from stagegate_baselines.gate.verdict import CLASS_FLOORS, STORED
 from stagegate_baselines.records import MetricClass, Record
 
-# By name of the case, hash of its work, and metric: standard deviation of the log of a launch.
-Noise = Mapping[tuple[str, str, str], float]
+# By name of the case, hash of its work, metric and clock: standard deviation of a launch, in
+# logarithms.
+Noise = Mapping[tuple[str, str, str, Clock], float]
 
 # Of fewer a standard deviation says little: with four its 90 % interval is [0.65, 2.4] times it.
 LEAST_DEGREES_OF_FREEDOM = 4
@@ -20,8 +22,8 @@ LEAST_DEGREES_OF_FREEDOM = 4
 
 def launch_noise(groups: Iterable[Sequence[Record]]) -> Noise:
     """Pooled over groups; a group is launches of one revision on one machine."""
-    squares: dict[tuple[str, str, str], float] = defaultdict(float)
-    freedom: dict[tuple[str, str, str], int] = defaultdict(int)
+    squares: dict[tuple[str, str, str, Clock], float] = defaultdict(float)
+    freedom: dict[tuple[str, str, str, Clock], int] = defaultdict(int)
     for group in groups:
         logs = defaultdict(list)
         for record in group:
@@ -41,10 +43,12 @@ def blindness(launches: Sequence[Record]) -> Iterable[tuple[str, str, float, flo
     """Of every judged metric: case, metric, launch sd, least change that --mode stored calls one,
     and a remark where that is more than the floor of its class.
 
-    Against these launches and as many new ones.
+    Against these launches and as many new ones, by time on the wall.
     """
     noise = launch_noise([launches])
-    for (case, workload_hash, name), sigma in sorted(noise.items()):
+    for (case, workload_hash, name, clock), sigma in sorted(noise.items()):
+        if clock is not Clock.WALL:
+            continue
         metric = next(
             metric
             for record in launches
@@ -63,13 +67,14 @@ def blindness(launches: Sequence[Record]) -> Iterable[tuple[str, str, float, flo
         yield case, name, sigma, least, remark
 
 
-def _medians(record: Record) -> Iterable[tuple[tuple[str, str, str], float]]:
+def _medians(record: Record) -> Iterable[tuple[tuple[str, str, str, Clock], float]]:
     for case in record.cases:
         if case.invalid:
             continue
         for metric in case.metrics:
-            values = [sample for sample in metric.samples if sample is not None]
-            if metric.metric_class is not MetricClass.INFO and values:
-                median = float(np.median(values))
-                if median > 0:
-                    yield (case.name, case.workload_hash, metric.name), median
+            if metric.metric_class is MetricClass.INFO:
+                continue
+            for clock in Clock:
+                median = median_of(samples_of(metric, clock))
+                if median > 0:  # and a number
+                    yield (case.name, case.workload_hash, metric.name, clock), median

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from stagegate_baselines import escaping
+from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.gate.verdict import Reason, Verdict
@@ -36,6 +37,9 @@ EXPLANATIONS = {
     "take more launches, or make the case quieter",
     Reason.HOST_DISTURBED: "a fixed piece of work took differently long beside the launches: the "
     "host was busy with something else; run the gate again on a quiet host",
+    Reason.DEVICE_DISTURBED: "a fixed piece of work on the GPU took differently long beside the "
+    "launches: something else was running there, or its clocks changed; run the gate again when "
+    "nothing else uses it",
     Reason.BELOW_ABSOLUTE_FLOOR: "the difference is smaller than what matters for this metric",
     Reason.NOT_CONFIRMED: "it looked changed, but fresh launches did not show it, or time ran out",
     Reason.TOO_FEW_LAUNCHES: "an interval needs at least two launches a side",
@@ -47,6 +51,8 @@ EXPLANATIONS = {
     Reason.CASE_REMOVED: "the base has this case and the new side has not",
     Reason.INCOMPLETE: "some launches measured it and some did not",
 }
+
+BY_CPU_TIME = "judged by CPU time: the host was disturbed"
 
 _HEADINGS = (
     "case", "metric", "verdict", "base -> new", "change", "95 % interval", "margin", "launch sd",
@@ -67,6 +73,12 @@ def markdown_table(found: Sequence[Finding]) -> str:
     rows = [tuple(map(escaping.markdown, row)) for row in (_HEADINGS, *map(_cells, found))]
     rows.insert(1, tuple("---" for _ in _HEADINGS))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def clock_note(found: Sequence[Finding]) -> str:
+    """What is judged by CPU time, as a line below the table; empty where nothing is."""
+    names = [f"{item.case} {item.metric}" for item in found if item.judged_by is Clock.CPU]
+    return f"{BY_CPU_TIME}: {', '.join(names)}" if names else ""
 
 
 def headline(result: GateResult) -> str:
@@ -93,7 +105,8 @@ def sentence(item: Finding) -> str:
         medians = transition(item.base_median, item.new_median, item.unit)
         numbers = f", {medians} ({change(item.change, item.better)})"
     detail = f" ({item.detail})" if item.detail else ""
-    return f"{item.verdict.value}{numbers}: {EXPLANATIONS[item.reason]}{detail}"
+    clock = f"; {BY_CPU_TIME}" if item.judged_by is Clock.CPU else ""
+    return f"{item.verdict.value}{numbers}: {EXPLANATIONS[item.reason]}{detail}{clock}"
 
 
 def is_red(item: Finding, *, advisory: bool = False, strict: bool = False) -> bool:
@@ -108,7 +121,7 @@ def is_red(item: Finding, *, advisory: bool = False, strict: bool = False) -> bo
 def _cells(item: Finding) -> tuple[str, ...]:
     return (
         item.case,
-        item.metric,
+        item.metric_by_clock,
         item.verdict.value,
         transition(item.base_median, item.new_median, item.unit),
         change(item.change, item.better),

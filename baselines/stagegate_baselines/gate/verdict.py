@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 import numpy as np
 
 from stagegate_baselines.gate import statistics
+from stagegate_baselines.gate.conditions import (
+    Basis,
+    Beside,
+    Clock,
+    Conditions,
+    Launch,
+    conditions,
+    median_of,
+    samples_of,
+)
 from stagegate_baselines.records import Better, Case, Metric, MetricClass
 
 # By class: a change is unchanged when its interval lies within the floor, whatever the noise.
@@ -37,9 +48,6 @@ PAIRED = LeastChange(share_of_floor=0.5, errors=2.0)
 # again: they confirm nothing about the machine then, or about the luck of those launches.
 STORED = LeastChange(share_of_floor=1.0, errors=5.0)
 
-# A control that varies by more from launch to launch says that the host was busy with other work.
-DISTURBED_CONTROL = 0.02
-
 
 class Verdict(StrEnum):
     REGRESSED = "regressed"
@@ -57,6 +65,7 @@ class Reason(StrEnum):
     WITHIN_FLOOR = "within-floor"
     INTERVAL_TOO_WIDE = "interval-too-wide"
     HOST_DISTURBED = "host-disturbed"
+    DEVICE_DISTURBED = "device-disturbed"
     BELOW_ABSOLUTE_FLOOR = "below-absolute-floor"
     NOT_CONFIRMED = "not-confirmed"
     TOO_FEW_LAUNCHES = "too-few-launches"
@@ -81,29 +90,13 @@ class Comparison(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What one process measured of one case, and the machine it ran on.
-
-    machine_kind: processor and GPUs, without what is set on them.
-    """
-
-    machine_key: str
-    machine_kind: str
-    case: Case
-
-    @property
-    def control(self) -> float:
-        """Median seconds of the control loop beside the rounds; NaN where there was none."""
-        return _median_of(self.case.control)
-
-
-@dataclass(frozen=True, slots=True)
 class Judgement:
     """effect, low, high: relative change, positive is worse. margin: what a change must exceed.
 
-    sigma: standard deviation of a launch, as a share. control_sigma: that of the control loop; None
-    where it was not measured. slope: as in Estimate. base_median, new_median: over the launches, in
-    `unit`. Numbers are None where nothing could be compared. detail: the words behind an invalid
+    sigma: standard deviation of a launch, as a share. control_sigma, device_control_sigma: those of
+    the controls on the host and on the GPU; None where they were not measured. basis: what the
+    estimate rests on. base_median, new_median: over the launches, in `unit`, by the clock of the
+    basis. Numbers are None where nothing could be compared. detail: the words behind an invalid
     run.
     """
 
@@ -117,7 +110,8 @@ class Judgement:
     margin: float | None = None
     sigma: float | None = None
     control_sigma: float | None = None
-    slope: float | None = None
+    device_control_sigma: float | None = None
+    basis: Basis = field(default_factory=Basis)
     base_median: float | None = None
     new_median: float | None = None
     unit: str = ""
@@ -134,15 +128,15 @@ def judge(
     metric: str,
     *,
     comparison: Comparison,
-    sigma: float | None = None,
+    sigma: Mapping[Clock, float] = MappingProxyType({}),
     confidence: float = statistics.CONFIDENCE,
-    slope: float | None = None,
+    basis: Basis | None = None,
 ) -> Judgement:
     """Judge one metric; both sides hold launches of the same case.
 
-    sigma: standard deviation of a launch, as a share, where it is known from many launches; it can
-    only widen an interval. confidence: of the interval. slope: of the control, where it is
-    known from other launches.
+    sigma: standard deviation of a launch, as a share, by the clocks it is known by from many
+    launches; it can only widen an interval. confidence: of the interval. basis: that other launches
+    of the case were judged by, where these have to show the same again.
     """
     if not new:
         msg = "no launch of the new side to judge"
@@ -153,85 +147,90 @@ def judge(
         verdict, reason, detail = refusal
         return Judgement(name, metric, verdict, reason, launches=len(new), detail=detail)
     described = _metric(new[0].case, metric)
-    before = [_median(launch, metric) for launch in base]
-    after = [_median(launch, metric) for launch in new]
-    if min(len(before), len(after)) < 2:
+    if min(len(base), len(new)) < 2:
         return Judgement(
             name, metric, Verdict.INCONCLUSIVE, Reason.TOO_FEW_LAUNCHES, launches=len(new)
         )
+    found = conditions(base, new, metric, basis)
+    known = sigma.get(found.clock)
+    before, after = (
+        [median_of(samples_of(_metric(launch.case, metric), found.clock)) for launch in side]
+        for side in (base, new)
+    )
     if not all(math.isfinite(value) and value > 0 for value in before + after):
         return Judgement(name, metric, Verdict.INVALID, Reason.NOT_POSITIVE, launches=len(new))
     paired = comparison is Comparison.PAIRED
-    controls = _controls(base, new)
-    control_sigma = None if controls is None else _spread([*controls[0], *controls[1]])
-    disturbed = control_sigma is not None and control_sigma > DISTURBED_CONTROL
-    control = None
-    if controls is not None and (disturbed or slope is not None):
-        control = statistics.Control(*controls, slope)
     estimate = (
-        statistics.paired(before, after, described.better, control=control, confidence=confidence)
+        statistics.paired(
+            before, after, described.better, control=found.control, confidence=confidence
+        )
         if paired
         else statistics.unpaired(
             before,
             after,
             described.better,
-            control=control,
+            control=found.control,
             confidence=confidence,
-            sigma=sigma or 0.0,
+            sigma=known or 0.0,
         )
     )
+    unknown = Judgement(
+        name,
+        metric,
+        Verdict.INCONCLUSIVE,
+        _disturbance(found),
+        control_sigma=found.host_sigma,
+        device_control_sigma=found.device_sigma,
+        basis=Basis(found.clock),
+        launches=len(new),
+    )
     if estimate is None:
-        return Judgement(
-            name,
-            metric,
-            Verdict.INCONCLUSIVE,
-            Reason.HOST_DISTURBED,
-            control_sigma=control_sigma,
-            launches=len(new),
-        )
+        return unknown
+    if known is not None:
+        unknown = replace(unknown, sigma=known)
+    medians = float(np.median(before)), float(np.median(after))
+    return _with_numbers(unknown, described, estimate, found, medians=medians, paired=paired)
+
+
+def _with_numbers(
+    unknown: Judgement,
+    described: Metric,
+    estimate: statistics.Estimate,
+    found: Conditions,
+    *,
+    medians: tuple[float, float],
+    paired: bool,
+) -> Judgement:
+    """medians: over the launches, of the base and of the new side."""
     floor = math.log1p(CLASS_FLOORS[described.metric_class])
     least = PAIRED if paired else STORED
     margin = max(least.share_of_floor * floor, least.errors * estimate.error)
-    base_median, new_median = float(np.median(before)), float(np.median(after))
+    base_median, new_median = medians
     verdict, reason = _decide(
         estimate, margin, floor, abs(new_median - base_median) > described.floor
     )
-    if reason is Reason.INTERVAL_TOO_WIDE and disturbed:
-        reason = Reason.HOST_DISTURBED
-    return Judgement(
-        name,
-        metric,
-        verdict,
-        reason,
+    if reason is Reason.INTERVAL_TOO_WIDE and found.disturbed is not None:
+        reason = _disturbance(found)
+    return replace(
+        unknown,
+        verdict=verdict,
+        reason=reason,
         effect=math.expm1(estimate.effect),
         low=math.expm1(estimate.low),
         high=math.expm1(estimate.high),
         margin=math.expm1(margin),
-        sigma=estimate.sigma if sigma is None else sigma,
-        control_sigma=control_sigma,
-        slope=estimate.slope,
+        sigma=estimate.sigma if unknown.sigma is None else unknown.sigma,
+        basis=Basis(found.clock, found.beside, estimate.slope),
         base_median=base_median,
         new_median=new_median,
         unit=described.unit,
         better=described.better,
         p=estimate.p,
-        launches=len(new),
     )
 
 
-def _controls(
-    base: Sequence[Launch], new: Sequence[Launch]
-) -> tuple[list[float], list[float]] | None:
-    """The control of every launch; None where one of them has none."""
-    sides = [launch.control for launch in base], [launch.control for launch in new]
-    if all(math.isfinite(value) and value > 0 for side in sides for value in side):
-        return sides
-    return None
-
-
-def _spread(values: Sequence[float]) -> float:
-    """Standard deviation as a share."""
-    return float(np.std(np.log(values), ddof=1))
+def _disturbance(found: Conditions) -> Reason:
+    return Reason.DEVICE_DISTURBED if found.disturbed is Beside.DEVICE else Reason.HOST_DISTURBED
 
 
 def _refusal(
@@ -295,12 +294,3 @@ def _metric(case: Case, name: str) -> Metric:
             return metric
     msg = f"{case.name} has no metric {name!r}"
     raise ValueError(msg)
-
-
-def _median(launch: Launch, name: str) -> float:
-    return _median_of(_metric(launch.case, name).samples)
-
-
-def _median_of(samples: Sequence[float | None]) -> float:
-    known = [sample for sample in samples if sample is not None]
-    return float(np.median(known)) if known else math.nan
