@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from stagegate_baselines import fingerprint, legacy, tables
+from stagegate_baselines import fingerprint, legacy, quantities, tables
 from stagegate_baselines.acceptable import faults
 from stagegate_baselines.gate.noise import blindness
 from stagegate_baselines.record_file import json_schema, read_record
-from stagegate_baselines.records import Metric, Record
+from stagegate_baselines.records import Metric, MetricClass, Record
 from stagegate_baselines.repair import repair as repair_store
 from stagegate_baselines.store import Entry, Store, StoreError, UnknownRecordError
 
@@ -88,11 +88,21 @@ def show(options: Namespace, store: Store) -> None:
 def diff(options: Namespace, store: Store) -> None:
     old, new = (store.load(store.find(name)) for name in (options.old, options.new))
     before, after = _medians(old), _medians(new)
+    judged = {
+        (case.name, metric.name): metric.better
+        for case in new.cases
+        for metric in case.metrics
+        if metric.metric_class is not MetricClass.INFO
+    }
     rows = []
     for key in sorted(before.keys() | after.keys()):
         one, other = before.get(key), after.get(key)
-        change = f"{100 * (other / one - 1):+.2f} %" if one and other is not None else "-"
-        rows.append((*key, tables.number(one), tables.number(other), change))
+        change = other / one - 1 if one and other is not None else None
+        # What is for information has no better or worse.
+        words = (
+            quantities.change(change, judged[key]) if key in judged else quantities.percent(change)
+        )
+        rows.append((*key, tables.number(one), tables.number(other), words))
     tables.show("medians", ("case", "metric", "old", "new", "change"), rows)
     facts, others = _facts(old), _facts(new)
     differing = [

@@ -8,9 +8,9 @@ from stagegate_baselines.escaping import markdown as escape
 from stagegate_reports import headline
 from stagegate_reports.formatting import SIGNS, change, count, interval, number, share, times
 from stagegate_reports.hot_rows import hot_rows, hot_sentence
-from stagegate_reports.model import CaseView, Report, StageView
+from stagegate_reports.model import NOT_JUDGED, CaseView, Report, StageView
 
-# Verdicts that need no row of their own.
+# Verdicts that need no row of their own, where there is something to compare with.
 _QUIET = ("unchanged", "not-judged")
 # Kernels shown of a hot path; the page has all.
 _HOTTEST = 8
@@ -92,16 +92,30 @@ def _stage(stage: StageView) -> list[str]:
 
 def _cases(cases: Sequence[CaseView]) -> str:
     loud = [case for case in cases if case.verdict_word not in _QUIET]
-    quiet = count(len(cases) - len(loud), "more case is", "more cases are")
+    alone = [
+        case for case in cases if case.verdict_word == NOT_JUDGED and case.baseline_label is None
+    ]
     header = (
         "Case", "Verdict", "Metric", "Now", "Baseline", "Change", "95 % interval", "Margin",
         "Compared",
     )  # fmt: skip
-    ending = f"{quiet} unchanged or not judged."
-    if not loud:
-        return ending
-    table = _table(header, map(_case_row, loud))
-    return table if len(loud) == len(cases) else f"{table}\n\n{ending}"
+    parts = [_table(header, map(_case_row, loud))] if loud else []
+    parts += [_medians(alone)] if alone else []
+    if quiet := len(cases) - len(loud) - len(alone):
+        words = count(quiet, "more case is", "more cases are")
+        parts.append(f"{words} unchanged or not judged.")
+    return "\n\n".join(parts)
+
+
+def _medians(cases: Sequence[CaseView]) -> str:
+    """Of cases that there is nothing to compare with: the values are the answer."""
+    rows = [
+        (case.name, metric.name, number(metric.value, metric.unit), case.compared)
+        for case in cases
+        for metric in case.metrics
+        if metric.judged or case.lead is None
+    ]
+    return _table(("Case", "Metric", "Median", "Of"), rows)
 
 
 def _hot_paths(cases: Sequence[CaseView]) -> list[str]:
@@ -136,7 +150,7 @@ def _case_row(case: CaseView) -> tuple[str, ...]:
     return (
         case.name,
         word,
-        lead.name,
+        lead.name_by_clock,
         number(lead.value, lead.unit),
         number(lead.baseline, lead.unit),
         change(lead.change, lead.better),

@@ -69,8 +69,11 @@ def test_from_a_file_to_a_baseline(run: Run, here: Machine, tmp_path: Path) -> N
         "201",
     ]
     code, out, _ = run("diff", "run-0", names[2])
-    assert re.search(r"test_kv_layout\[slot\] +tokens_per_sec +101 +201 +\+99\.01 %", out)
+    assert re.search(r"test_kv_layout\[slot\] +tokens_per_sec +101 +201 +\+99\.0 %, better\n", out)
+    assert re.search(r"test_kv_layout\[slot\] +completion_tokens +\S+ +\S+ +0\.0 %\n", out)
     assert "differences" not in out
+    out = run("diff", names[2], "run-0")[1]
+    assert re.search(r"test_kv_layout\[slot\] +tokens_per_sec +201 +101 +-49\.8 %, worse\n", out)
 
 
 def test_one_run_counts_once(run: Run, store: Store, tmp_path: Path) -> None:

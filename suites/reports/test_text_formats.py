@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
+from stagegate_baselines.escaping import markdown as escape
 from stagegate_baselines.escaping import printable
+from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.records import Better
 from stagegate_reports import csv_export, markdown
 from stagegate_reports.assemble import assemble
@@ -68,6 +71,30 @@ def test_markdown_names_what_is_not_proved(report: Report) -> None:
     assert "AssertionError: 0.0312 \\> tolerance 0.0078" in text
     assert "s0.functional" not in text  # proved
     assert "\N{MULTIPLICATION SIGN} |" in text
+
+
+def test_markdown_of_a_first_run_has_its_medians(records: Sample) -> None:
+    """Without a baseline there is nothing else to say of them."""
+    first = assemble(records.plans, records.records[:1])
+    text = markdown.render(first)
+    alone = [case for case in first.cases if case.verdict_word == "not-judged"]
+    shown = [(case, metric) for case in alone for metric in case.metrics if metric.judged]
+    assert shown
+    for case, metric in shown:
+        value = number(metric.value, metric.unit)
+        assert f"| {escape(case.name)} | {escape(metric.name)} | {value} | 1 launch |" in text
+    assert "unchanged or not judged" not in text
+
+
+def test_markdown_says_what_was_judged_by_cpu_time(report: Report) -> None:
+    case = next(case for case in report.cases if case.verdict_word == "regressed")
+    assert case.lead is not None
+    assert case.lead.verdict is not None
+    assert "CPU time" not in case.lead.name_by_clock + case.lead.reason
+    finding = case.lead.verdict.model_copy(update={"judged_by": Clock.CPU})
+    judged = replace(case.lead, verdict=finding)
+    assert judged.name_by_clock == f"{case.lead.name}, CPU time"
+    assert judged.reason.endswith("; judged by CPU time: the host was disturbed")
 
 
 def test_markdown_shows_the_hottest_kernels(report: Report) -> None:
