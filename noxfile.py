@@ -170,6 +170,12 @@ def gate_rates(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@with_engine(name="gate-busy-host", default=False)
+def gate_busy_host(session: nox.Session) -> None:
+    """How the gate does beside other work; needs the machine for an hour or two: -- [--gates 10]"""
+    python(session, "-m", "suites.baselines.busy_host", *paths_of_the_caller(session))
+
+
 @with_engine(default=False)
 def baseline(session: nox.Session) -> None:
     """Look after the store: nox -s baseline -- measure|list|show|diff|accept|export ..."""
