@@ -69,7 +69,7 @@ def test_what_a_program_reads_of_a_gate(run: Run, repository: Path, tmp_path: Pa
     [file] = (tmp_path / "out").glob("stage0-*/verdict.json")
     content = json.loads(file.read_text("utf-8"))
     assert Verdicts.model_validate(content)
-    assert content["schema_version"] == 1
+    assert content["schema_version"] == 2
     assert (content["stage"], content["comparison"]) == ("stage0", "paired")
     assert content["base"] == {
         "name": "HEAD~1", "revision": commit(repository, "HEAD~1"), "dirty": False,
