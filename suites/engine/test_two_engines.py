@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
+import pytest
+
 from engine import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
@@ -14,6 +16,7 @@ ENGINES = 2
 MOST_PROMPTS = 12
 
 
+@pytest.mark.tiny_model  # about shapes, of which a large model takes minutes to meet as many
 def test_engines_do_not_disturb_each_other(
     model_path: Path, device: str, layout: str, num_threads: int
 ) -> None:

@@ -222,6 +222,7 @@ def check_growth_since(warm: Reading, later: list[Reading]) -> None:
         assert reading.host_growth(warm) <= 0.05 * warm.host_bytes + (16 << 20)
 
 
+@pytest.mark.tiny_model  # about memory under load, and a large model does little in ten seconds
 @pytest.mark.criterion("s4.no-device-errors")
 def test_mixed_requests(
     model_path: Path, device: str, layout: str, num_threads: int, run_log: Path

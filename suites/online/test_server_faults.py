@@ -29,6 +29,9 @@ from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import LiveServer, live_server
 
+# About the server, not about what a checkpoint answers: a large one takes minutes to.
+pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_model]
+
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 SECRET = "what the user wrote"
@@ -151,7 +154,6 @@ def check_log(log: pytest.LogCaptureFixture) -> None:
     assert SECRET not in log.text
 
 
-@pytest.mark.criterion("s0.online", "s4.online")
 @pytest.mark.parametrize("n", [1, 2])
 @pytest.mark.parametrize(("stage", "path", "stream", "begun"), CASES)
 def test_a_fault_ends_the_answer_and_nothing_else(

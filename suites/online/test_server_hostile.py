@@ -18,7 +18,7 @@ from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of
 from suites.online.live_server import LiveServer, live_server
 
-# About bodies and connections, not about what a checkpoint answers: a large one takes minutes.
+# About the server, not about what a checkpoint answers: a large one takes minutes to.
 pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_model]
 
 # Tokens of a sequence: some requests run as long as they may.

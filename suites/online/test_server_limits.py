@@ -18,7 +18,8 @@ from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import LiveServer, live_server
 
-pytestmark = pytest.mark.criterion("s0.online", "s4.online")
+# About the server, not about what a checkpoint answers: a large one takes minutes to.
+pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_model]
 
 LONG = {"prompt": "Alice was", "max_tokens": 1500, "ignore_eos": True}
 SHORT = {"prompt": "Alice was", "max_tokens": 2}

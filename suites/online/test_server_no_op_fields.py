@@ -10,7 +10,8 @@ import pytest
 from engine.server.protocol import ChatCompletionRequest, CompletionRequest
 from suites.online.event_stream import error_of
 
-pytestmark = pytest.mark.criterion("s0.online", "s4.online")
+# About the server, not about what a checkpoint answers: a large one takes minutes to.
+pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_model]
 
 CHAT = ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Alice"}]})
 TEXT = ("/v1/completions", {"prompt": "Alice was"})

@@ -10,7 +10,8 @@ import pytest
 
 from suites.online.event_stream import error_of, payloads_of
 
-pytestmark = pytest.mark.criterion("s0.online", "s4.online")
+# About the server, not about what a checkpoint answers: a large one takes minutes to.
+pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_model]
 
 PATHS = [
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Alice"}]}),
