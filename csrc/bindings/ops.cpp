@@ -1,6 +1,10 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "bindings/bindings.h"
+#include "core/check.h"
 #include "ops/add/add.h"
 #include "ops/argmax/argmax.h"
 #include "ops/embedding/embedding.h"
@@ -21,37 +25,43 @@ namespace stagegate::bindings {
 
 namespace {
 
+// None stands for an operand that may be left out. Throws TypeError for one that is missing, and
+// for a name that is none.
+SamplingInputs sampling_inputs(const py::kwargs& tensors) {
+  SamplingInputs inputs;
+  std::size_t found = 0;
+  for (const SamplingOperand& operand : kSamplingOperands) {
+    const py::str name(operand.name.data(), operand.name.size());
+    if (tensors.contains(name)) {
+      ++found;
+      if (operand.optional && tensors[name].is_none()) continue;
+      inputs.*operand.tensor = py::cast<Tensor>(tensors[name]);
+    } else if (!operand.optional) {
+      throw py::type_error(message("SamplingInputs: ", operand.name, " is missing"));
+    }
+  }
+  if (found == tensors.size()) return inputs;
+  for (const auto& [name, tensor] : tensors) {
+    const auto is_it = [text = py::cast<std::string>(name)](const SamplingOperand& operand) {
+      return operand.name == text;
+    };
+    if (std::ranges::none_of(kSamplingOperands, is_it)) {
+      throw py::type_error(
+          message("SamplingInputs: ", py::cast<std::string>(name), " is no operand of sample"));
+    }
+  }
+  return inputs;
+}
+
 void bind_sampling(py::module_& module, py::module_& ops) {
-  py::class_<SamplingInputs>(module, "SamplingInputs")
-      .def(py::init([](Tensor temperature, Tensor top_k, Tensor top_p, Tensor min_p,
-                       Tensor repetition_penalty, Tensor presence_penalty, Tensor frequency_penalty,
-                       Tensor seed, Tensor draw_index, Tensor history_ptr, Tensor history_ids,
-                       Tensor history_counts, Tensor bias_ptr, Tensor bias_ids, Tensor bias_values,
-                       std::optional<Tensor> mask_index, std::optional<Tensor> mask_bits) {
-             return SamplingInputs{temperature,
-                                   top_k,
-                                   top_p,
-                                   min_p,
-                                   repetition_penalty,
-                                   presence_penalty,
-                                   frequency_penalty,
-                                   seed,
-                                   draw_index,
-                                   history_ptr,
-                                   history_ids,
-                                   history_counts,
-                                   bias_ptr,
-                                   bias_ids,
-                                   bias_values,
-                                   mask_index.value_or(Tensor()),
-                                   mask_bits.value_or(Tensor())};
-           }),
-           py::kw_only(), py::arg("temperature"), py::arg("top_k"), py::arg("top_p"),
-           py::arg("min_p"), py::arg("repetition_penalty"), py::arg("presence_penalty"),
-           py::arg("frequency_penalty"), py::arg("seed"), py::arg("draw_index"),
-           py::arg("history_ptr"), py::arg("history_ids"), py::arg("history_counts"),
-           py::arg("bias_ptr"), py::arg("bias_ids"), py::arg("bias_values"),
-           py::arg("mask_index") = py::none(), py::arg("mask_bits") = py::none());
+  py::class_<SamplingParameter>(module, "SamplingParameter")
+      .def_readonly("name", &SamplingParameter::name)
+      .def_property_readonly("dtype", [](const SamplingParameter& p) { return name_of(p.dtype); })
+      .def_readonly("off", &SamplingParameter::off)
+      .def_readonly("range", &SamplingParameter::range);
+  module.attr("SAMPLING_PARAMETERS") = py::tuple(
+      py::cast(std::vector(std::begin(kSamplingParameters), std::end(kSamplingParameters))));
+  py::class_<SamplingInputs>(module, "SamplingInputs").def(py::init(&sampling_inputs));
   py::class_<SamplingOutputs>(module, "SamplingOutputs")
       .def(py::init([](Tensor token_ids, std::optional<Tensor> logprobs,
                        std::optional<Tensor> top_ids, std::optional<Tensor> top_logprobs) {

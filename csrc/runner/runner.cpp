@@ -29,12 +29,9 @@ std::vector<Tensor*> operands_of(StepTensors& t) {
 std::vector<Tensor*> operands_of(StepInput& input) {
   std::vector<Tensor*> operands = operands_of(input.tensors);
   if (input.sampling) {
-    SamplingInputs& s = *input.sampling;
-    operands.insert(
-        operands.end(),
-        {&s.temperature, &s.top_k, &s.top_p, &s.min_p, &s.repetition_penalty, &s.presence_penalty,
-         &s.frequency_penalty, &s.seed, &s.draw_index, &s.history_ptr, &s.history_ids,
-         &s.history_counts, &s.bias_ptr, &s.bias_ids, &s.bias_values, &s.mask_index, &s.mask_bits});
+    for (const SamplingOperand& operand : kSamplingOperands) {
+      operands.push_back(&(*input.sampling.*operand.tensor));
+    }
   }
   // Last, so that it moves no other: a graph knows the layers' operands by their addresses.
   operands.push_back(&input.drawn_rows);

@@ -12,14 +12,7 @@ from engine._C import Context, Tensor, ops
 from suites.ops.operands import Place, fetch, load, poisoned
 from suites.ops.sampling_reference import Row
 
-SCALARS = {
-    "temperature": "f32",
-    "top_k": "i32",
-    "top_p": "f32",
-    "min_p": "f32",
-    "repetition_penalty": "f32",
-    "presence_penalty": "f32",
-    "frequency_penalty": "f32",
+SCALARS = {parameter.name: parameter.dtype for parameter in _C.SAMPLING_PARAMETERS} | {
     "seed": "i64",
     "draw_index": "i64",
 }

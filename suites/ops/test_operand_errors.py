@@ -178,13 +178,12 @@ OPERATORS = {
         call_sample,
         {
             "logits": Operand((ROWS, 40), ((120,),), "f32", ("f16", "bf16")),
-            "temperature": PARAMETER,
-            "top_k": index((ROWS,), (ROWS - 1,), (ROWS, 1)),
-            "top_p": PARAMETER,
-            "min_p": PARAMETER,
-            "repetition_penalty": PARAMETER,
-            "presence_penalty": PARAMETER,
-            "frequency_penalty": PARAMETER,
+            **{
+                parameter.name: Operand(
+                    (ROWS,), ((ROWS + 1,), (ROWS, 1)), parameter.dtype, ("f16", "i64")
+                )
+                for parameter in _C.SAMPLING_PARAMETERS
+            },
             "seed": Operand((ROWS,), ((ROWS + 1,),), "i64", ("i32", "f32")),
             "draw_index": Operand((ROWS,), ((ROWS + 1,),), "i64", ("i32", "f32")),
             "history_ptr": index((ROWS + 1,), (ROWS,)),

@@ -37,8 +37,14 @@ def test_error_names_the_first_bad_row_and_its_parameter(
 ) -> None:
     rows = [Row()] * 6
     rows[2] = rows[5] = replace(Row(), **{parameter: value})
-    with pytest.raises(ArgumentError, match=f"sample: {parameter} of row 2 must be"):
+    [wanted] = [line.range for line in _C.SAMPLING_PARAMETERS if line.name == parameter]
+    with pytest.raises(ArgumentError) as caught:
         sample(Context(device, num_threads), LOGITS, rows)
+    assert str(caught.value) == f"sample: {parameter} of row 2 must be {wanted}, got {value:g}"
+
+
+def test_bad_values_are_tried_of_every_parameter() -> None:
+    assert BAD_VALUES.keys() == {parameter.name for parameter in _C.SAMPLING_PARAMETERS}
 
 
 @pytest.mark.parametrize(

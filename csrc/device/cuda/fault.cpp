@@ -6,9 +6,6 @@ namespace stagegate::cuda {
 
 std::string describe(const Fault& f) {
   const auto place = static_cast<std::int64_t>(f.value);
-  const auto parameter = [&](const char* name, const char* range) {
-    return message("sample: ", name, " of row ", f.a, " must be ", range, ", got ", f.value);
-  };
   const auto list = [&](const char* name) {
     return message("sample: ", name, "_ptr of row ", f.a, " runs from ", f.b, " to ", f.c,
                    " in a list of ", static_cast<std::int64_t>(f.value));
@@ -57,20 +54,8 @@ std::string describe(const Fault& f) {
     case FaultKind::kColIdx:
       return message("self_attention_paged: col_idx[", place, "] = ", f.a, " of query ", f.b,
                      " does not ascend or is outside ", f.c, " used slots");
-    case FaultKind::kTemperature:
-      return parameter("temperature", "0 or more");
-    case FaultKind::kTopK:
-      return parameter("top_k", "0 or more");
-    case FaultKind::kTopP:
-      return parameter("top_p", "above 0 and at most 1");
-    case FaultKind::kMinP:
-      return parameter("min_p", "from 0 to 1");
-    case FaultKind::kRepetitionPenalty:
-      return parameter("repetition_penalty", "above 0");
-    case FaultKind::kPresencePenalty:
-      return parameter("presence_penalty", "finite");
-    case FaultKind::kFrequencyPenalty:
-      return parameter("frequency_penalty", "finite");
+    case FaultKind::kSamplingParameter:
+      return describe_sampling_parameter(f);
     case FaultKind::kHistoryPtr:
       return list("history");
     case FaultKind::kHistoryId:
@@ -80,7 +65,7 @@ std::string describe(const Fault& f) {
     case FaultKind::kBiasId:
       return token("bias_ids");
     case FaultKind::kBiasValue:
-      return parameter("bias_values", "finite or -inf");
+      return message("sample: bias_values of row ", f.a, " must be finite or -inf, got ", f.value);
     case FaultKind::kMaskIndex:
       return message("sample: mask_index of row ", f.b, " is ", f.a, ", mask_bits has ", f.c,
                      " rows");

@@ -22,13 +22,7 @@ enum class FaultKind : std::int32_t {
   kRowPtrRange,        // a = first, b = last of row_ptr, c = entries of col_idx
   kRowPtr,             // a = entry, b = its index
   kColIdx,             // a = index, b = query, c = used slots, value = its place in col_idx
-  kTemperature,        // a = row, value
-  kTopK,               // a = row, value
-  kTopP,               // a = row, value
-  kMinP,               // a = row, value
-  kRepetitionPenalty,  // a = row, value
-  kPresencePenalty,    // a = row, value
-  kFrequencyPenalty,   // a = row, value
+  kSamplingParameter,  // a = row, b = its place in kSamplingParameters, value
   kHistoryPtr,         // a = row, b = first, c = last, value = size of the list
   kHistoryId,          // a = id, b = row, c = vocabulary
   kBiasPtr,            // a = row, b = first, c = last, value = size of the list
@@ -48,5 +42,7 @@ struct Fault {
 
 // The sentence a caller reads, as the CPU operators word it.
 std::string describe(const Fault& fault);
+// Of kSamplingParameter. ops/sampling defines it: it has the table of parameters.
+std::string describe_sampling_parameter(const Fault& fault);
 
 }  // namespace stagegate::cuda

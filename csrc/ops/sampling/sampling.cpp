@@ -28,13 +28,10 @@ void check(const Context& context, std::string_view name, const Tensor& tensor, 
 }
 
 void check_inputs(const Context& context, const SamplingInputs& in, std::int64_t rows) {
-  check(context, "temperature", in.temperature, {rows}, DType::kF32);
-  check(context, "top_k", in.top_k, {rows}, DType::kI32);
-  check(context, "top_p", in.top_p, {rows}, DType::kF32);
-  check(context, "min_p", in.min_p, {rows}, DType::kF32);
-  check(context, "repetition_penalty", in.repetition_penalty, {rows}, DType::kF32);
-  check(context, "presence_penalty", in.presence_penalty, {rows}, DType::kF32);
-  check(context, "frequency_penalty", in.frequency_penalty, {rows}, DType::kF32);
+#define STAGEGATE_CHECK(name, type, ...) \
+  check(context, #name, in.name, {rows}, dtype_of<type>::value);
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_CHECK)
+#undef STAGEGATE_CHECK
   check(context, "seed", in.seed, {rows}, DType::kI64);
   check(context, "draw_index", in.draw_index, {rows}, DType::kI64);
   check(context, "history_ptr", in.history_ptr, {rows + 1}, DType::kI32);

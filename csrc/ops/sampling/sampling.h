@@ -1,21 +1,22 @@
 #pragma once
 
+#include <iterator>
+#include <string_view>
+
 #include "core/tensor.h"
 #include "device/context.h"
+#include "ops/sampling/parameters.h"
 
 namespace stagegate {
 
-// One row per token to draw. All tensors live on the device of the logits.
+// One row per token to sample. All tensors live on the device of the logits.
 struct SamplingInputs {
-  Tensor temperature;         // f32 [R]; 0 = greedy
-  Tensor top_k;               // i32 [R]; 0 = off
-  Tensor top_p;               // f32 [R] in (0, 1]; 1 = off
-  Tensor min_p;               // f32 [R] in [0, 1]; 0 = off
-  Tensor repetition_penalty;  // f32 [R] > 0; 1 = off (Keskar et al., 2019)
-  Tensor presence_penalty;    // f32 [R]; 0 = off (OpenAI API reference)
-  Tensor frequency_penalty;   // f32 [R]; 0 = off
-  Tensor seed;                // i64 [R], all 64 bits used
-  Tensor draw_index;          // i64 [R], how many tokens the sequence has drawn before this one
+// [R] each, as the table states them.
+#define STAGEGATE_TENSOR(name, ...) Tensor name;
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_TENSOR)
+#undef STAGEGATE_TENSOR
+  Tensor seed;        // i64 [R], all 64 bits used
+  Tensor draw_index;  // i64 [R], how many tokens the sequence has sampled before this one
   // Tokens the penalties look at, as one list per row: unique ids and how often each was generated
   // (0: it is in the prompt only, which counts for repetition_penalty alone).
   Tensor history_ptr;     // i32 [R + 1]
@@ -30,6 +31,31 @@ struct SamplingInputs {
   Tensor mask_index;  // i32 [R], the row of mask_bits
   Tensor mask_bits;   // i32 [G, ceil(V / 32)]
 };
+
+struct SamplingOperand {
+  std::string_view name;
+  Tensor SamplingInputs::* tensor;
+  bool optional = false;
+};
+
+// Every field of SamplingInputs.
+inline constexpr SamplingOperand kSamplingOperands[] = {
+#define STAGEGATE_OPERAND(name, ...) {#name, &SamplingInputs::name},
+    STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_OPERAND)
+#undef STAGEGATE_OPERAND
+        {"seed", &SamplingInputs::seed},
+    {"draw_index", &SamplingInputs::draw_index},
+    {"history_ptr", &SamplingInputs::history_ptr},
+    {"history_ids", &SamplingInputs::history_ids},
+    {"history_counts", &SamplingInputs::history_counts},
+    {"bias_ptr", &SamplingInputs::bias_ptr},
+    {"bias_ids", &SamplingInputs::bias_ids},
+    {"bias_values", &SamplingInputs::bias_values},
+    {"mask_index", &SamplingInputs::mask_index, true},
+    {"mask_bits", &SamplingInputs::mask_bits, true},
+};
+// One that is left out here would never reach a device.
+static_assert(std::size(kSamplingOperands) * sizeof(Tensor) == sizeof(SamplingInputs));
 
 struct SamplingOutputs {
   Tensor token_ids;     // i32 [R]

@@ -30,13 +30,9 @@ struct ByLogit {
 // One row's parameters.
 struct Row {
   std::int64_t index;
-  float temperature;
-  std::int32_t top_k;
-  float top_p;
-  float min_p;
-  float repetition_penalty;
-  float presence_penalty;
-  float frequency_penalty;
+#define STAGEGATE_FIELD(name, type, ...) type name;
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_FIELD)
+#undef STAGEGATE_FIELD
   std::uint64_t seed;
   std::uint64_t draw_index;
   std::span<const std::int32_t> history_ids;
@@ -71,14 +67,10 @@ std::span<const std::int32_t> mask_of(const SamplingInputs& in, std::int64_t row
 Row row_of(const SamplingInputs& in, std::int64_t r) {
   const Row row{
       .index = r,
-      .temperature = in.temperature.data<float>()[r],
-      .top_k = in.top_k.data<std::int32_t>()[r],
-      .top_p = in.top_p.data<float>()[r],
-      .min_p = in.min_p.data<float>()[r],
-      .repetition_penalty = in.repetition_penalty.data<float>()[r],
-      .presence_penalty = in.presence_penalty.data<float>()[r],
-      .frequency_penalty = in.frequency_penalty.data<float>()[r],
-      .seed = static_cast<std::uint64_t>(in.seed.data<std::int64_t>()[r]),
+#define STAGEGATE_LOAD(name, type, ...) .name = in.name.data<type>()[r],
+      STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_LOAD)
+#undef STAGEGATE_LOAD
+          .seed = static_cast<std::uint64_t>(in.seed.data<std::int64_t>()[r]),
       .draw_index = static_cast<std::uint64_t>(in.draw_index.data<std::int64_t>()[r]),
       .history_ids = part_of<std::int32_t>(in.history_ptr, in.history_ids, r, "history"),
       .history_counts = part_of<std::int32_t>(in.history_ptr, in.history_counts, r, "history"),
@@ -86,20 +78,14 @@ Row row_of(const SamplingInputs& in, std::int64_t r) {
       .bias_values = part_of<float>(in.bias_ptr, in.bias_values, r, "bias"),
       .mask = mask_of(in, r),
   };
-  const auto require = [r](bool ok, const char* name, float value, const char* range) {
-    SG_CHECK(ArgumentError, ok, "sample: ", name, " of row ", r, " must be ", range, ", got ",
-             value);
+  const auto require = [r](bool ok, SamplingParameterIndex index, double value) {
+    SG_CHECK(ArgumentError, ok,
+             invalid_sampling_parameter(static_cast<std::size_t>(index), r, value));
   };
-  require(row.temperature >= 0 && std::isfinite(row.temperature), "temperature", row.temperature,
-          "0 or more");
-  require(row.top_k >= 0, "top_k", static_cast<float>(row.top_k), "0 or more");
-  require(row.top_p > 0 && row.top_p <= 1, "top_p", row.top_p, "above 0 and at most 1");
-  require(row.min_p >= 0 && row.min_p <= 1, "min_p", row.min_p, "from 0 to 1");
-  require(row.repetition_penalty > 0 && std::isfinite(row.repetition_penalty), "repetition_penalty",
-          row.repetition_penalty, "above 0");
-  require(std::isfinite(row.presence_penalty), "presence_penalty", row.presence_penalty, "finite");
-  require(std::isfinite(row.frequency_penalty), "frequency_penalty", row.frequency_penalty,
-          "finite");
+#define STAGEGATE_REQUIRE(name, type, off, valid, range) \
+  require([](type value) { return valid; }(row.name), SamplingParameterIndex::name, row.name);
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_REQUIRE)
+#undef STAGEGATE_REQUIRE
   return row;
 }
 

@@ -31,14 +31,10 @@ constexpr std::int64_t kBlocksPerMultiprocessor = 8;
 
 SamplingParameters parameters_of(const SamplingInputs& in) {
   SamplingParameters p{
-      .temperature = input<float>(in.temperature),
-      .top_k = input<std::int32_t>(in.top_k),
-      .top_p = input<float>(in.top_p),
-      .min_p = input<float>(in.min_p),
-      .repetition_penalty = input<float>(in.repetition_penalty),
-      .presence_penalty = input<float>(in.presence_penalty),
-      .frequency_penalty = input<float>(in.frequency_penalty),
-      .seed = input<std::int64_t>(in.seed),
+#define STAGEGATE_POINTER(name, type, ...) .name = input<type>(in.name),
+      STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_POINTER)
+#undef STAGEGATE_POINTER
+          .seed = input<std::int64_t>(in.seed),
       .draw_index = input<std::int64_t>(in.draw_index),
       .history_ptr = input<std::int32_t>(in.history_ptr),
       .history_ids = input<std::int32_t>(in.history_ids),

@@ -4,18 +4,15 @@
 
 #include "device/cuda/fault.h"
 #include "ops/argmax/best.cuh"
+#include "ops/sampling/parameters.h"
 
 // What one row of sample() asks for, as kernels read it.
 namespace stagegate::cuda {
 
 struct SamplingParameters {
-  const float* temperature;
-  const std::int32_t* top_k;
-  const float* top_p;
-  const float* min_p;
-  const float* repetition_penalty;
-  const float* presence_penalty;
-  const float* frequency_penalty;
+#define STAGEGATE_POINTER(name, type, ...) const type* name;
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_POINTER)
+#undef STAGEGATE_POINTER
   const std::int64_t* seed;
   const std::int64_t* draw_index;
   const std::int32_t* history_ptr;
@@ -33,13 +30,9 @@ struct SamplingParameters {
 
 struct SamplingRow {
   bool valid;
-  float temperature;
-  std::int32_t top_k;
-  float top_p;
-  float min_p;
-  float repetition_penalty;
-  float presence_penalty;
-  float frequency_penalty;
+#define STAGEGATE_FIELD(name, type, ...) type name;
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_FIELD)
+#undef STAGEGATE_FIELD
   std::uint64_t seed;
   std::uint64_t draw_index;
   std::int32_t history_begin;
@@ -63,14 +56,10 @@ struct SamplingRow {
 __device__ inline SamplingRow load_row(const SamplingParameters& in, std::int64_t r) {
   return {
       .valid = false,
-      .temperature = in.temperature[r],
-      .top_k = in.top_k[r],
-      .top_p = in.top_p[r],
-      .min_p = in.min_p[r],
-      .repetition_penalty = in.repetition_penalty[r],
-      .presence_penalty = in.presence_penalty[r],
-      .frequency_penalty = in.frequency_penalty[r],
-      .seed = static_cast<std::uint64_t>(in.seed[r]),
+#define STAGEGATE_LOAD(name, ...) .name = in.name[r],
+      STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_LOAD)
+#undef STAGEGATE_LOAD
+          .seed = static_cast<std::uint64_t>(in.seed[r]),
       .draw_index = static_cast<std::uint64_t>(in.draw_index[r]),
       .history_begin = in.history_ptr[r],
       .history_end = in.history_ptr[r + 1],
@@ -98,22 +87,18 @@ __device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow
     return {FaultKind::kMaskIndex, row.mask, r, in.mask_rows, 0.0};
   }
   Fault fault{};
-  const auto require = [&fault, r](bool ok, FaultKind kind, double given) {
-    if (!ok && fault.kind == FaultKind::kNone) fault = {kind, r, 0, 0, given};
+  const auto require = [&fault, r](bool ok, SamplingParameterIndex index, double given) {
+    if (ok || fault.kind != FaultKind::kNone) return;
+    fault = {FaultKind::kSamplingParameter, r, static_cast<std::int64_t>(index), 0, given};
   };
-  require(row.temperature >= 0 && isfinite(row.temperature), FaultKind::kTemperature,
-          row.temperature);
-  require(row.top_k >= 0, FaultKind::kTopK, row.top_k);
-  require(row.top_p > 0 && row.top_p <= 1, FaultKind::kTopP, row.top_p);
-  require(row.min_p >= 0 && row.min_p <= 1, FaultKind::kMinP, row.min_p);
-  require(row.repetition_penalty > 0 && isfinite(row.repetition_penalty),
-          FaultKind::kRepetitionPenalty, row.repetition_penalty);
-  require(isfinite(row.presence_penalty), FaultKind::kPresencePenalty, row.presence_penalty);
-  require(isfinite(row.frequency_penalty), FaultKind::kFrequencyPenalty, row.frequency_penalty);
+#define STAGEGATE_REQUIRE(name, type, off, valid, range) \
+  require([](type value) { return valid; }(row.name), SamplingParameterIndex::name, row.name);
+  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_REQUIRE)
+#undef STAGEGATE_REQUIRE
   return fault;
 }
 
-// A row with a fault has no lists and no mask, and draws nothing.
+// A row with a fault has no lists and no mask, and nothing is sampled for it.
 __device__ inline SamplingRow row_of(const SamplingParameters& in, std::int64_t r) {
   SamplingRow row = load_row(in, r);
   row.valid = fault_of(in, row, r).kind == FaultKind::kNone;
