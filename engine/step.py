@@ -5,6 +5,7 @@ T tokens of B sequences, the tokens of a sequence next to each other; R rows of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,15 +47,9 @@ class SamplingBatch:
     generated (0: it is in the prompt only). bias_*: what is added to the logits first, per row.
     """
 
-    temperature: Float32Array  # [R]
-    top_k: Int32Array  # [R]
-    top_p: Float32Array  # [R]
-    min_p: Float32Array  # [R]
-    repetition_penalty: Float32Array  # [R]
-    presence_penalty: Float32Array  # [R]
-    frequency_penalty: Float32Array  # [R]
+    parameters: Mapping[str, Int32Array | Float32Array]  # [R] each, by the names of ROW_RANGES
     seed: Int64Array  # [R]
-    draw_index: Int64Array  # [R], tokens the sequence has drawn before this one
+    draw_index: Int64Array  # [R], tokens the sequence has sampled before this one
     history_ptr: Int32Array  # [R + 1]
     history_ids: Int32Array  # [P]
     history_counts: Int32Array  # [P]

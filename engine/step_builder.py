@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from engine.sampling import DEFAULTS, ROW_RANGES
 from engine.step import SamplingBatch, StepInput
 
 if TYPE_CHECKING:
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     from engine.kv.manager import KVManager
     from engine.scheduler import ScheduledSequence, ScheduledStep
-    from engine.step import Int32Array
+    from engine.step import Float32Array, Int32Array
 
 # More than any logit, and finite, as the core wants a bias to be.
 _CERTAIN = 1e30
+# What a row that is scored asks for; the rest is off.
+_SCORED: Final = {"temperature": 0.0}
 _NO_MASK: Int32Array = np.empty((0, 0), dtype=np.int32)
 
 
@@ -93,16 +96,11 @@ def build_score_batch(token_ids: list[int], *, num_logprobs: int) -> SamplingBat
     bias. So each row is greedy, with a bias that leaves nothing else to draw.
     """
     count = len(token_ids)
-    ones, zeros = np.ones(count, dtype=np.float32), np.zeros(count, dtype=np.float32)
     no_history = np.empty(0, dtype=np.int32)
     return SamplingBatch(
-        temperature=zeros,
-        top_k=np.zeros(count, dtype=np.int32),
-        top_p=ones,
-        min_p=zeros,
-        repetition_penalty=ones,
-        presence_penalty=zeros,
-        frequency_penalty=zeros,
+        parameters={
+            name: _column(name, [_SCORED.get(name, DEFAULTS[name])] * count) for name in ROW_RANGES
+        },
         seed=np.zeros(count, dtype=np.int64),
         draw_index=np.zeros(count, dtype=np.int64),
         history_ptr=np.zeros(count + 1, dtype=np.int32),
@@ -124,6 +122,10 @@ def _stacked(first: SamplingBatch, second: SamplingBatch) -> SamplingBatch:
         above, below = getattr(first, column.name), getattr(second, column.name)
         if column.name == "num_logprobs":
             columns[column.name] = max(above, below)
+        elif column.name == "parameters":
+            columns[column.name] = {
+                name: np.concatenate([values, below[name]]) for name, values in above.items()
+            }
         elif column.name == "mask_bits":
             columns[column.name] = above  # scored rows have none
         elif column.name.endswith("_ptr"):
@@ -134,7 +136,7 @@ def _stacked(first: SamplingBatch, second: SamplingBatch) -> SamplingBatch:
 
 
 def build_sampling_batch(items: list[ScheduledSequence]) -> SamplingBatch:
-    """One row for the token that each of them draws."""
+    """One row for the token that is sampled for each of them."""
     sequences = [item.sequence for item in items]
     params = [sequence.params for sequence in sequences]
     histories = [sequence.history for sequence in sequences]
@@ -142,17 +144,10 @@ def build_sampling_batch(items: list[ScheduledSequence]) -> SamplingBatch:
     guided = [sequence.guide is not None for sequence in sequences]
     masks = [sequence.guide.allowed for sequence in sequences if sequence.guide is not None]
 
-    def column(name: str) -> list[float]:
-        return [getattr(row, name) for row in params]
-
     return SamplingBatch(
-        temperature=np.array(column("temperature"), dtype=np.float32),
-        top_k=np.array(column("top_k"), dtype=np.int32),
-        top_p=np.array(column("top_p"), dtype=np.float32),
-        min_p=np.array(column("min_p"), dtype=np.float32),
-        repetition_penalty=np.array(column("repetition_penalty"), dtype=np.float32),
-        presence_penalty=np.array(column("presence_penalty"), dtype=np.float32),
-        frequency_penalty=np.array(column("frequency_penalty"), dtype=np.float32),
+        parameters={
+            name: _column(name, [getattr(row, name) for row in params]) for name in ROW_RANGES
+        },
         seed=np.array([sequence.seed for sequence in sequences], dtype=np.int64),
         draw_index=np.array([item.num_drawn_before for item in items], dtype=np.int64),
         history_ptr=_offsets(0 if row is None else len(row.ids) for row in histories),
@@ -165,6 +160,13 @@ def build_sampling_batch(items: list[ScheduledSequence]) -> SamplingBatch:
         mask_bits=np.stack(masks) if masks else _NO_MASK,
         num_logprobs=max(-1 if row.logprobs is None else row.logprobs for row in params),
     )
+
+
+def _column(name: str, values: list[float]) -> Int32Array | Float32Array:
+    """One value for each row, in the dtype that the core takes."""
+    if ROW_RANGES[name].integer:
+        return np.array(values, dtype=np.int32)
+    return np.array(values, dtype=np.float32)
 
 
 def _bias(item: ScheduledSequence) -> dict[int, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,23 +19,9 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.models.qwen2 import Qwen2Config
 
-_SAMPLING_TENSORS = (
-    "temperature",
-    "top_k",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "seed",
-    "draw_index",
-    "history_ptr",
-    "history_ids",
-    "history_counts",
-    "bias_ptr",
-    "bias_ids",
-    "bias_values",
-)
+# Not tensors, or not always there.
+_APART = frozenset(("parameters", "mask_index", "mask_bits", "num_logprobs"))
+_SAMPLING_TENSORS = tuple(part.name for part in fields(SamplingBatch) if part.name not in _APART)
 _MASK_TENSORS = ("mask_index", "mask_bits")
 
 
@@ -214,4 +201,5 @@ def _attention(metadata: PagedMetadata | CsrMetadata) -> _C.PagedMetadata | _C.C
 
 def _sampling(batch: SamplingBatch) -> _C.SamplingInputs:
     names = [*_SAMPLING_TENSORS, *(_MASK_TENSORS if batch.mask_bits.size else ())]
-    return _C.SamplingInputs(**{name: _tensor(getattr(batch, name)) for name in names})
+    arrays = dict(batch.parameters) | {name: getattr(batch, name) for name in names}
+    return _C.SamplingInputs(**{name: _tensor(array) for name, array in arrays.items()})

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import InvalidRequestError
+from engine.sampling import SamplingParams
 from engine.server.guided import guided_by
 
 if TYPE_CHECKING:
     from engine.guidance import Guidance
     from engine.llm_engine import LLMEngine
-    from engine.sampling import SamplingParams
     from engine.server.protocol import (
         GenerationFields,
         JsonObjectFormat,
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
         StructuredOutputs,
     )
 
-_SAME_IN_BOTH = (
-    *("n", "min_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop"),
-    *("repetition_penalty", "presence_penalty", "frequency_penalty", "stop_token_ids"),
-    *("include_stop_str_in_output", "ignore_eos", "skip_special_tokens"),
+# Not as a body states them: arguments of sampling_params, or translated by it.
+_TRANSLATED: Final = frozenset(
+    ("max_tokens", "logprobs", "prompt_logprobs", "guidance", "logit_bias")
+)
+_SAME_IN_BOTH: Final = tuple(
+    part.name for part in fields(SamplingParams) if part.name not in _TRANSLATED
 )
 
 GUIDING_FIELDS = (
@@ -34,7 +36,7 @@ _ANY_OBJECT = {"type": "object"}
 
 
 def sampling_params(
-    fields: GenerationFields,
+    body: GenerationFields,
     engine: LLMEngine,
     *,
     max_tokens: int | None,
@@ -47,7 +49,7 @@ def sampling_params(
     Raises InvalidRequestError naming the field at fault.
     """
     stated: dict[str, Any] = {
-        name: value for name in _SAME_IN_BOTH if (value := getattr(fields, name)) is not None
+        name: value for name in _SAME_IN_BOTH if (value := getattr(body, name)) is not None
     }
     if stated.get("top_k") == -1:
         stated["top_k"] = 0
@@ -56,19 +58,19 @@ def sampling_params(
     return replace(
         engine.default_sampling_params(max_tokens=max_tokens),
         **stated,
-        logit_bias=_logit_bias(fields),
+        logit_bias=_logit_bias(body),
         logprobs=logprobs,
         prompt_logprobs=prompt_logprobs,
     )
 
 
-def stated_guidance(fields: GenerationFields, *, open_schemas: bool = False) -> Guidance | None:
+def stated_guidance(body: GenerationFields, *, open_schemas: bool = False) -> Guidance | None:
     """What the text must be, by response_format, structured_outputs or a guided_ field.
 
     open_schemas: as in ServerSettings. Raises InvalidRequestError for more than one.
     """
     stated: dict[str, Any] = {
-        name: value for name in GUIDING_FIELDS if (value := getattr(fields, name)) is not None
+        name: value for name in GUIDING_FIELDS if (value := getattr(body, name)) is not None
     }
     response_format = stated.pop("response_format", None)
     if response_format is not None and response_format.type != "text":
@@ -86,17 +88,17 @@ def stated_guidance(fields: GenerationFields, *, open_schemas: bool = False) -> 
     return None
 
 
-def _structured_outputs(fields: StructuredOutputs) -> dict[str, Any]:
+def _structured_outputs(body: StructuredOutputs) -> dict[str, Any]:
     for name in ("whitespace_pattern", "structural_tag", "disable_any_whitespace"):
-        if getattr(fields, name):
+        if getattr(body, name):
             msg = f"structured_outputs.{name} is not supported; leave it out"
             raise InvalidRequestError(msg, parameter=f"structured_outputs.{name}")
     stated = {
-        "json": fields.json_,
-        "regex": fields.regex,
-        "choice": fields.choice,
-        "grammar": fields.grammar,
-        "json_object": _ANY_OBJECT if fields.json_object else None,
+        "json": body.json_,
+        "regex": body.regex,
+        "choice": body.choice,
+        "grammar": body.grammar,
+        "json_object": _ANY_OBJECT if body.json_object else None,
     }
     found = {
         f"structured_outputs.{name}": value for name, value in stated.items() if value is not None
@@ -122,9 +124,9 @@ def _guidance(name: str, value: Any, kind: type[Guidance], *, closed: bool) -> G
     return kind.json_schema(value, closed=closed)
 
 
-def _logit_bias(fields: GenerationFields) -> dict[int, float]:
+def _logit_bias(body: GenerationFields) -> dict[int, float]:
     bias: dict[int, float] = {}
-    for key, value in (fields.logit_bias or {}).items():
+    for key, value in (body.logit_bias or {}).items():
         if not (key.isascii() and key.isdecimal() and len(key) <= 10):
             msg = f"logit_bias is keyed by token ids, got {key[:32]!r}"
             raise InvalidRequestError(msg, parameter="logit_bias")

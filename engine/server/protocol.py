@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from engine.sampling import MAX_LOGPROBS, MAX_STOP_STRINGS
+from engine.sampling import MAX_LOGPROBS, MAX_STOP_STRINGS, RANGES
 from engine.server.fields import Fields, OpenFields
 from engine.server.messages import Message
 from engine.server.no_op_fields import ChatNoOpFields, CompletionNoOpFields
+from engine.server.number_fields import RowFields, number_field
 
 MAX_PROMPTS = 1024
 _INT64 = 1 << 63
@@ -76,20 +77,14 @@ class StreamOptions(Fields):
     include_obfuscation: bool | None = Field(default=None, description="has no effect")
 
 
-class SamplingFields(Fields):
+class SamplingFields(RowFields):  # type: ignore[misc]
     """What everything that generates shares. null is the default everywhere."""
 
     model: str | None = Field(
         default=None, description="a name of /v1/models; may be left out when one model is served"
     )
-    min_tokens: int | None = Field(default=None, ge=0)
-    temperature: float | None = Field(default=None, ge=0, le=100)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    min_tokens: int | None = number_field(RANGES["min_tokens"])
     top_k: int | None = Field(default=None, ge=-1, lt=1 << 31, description="-1 and 0 are off")
-    min_p: float | None = Field(default=None, ge=0, le=1)
-    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         default=None, description="token id to what is added to its logit"
     )
@@ -114,7 +109,7 @@ class GenerationFields(SamplingFields):
     """What chat and text completions share."""
 
     max_tokens: int | None = Field(default=None, ge=0)
-    n: int | None = Field(default=None, ge=1, le=128)
+    n: int | None = number_field(RANGES["n"])
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     guided_json: str | dict[str, Any] | None = Field(default=None, description="a JSON schema")

@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import InvalidRequestError
 from engine.kv.block_manager import BlockManager
-from engine.sampling import SamplingParams
+from engine.sampling import DEFAULTS, ROW_RANGES, SamplingParams
 from engine.scheduler import ScheduledSequence, ScheduledStep
 from engine.sequence import Sequence, SequenceStatus
 from engine.step import Float32Array, Int32Array, PagedMetadata
@@ -124,17 +124,19 @@ def test_scored_positions_come_after_the_rows_that_draw() -> None:
     batch = built.sampling
     assert batch is not None
     assert batch.num_logprobs == 3
-    assert batch.temperature.tolist() == [1, 1, 0, 0]
+    assert batch.parameters["temperature"].tolist() == [1, 1, 0, 0]
+    assert batch.parameters["repetition_penalty"].tolist() == [1, 1.5, 1, 1]
     assert batch.history_ptr.tolist() == [0, 0, 2, 2, 2]
     assert batch.bias_ptr.tolist() == [0, 1, 1, 2, 3]
     assert batch.bias_ids.tolist() == [9, 14, 15]  # those that follow positions 3 and 4
     assert batch.bias_values[1] > 1e9
+    alone = build_sampling_batch(drawing(decode))
+    for name, values in alone.parameters.items():
+        assert batch.parameters[name].dtype == values.dtype, name
+        assert len(batch.parameters[name]) == 4, name
     for part in fields(batch):
-        if part.name != "num_logprobs":
-            assert (
-                getattr(batch, part.name).dtype
-                == getattr(build_sampling_batch(drawing(decode)), part.name).dtype
-            ), part.name
+        if part.name not in ("num_logprobs", "parameters"):
+            assert getattr(batch, part.name).dtype == getattr(alone, part.name).dtype, part.name
 
 
 def test_a_step_may_only_score() -> None:
@@ -159,11 +161,15 @@ def test_parameters_become_columns() -> None:
         "repetition_penalty": ([1.0, 2.0], np.float32),
         "presence_penalty": ([0.0, 1.5], np.float32),
         "frequency_penalty": ([0.0, -0.5], np.float32),
-        "seed": ([11, 22], np.int64),
-        "draw_index": ([0, 0], np.int64),
     }
+    for name in ROW_RANGES.keys() - columns.keys():
+        columns[name] = ([DEFAULTS[name]] * 2, np.int32 if ROW_RANGES[name].integer else np.float32)
+    assert batch.parameters.keys() == columns.keys()
+    assert batch.seed.tolist() == [11, 22]
+    assert batch.draw_index.tolist() == [0, 0]
+    assert batch.seed.dtype == batch.draw_index.dtype == np.int64
     for name, (values, dtype) in columns.items():
-        column = getattr(batch, name)
+        column = batch.parameters[name]
         assert column.tolist() == values, name
         assert column.dtype == dtype, name
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 
 from engine.errors import InvalidRequestError
 from engine.llm_engine import LLMEngine
-from engine.sampling import SamplingParams
+from engine.sampling import ROW_RANGES, SamplingParams
 from engine.server.params import sampling_params
-from engine.server.protocol import ChatCompletionRequest
+from engine.server.protocol import ChatCompletionRequest, CompletionRequest
 
 RECOMMENDED = SamplingParams(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
 STATED: dict[str, Any] = {
@@ -32,19 +33,27 @@ STATED: dict[str, Any] = {
     "ignore_eos": True,
     "skip_special_tokens": False,
 }
+# What a body says in other words than SamplingParams.
+OTHERWISE = {
+    "max_tokens": "has other names too, and the default of its endpoint",
+    "logit_bias": "has keys that are text; see the test of it",
+    "logprobs": "is a flag and top_logprobs in a chat",
+    "prompt_logprobs": "is asked for by echo and logprobs together",
+    "guidance": "comes from response_format, structured_outputs, guided_* and tools",
+}
 
 
-def request(**fields: Any) -> ChatCompletionRequest:
-    as_lists = {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+def request(**stated: Any) -> ChatCompletionRequest:
+    as_lists = {k: list(v) if isinstance(v, tuple) else v for k, v in stated.items()}
     return ChatCompletionRequest(messages=[{"role": "user", "content": "x"}], **as_lists)
 
 
-def translated(**fields: Any) -> SamplingParams:
+def translated(**stated: Any) -> SamplingParams:
     def recommend(max_tokens: int | None) -> SamplingParams:
         return replace(RECOMMENDED, max_tokens=max_tokens)
 
     engine = cast("LLMEngine", SimpleNamespace(default_sampling_params=recommend))
-    return sampling_params(request(**fields), engine, max_tokens=40, logprobs=None, guidance=None)
+    return sampling_params(request(**stated), engine, max_tokens=40, logprobs=None, guidance=None)
 
 
 def test_nothing_stated_is_what_the_authors_recommend() -> None:
@@ -56,6 +65,26 @@ def test_a_stated_field_rules_alone(name: str) -> None:
     assert translated(**{name: STATED[name]}) == replace(
         RECOMMENDED, max_tokens=40, **{name: STATED[name]}
     )
+
+
+def test_a_body_can_state_every_parameter() -> None:
+    names = {part.name for part in fields(SamplingParams)}
+    assert STATED.keys() | OTHERWISE.keys() == names
+    assert names - ChatCompletionRequest.model_fields.keys() == {"prompt_logprobs", "guidance"}
+    assert STATED.keys() <= CompletionRequest.model_fields.keys()
+
+
+@pytest.mark.parametrize("name", ROW_RANGES)
+def test_a_body_takes_the_range_of_the_engine(name: str) -> None:
+    span = ROW_RANGES[name]
+    assert span.high is not None
+    above, below = span.high + 1, min(span.low, -1) - 1
+    for value in (above, below):
+        with pytest.raises(ValidationError, match=name):
+            request(**{name: value})
+        with pytest.raises(InvalidRequestError, match=f"{name} must be {span}"):
+            SamplingParams(**{name: value})
+    assert getattr(translated(**{name: span.high}), name) == span.high
 
 
 def test_top_k_is_off_with_minus_one_too() -> None:

@@ -104,7 +104,10 @@ def test_a_bad_prompt(api: httpx.Client, prompt: Any, message: str) -> None:
 
 def test_a_top_p_too_small_for_the_core_says_what_to_use(api: httpx.Client) -> None:
     message = message_of(api, "/v1/completions", {"prompt": "x", "top_p": 1e-60})
-    assert message == "top_p must be above 0; use temperature=0 for greedy, got 1e-60"
+    assert (
+        message
+        == "top_p must be a number above 0 and at most 1; use temperature=0 for greedy, got 1e-60"
+    )
 
 
 def test_a_long_value_is_quoted_in_part(api: httpx.Client) -> None:
