@@ -49,19 +49,19 @@ def test_what_is_sampled_depends_on_each_parameter(context: Context, name: str) 
     assert tokens != sample(context, LOGITS, samples(without)).token_ids.tolist()
 
 
-@pytest.mark.parametrize("device", FILES)
+@pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("parameter", _C.SAMPLING_PARAMETERS, ids=lambda parameter: parameter.name)
 def test_the_kernels_of_each_device_read_each_parameter(
-    device: str, parameter: _C.SamplingParameter
+    kind: str, parameter: _C.SamplingParameter
 ) -> None:
     """Also where no such device is there to run the test above."""
     texts = [
         re.sub(r"//.*", "", file.read_text("utf-8"))
-        for pattern in FILES[device]
+        for pattern in FILES[kind]
         for file in KERNELS.glob(pattern)
     ]
     assert any(re.search(rf"\b{parameter.name}\b", text) for text in texts), (
-        f"no kernel for {device} reads {parameter.name}"
+        f"no kernel for {kind} reads {parameter.name}"
     )
 
 
