@@ -77,7 +77,7 @@ class StreamOptions(Fields):
     include_obfuscation: bool | None = Field(default=None, description="has no effect")
 
 
-class SamplingFields(RowFields):  # type: ignore[misc]
+class SamplingFields(RowFields):  # type: ignore[misc] # its base is made from a table
     """What everything that generates shares. null is the default everywhere."""
 
     model: str | None = Field(
@@ -88,7 +88,7 @@ class SamplingFields(RowFields):  # type: ignore[misc]
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
         default=None, description="token id to what is added to its logit"
     )
-    seed: int | None = Field(default=None, ge=-_INT64, lt=_INT64)
+    seed: int | None = number_field(RANGES["seed"])
     stop: str | Annotated[list[str], Field(max_length=MAX_STOP_STRINGS)] | None = None
     stop_token_ids: TokenIds | None = None
     include_stop_str_in_output: bool | None = None

@@ -27,7 +27,7 @@ CHAT: list[tuple[dict[str, Any], str]] = [
     ({"n": 129}, "n must be at most 128, got 129"),
     ({"max_tokens": 1.5}, "max_tokens must be a whole number, got 1.5"),
     ({"max_tokens": -1}, "max_tokens must be at least 0, got -1"),
-    ({"seed": 1 << 63}, f"seed must be less than {1 << 63}, got {1 << 63}"),
+    ({"seed": 1 << 63}, f"seed must be at most {(1 << 63) - 1}, got {1 << 63}"),
     ({"stream": "yes"}, 'stream must be true or false, got "yes"'),
     ({"model": 5}, "model must be text, got 5"),
     ({"stop": 5}, "stop must be text or a list, got 5"),
