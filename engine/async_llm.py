@@ -9,27 +9,29 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from engine.engine_loop import EngineLoop
-from engine.engine_stats import EngineStats
 from engine.errors import ConfigError
 from engine.request_stream import RequestStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from pathlib import Path
 
-    from engine.engine_stats import EngineHistograms
+    from engine.chat_template import ChatTemplate
+    from engine.engine_stats import EngineHistograms, EngineStats
     from engine.llm_engine import LLMEngine
     from engine.outputs import RequestDelta
     from engine.sampling import SamplingParams
+    from engine.tokenizer import Tokenizer
 
-__all__ = ["AsyncLLM", "EngineStats"]
-
-# Characters or token ids from which a prompt is tokenised and checked in a thread of its own: that
+# Characters or token ids from which a text is tokenised and checked in a thread of its own: that
 # takes about a millisecond then, which the other requests of the event loop should not wait for.
 _LONG_PROMPT = 4096
 
 
 class AsyncLLM:
     """One loop thread drives an LLMEngine; coroutines of any event loop submit and stream.
+
+    It is an EngineClient (engine/serving/client.py) for an engine in this process.
 
     engine: from now on only its immutable parts (tokenizer, chat_template, model, max_model_len,
         config) may be used from outside.
@@ -47,6 +49,34 @@ class AsyncLLM:
         self._loop = EngineLoop(engine, max_waiting=max_waiting)
         # Its thread would keep the engine of an AsyncLLM that was dropped without `close`.
         weakref.finalize(self, self._loop.stop).atexit = False
+
+    @property
+    def model_path(self) -> Path:
+        """Folder of the checkpoint."""
+        return self.engine.config.model
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of a sequence, its prompt included."""
+        return self.engine.max_model_len
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.engine.tokenizer
+
+    @property
+    def chat_template(self) -> ChatTemplate:
+        """Compiled on first use. Raises TokenizerError when the checkpoint has none."""
+        return self.engine.chat_template
+
+    def default_sampling_params(self, *, max_tokens: int | None) -> SamplingParams:
+        """As in LLMEngine."""
+        return self.engine.default_sampling_params(max_tokens=max_tokens)
+
+    async def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form."""
+        encode = partial(self.tokenizer.encode, add_special_tokens=add_special_tokens)
+        return encode(text) if len(text) < _LONG_PROMPT else await asyncio.to_thread(encode, text)
 
     def start(self) -> None:
         """Start the loop; again is harmless. Raises EngineDeadError when it has ended."""

@@ -52,53 +52,53 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimings:
-    """Readings of time.perf_counter in seconds; None for what has not happened.
+    """Seconds since the request arrived; None for what has not happened.
 
-    scheduled: when the request left the queue; known when it has ended.
+    Durations, because another process has another clock. scheduled_s: when the request left the
+    queue; known when it has ended.
     """
 
-    arrival: float
-    first_token: float | None
-    finished: float | None
+    first_token_s: float | None
+    finished_s: float | None
     decode_tokens: int  # tokens of the longest sequence after its first
-    scheduled: float | None = None
+    scheduled_s: float | None = None
 
     @property
     def ttft_ms(self) -> float | None:
         """Time to first token."""
-        return _milliseconds(self.arrival, self.first_token)
+        return _milliseconds(0.0, self.first_token_s)
 
     @property
     def e2e_ms(self) -> float | None:
         """From arrival to the last token."""
-        return _milliseconds(self.arrival, self.finished)
+        return _milliseconds(0.0, self.finished_s)
 
     @property
     def queue_ms(self) -> float | None:
         """From arrival until it was scheduled."""
-        return _milliseconds(self.arrival, self.scheduled)
+        return _milliseconds(0.0, self.scheduled_s)
 
     @property
     def prefill_ms(self) -> float | None:
         """From being scheduled to the first token."""
-        return _milliseconds(self.scheduled, self.first_token)
+        return _milliseconds(self.scheduled_s, self.first_token_s)
 
     @property
     def decode_ms(self) -> float | None:
         """From the first token to the last."""
-        return _milliseconds(self.first_token, self.finished)
+        return _milliseconds(self.first_token_s, self.finished_s)
 
     @property
     def inference_ms(self) -> float | None:
         """From being scheduled to the last token."""
-        return _milliseconds(self.scheduled, self.finished)
+        return _milliseconds(self.scheduled_s, self.finished_s)
 
     @property
     def tpot_ms(self) -> float | None:
         """Mean time per output token after the first; None with a single token."""
-        if self.first_token is None or self.finished is None or self.decode_tokens < 1:
+        if self.decode_ms is None or self.decode_tokens < 1:
             return None
-        return 1e3 * (self.finished - self.first_token) / self.decode_tokens
+        return self.decode_ms / self.decode_tokens
 
 
 def _milliseconds(start: float | None, end: float | None) -> float | None:

@@ -204,12 +204,14 @@ class Request:
 
     def _timings(self) -> RequestTimings:
         return RequestTimings(
-            arrival=self.arrival,
-            first_token=self.first_token,
-            finished=self.finished_at,
+            first_token_s=self._since_arrival(self.first_token),
+            finished_s=self._since_arrival(self.finished_at),
             decode_tokens=max(choice.sequence.num_output_tokens for choice in self.choices) - 1,
-            scheduled=self.scheduled,
+            scheduled_s=self._since_arrival(self.scheduled),
         )
+
+    def _since_arrival(self, reading: float | None) -> float | None:
+        return None if reading is None else reading - self.arrival
 
 
 def token_logprobs(output: StepOutput, row: int, num_top: int) -> TokenLogprobs:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from engine.async_llm import AsyncLLM
     from engine.server.settings import ServerSettings
+    from engine.serving.client import EngineClient
 
 WEBUI = Path(__file__).parent / "webui"
 # Browsers ask whether a file has changed before they use theirs: after an update of the server the
@@ -48,7 +48,7 @@ PAGE_HEADERS: Final = {
 }
 
 
-def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> FastAPI:
+def create_app(models: Mapping[str, EngineClient], settings: ServerSettings) -> FastAPI:
     """An application that serves models by name. It starts them when it starts, and closes them.
 
     Raises ConfigError when there is no model.
@@ -83,7 +83,7 @@ def create_app(models: Mapping[str, AsyncLLM], settings: ServerSettings) -> Fast
 async def _lifespan(serving: Serving, app: FastAPI) -> AsyncIterator[None]:
     try:
         for model in serving.models.values():
-            model.llm.start()
+            model.client.start()
         yield
     finally:
         # The requests have ended or were given up; joining a thread takes up to one step.

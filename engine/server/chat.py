@@ -60,7 +60,8 @@ async def chat_form(
     if guidance is not None and reasoning:
         guidance = guidance.after_reasoning(begun=thinking)
     params = _params(request, model, guidance, reads_tags=reasoning or tools.tools is not None)
-    prompt = await model.encode(text, add_special_tokens=False)  # the template has written them
+    # The template has written the special tokens.
+    prompt = await model.client.encode(text, add_special_tokens=False)
     return ChatForm(
         Generation(model, *ids, [prompt], params, priority=request.priority or 0),
         tools,
@@ -95,7 +96,7 @@ def chat_text(
             msg = f"chat_template_kwargs cannot set {name!r}"
             raise InvalidRequestError(msg, parameter="chat_template_kwargs")
     try:
-        template = model.llm.engine.chat_template
+        template = model.client.chat_template
     except TokenizerError as error:
         msg = f"the model {model.name!r} cannot chat: {error}"
         raise InvalidRequestError(msg, parameter="messages") from error
@@ -133,14 +134,14 @@ def _params(
     *,
     reads_tags: bool,
 ) -> SamplingParams:
-    engine = model.llm.engine
+    client = model.client
     params = sampling_params(
         request,
-        engine,
+        client,
         max_tokens=request.max_completion_tokens or request.max_tokens,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         guidance=guidance,
     )
-    if reads_tags and request.skip_special_tokens is None and has_special_tags(engine.tokenizer):
+    if reads_tags and request.skip_special_tokens is None and has_special_tags(client.tokenizer):
         return replace(params, skip_special_tokens=False)
     return params

@@ -52,7 +52,7 @@ class ChatForm:
         return [self.reader() for _ in range(self.generation.params.n)]
 
     def logprobs(self, delta: ChoiceDelta) -> list[ChatTokenLogprob]:
-        tokenizer = self.generation.model.llm.engine.tokenizer
+        tokenizer = self.generation.model.client.tokenizer
         return chat_logprobs(tokenizer, delta.logprobs or ())
 
 

@@ -68,7 +68,7 @@ class _ChoiceWriter:
             None
             if params.logprobs is None
             else CompletionLogprobsWriter(
-                form.generation.model.llm.engine.tokenizer,
+                form.generation.model.client.tokenizer,
                 skip_special_tokens=params.skip_special_tokens,
             )
         )

@@ -30,7 +30,7 @@ async def completion_generation(
     params = _params(request, model, open_schemas=open_schemas)
     special = request.add_special_tokens is not False
     prompts = [
-        await model.encode(prompt, add_special_tokens=special)
+        await model.client.encode(prompt, add_special_tokens=special)
         if isinstance(prompt, str)
         else prompt
         for prompt in _prompts(request)
@@ -70,7 +70,7 @@ def _params(
         max_tokens = 1  # the engine always draws one; it is left out of the answer
     return sampling_params(
         request,
-        model.llm.engine,
+        model.client,
         max_tokens=max_tokens,
         logprobs=request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
@@ -89,7 +89,7 @@ def _prompts(request: CompletionRequest) -> list[str | list[int]]:
 
 def _echoes(request: CompletionRequest, generation: Generation) -> list[str]:
     """Prompts as text: as they came, or what their tokens stand for."""
-    tokenizer = generation.model.llm.engine.tokenizer
+    tokenizer = generation.model.client.tokenizer
     return [
         prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)
         for prompt in _prompts(request)

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from engine.async_llm import EngineStats
+    from engine.engine_stats import EngineStats
     from engine.histogram import HistogramReading
     from engine.server.models import ServedModel
 
@@ -27,7 +27,7 @@ class EngineCollector(Collector):
         self._models = models
 
     def collect(self) -> Iterable[Metric]:
-        stats = {name: model.llm.stats() for name, model in self._models.items()}
+        stats = {name: model.client.stats() for name, model in self._models.items()}
         for name, documentation, kind, read in _ENGINE_METRICS:
             metric = kind(f"stagegate:{name}", documentation, labels=("model_name",))
             for model, reading in stats.items():
@@ -42,7 +42,7 @@ class EngineCollector(Collector):
             for reason, count in reading.requests_total.items():
                 finished.add_metric((model, reason), count)
         yield finished
-        histograms = {name: model.llm.histograms() for name, model in self._models.items()}
+        histograms = {name: model.client.histograms() for name, model in self._models.items()}
         for name, documentation, read in _ENGINE_HISTOGRAMS:
             family = HistogramMetricFamily(
                 f"stagegate:{name}", documentation, labels=("model_name",)

@@ -53,7 +53,7 @@ class Generation:
         the generator cancels what is unfinished.
         """
         streams = [
-            self.model.llm.generate(
+            self.model.client.generate(
                 prompt, self.params, request_id=engine_id, priority=self.priority
             )
             for prompt, engine_id in zip(self.prompts, self.engine_ids, strict=True)

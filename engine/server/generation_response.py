@@ -141,7 +141,7 @@ async def _running(
     names: list[Name] = [(None, generation.request_id)]
     if generation.client_id is not None:
         names.append((client, generation.client_id))
-    requests = [(generation.model.llm, engine_id) for engine_id in generation.engine_ids]
+    requests = [(generation.model.client, engine_id) for engine_id in generation.engine_ids]
     with serving.clients.slot(client), serving.open_requests.entry(names, requests):
         async with (
             time_limit(serving.settings.request_timeout_s),

@@ -14,11 +14,11 @@ from engine.server.errors import RequestTimeoutError
 if TYPE_CHECKING:
     from starlette.types import Receive
 
-    from engine.async_llm import AsyncLLM
+    from engine.serving.client import EngineClient
 
 # A client and the id it chose; or no client, and the id of an answer.
 Name = tuple[str | None, str]
-EngineRequest = tuple["AsyncLLM", str]
+EngineRequest = tuple["EngineClient", str]
 
 
 class ClientDisconnectedError(StagegateError):
@@ -90,5 +90,6 @@ class OpenRequests:
 
     async def cancel(self, name: Name) -> bool:
         """End the requests of a name; they answer with what they have. False if none runs."""
-        ended = [await llm.abort(engine_id) for llm, engine_id in list(self._running.get(name, ()))]
+        running = list(self._running.get(name, ()))
+        ended = [await client.abort(engine_id) for client, engine_id in running]
         return any(ended)

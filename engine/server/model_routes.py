@@ -38,18 +38,17 @@ def model_routes(serving: Serving) -> APIRouter:
         """Token ids of a text, or of a conversation in the model's template."""
         model = serving.models.find(body.model)
         token_ids = await _token_ids(body, model)
-        engine = model.llm.engine
         answer = TokenizeAnswer(
-            count=len(token_ids), max_model_len=engine.max_model_len, tokens=token_ids
+            count=len(token_ids), max_model_len=model.client.max_model_len, tokens=token_ids
         )
         if body.return_token_strs:
-            answer.token_strs = [token_text(engine.tokenizer, token) for token in token_ids]
+            answer.token_strs = [token_text(model.client.tokenizer, token) for token in token_ids]
         return answer
 
     @router.post("/detokenize", responses=errors(*REFUSALS, 404, 503))
     async def detokenize(body: DetokenizeRequest) -> DetokenizeAnswer:
         """Text of token ids."""
-        tokenizer = serving.models.find(body.model).llm.engine.tokenizer
+        tokenizer = serving.models.find(body.model).client.tokenizer
         text = tokenizer.decode(body.tokens, skip_special_tokens=bool(body.skip_special_tokens))
         return DetokenizeAnswer(prompt=text)
 
@@ -60,8 +59,8 @@ def _described(serving: Serving, model: ServedModel) -> Model:
     return Model(
         id=model.name,
         created=int(serving.started),
-        root=str(model.llm.engine.config.model),
-        max_model_len=model.llm.engine.max_model_len,
+        root=str(model.client.model_path),
+        max_model_len=model.client.max_model_len,
     )
 
 
@@ -77,7 +76,7 @@ async def _token_ids(body: TokenizeRequest, model: ServedModel) -> list[int]:
             add_generation_prompt=body.add_generation_prompt is not False,
             variables=body.chat_template_kwargs,
         )
-        return await model.encode(text, add_special_tokens=False)
+        return await model.client.encode(text, add_special_tokens=False)
     if body.prompt is None or body.messages is not None:
         msg = "give either a prompt or messages"
         raise InvalidRequestError(msg, parameter="prompt")
@@ -85,4 +84,5 @@ async def _token_ids(body: TokenizeRequest, model: ServedModel) -> list[int]:
         if getattr(body, name) is not None:
             msg = f"{name} is for messages"
             raise InvalidRequestError(msg, parameter=name)
-    return await model.encode(body.prompt, add_special_tokens=body.add_special_tokens is not False)
+    special = body.add_special_tokens is not False
+    return await model.client.encode(body.prompt, add_special_tokens=special)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,23 +10,13 @@ from engine.errors import ConfigError, EngineDeadError, InvalidRequestError
 from engine.server.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
-    from engine.async_llm import AsyncLLM
-
-# Longer text is tokenised on another thread: it would hold up every stream for milliseconds.
-_INLINE_CHARACTERS = 4096
+    from engine.serving.client import EngineClient
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     name: str
-    llm: AsyncLLM
-
-    async def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form."""
-        encode = self.llm.engine.tokenizer.encode
-        if len(text) <= _INLINE_CHARACTERS:
-            return encode(text, add_special_tokens=add_special_tokens)
-        return await asyncio.to_thread(encode, text, add_special_tokens=add_special_tokens)
+    client: EngineClient
 
 
 class ServedModels(Mapping[str, ServedModel]):
@@ -36,12 +25,12 @@ class ServedModels(Mapping[str, ServedModel]):
     After `close` it has no models, and every access raises EngineDeadError.
     """
 
-    def __init__(self, models: Mapping[str, AsyncLLM]) -> None:
+    def __init__(self, models: Mapping[str, EngineClient]) -> None:
         if not models:
             msg = "a server needs at least one model"
             raise ConfigError(msg)
         self._open: dict[str, ServedModel] | None = {
-            name: ServedModel(name, llm) for name, llm in models.items()
+            name: ServedModel(name, client) for name, client in models.items()
         }
 
     @property
@@ -61,10 +50,10 @@ class ServedModels(Mapping[str, ServedModel]):
         return len(self._models)
 
     def close(self) -> None:
-        """End the loops, wait for their steps, and let go of the engines; again is harmless."""
+        """End the engines, wait for them, and let go of them; again is harmless."""
         models, self._open = self._open or {}, None
         for model in models.values():
-            model.llm.close()
+            model.client.close()
 
     def find(self, name: str | None) -> ServedModel:
         """The model a request means; raises ModelNotFoundError.

@@ -12,13 +12,13 @@ from engine.server.guided import guided_by
 
 if TYPE_CHECKING:
     from engine.guidance import Guidance
-    from engine.llm_engine import LLMEngine
     from engine.server.protocol import (
         GenerationFields,
         JsonObjectFormat,
         JsonSchemaFormat,
         StructuredOutputs,
     )
+    from engine.serving.client import EngineClient
 
 # Not as a body states them: arguments of sampling_params, or translated by it.
 _TRANSLATED: Final = frozenset(
@@ -37,7 +37,7 @@ _ANY_OBJECT = {"type": "object"}
 
 def sampling_params(
     body: GenerationFields,
-    engine: LLMEngine,
+    client: EngineClient,
     *,
     max_tokens: int | None,
     logprobs: int | None,
@@ -56,7 +56,7 @@ def sampling_params(
     if guidance is not None:
         stated["guidance"] = guidance
     return replace(
-        engine.default_sampling_params(max_tokens=max_tokens),
+        client.default_sampling_params(max_tokens=max_tokens),
         **stated,
         logit_bias=_logit_bias(body),
         logprobs=logprobs,

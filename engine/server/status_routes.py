@@ -49,7 +49,7 @@ def status_routes(serving: Serving) -> APIRouter:
         return StatsAnswer(
             uptime_s=time.time() - serving.started,
             models={
-                name: ModelStats(**asdict(model.llm.stats()))
+                name: ModelStats(**asdict(model.client.stats()))
                 for name, model in serving.models.items()
             },
         )
@@ -59,6 +59,6 @@ def status_routes(serving: Serving) -> APIRouter:
 
 def _check_health(serving: Serving) -> None:
     for name, model in serving.models.items():
-        if not model.llm.is_healthy(serving.settings.stall_s):
+        if not model.client.is_healthy(serving.settings.stall_s):
             msg = f"the engine of {name!r} has ended or stalled; see the server's log"
             raise EngineDeadError(msg)

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 import uvicorn
 from fastapi import FastAPI
 
-from engine.async_llm import AsyncLLM, EngineStats
+from engine.async_llm import AsyncLLM
+from engine.engine_stats import EngineStats
 from engine.outputs import ChoiceDelta
 from engine.sampling import SamplingParams
 from engine.server.app import create_app
 from engine.server.connection import ConnectionLimits, limited_connection
 from engine.server.settings import ServerSettings
+from suites.online.only_client import only_client
 
 MODEL = "tiny"
 
@@ -68,7 +70,7 @@ def live_server(
     limits: ConnectionLimits | None = None,
 ) -> Iterator[LiveServer]:
     """Serve a model while the block runs. The server closes the model's loop at the end."""
-    app = create_app({MODEL: llm}, settings or ServerSettings())
+    app = create_app({MODEL: only_client(llm)}, settings or ServerSettings())
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -63,7 +63,7 @@ class ResponseOutput:
         self._items: list[OutputItem] = []
         self._open: OpenItem | None = None
         self._finish_reason: str | None = None
-        self._tokenizer = form.generation.model.llm.engine.tokenizer
+        self._tokenizer = form.generation.model.client.tokenizer
         self._tokens = TokensOfText(self._tokenizer)
         self._counts_tokens = form.reasoning or form.generation.params.logprobs is not None
         self._held: list[ReadToken] = []  # those whose text is of no item yet

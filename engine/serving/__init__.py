@@ -1,0 +1,1 @@
+"""The boundary between an engine and whoever serves it."""
