@@ -68,7 +68,17 @@ def copy(source: Tensor, destination: Tensor) -> None: ...
 def empty(shape: list[int], dtype: str, device: str = "cpu") -> Tensor: ...
 def zeros(shape: list[int], dtype: str, device: str = "cpu") -> Tensor: ...
 
-class Qwen2Config:
+class RopeScaling:
+    def __init__(
+        self,
+        *,
+        factor: float,
+        low_freq_factor: float,
+        high_freq_factor: float,
+        original_max_positions: int,
+    ) -> None: ...
+
+class DecoderConfig:
     def __init__(
         self,
         *,
@@ -79,14 +89,28 @@ class Qwen2Config:
         num_heads: int,
         num_kv_heads: int,
         head_dim: int,
+        max_position_embeddings: int,
         rms_norm_eps: float,
         rope_theta: float,
+        rope_scaling: RopeScaling | None,
+        qkv_bias: bool,
+        qk_norm: bool,
         tie_word_embeddings: bool,
     ) -> None: ...
 
-class Qwen2Weights:
-    def __init__(self, config: Qwen2Config, dtype: str, context: Context) -> None: ...
-    def load(self, name: str, tensor: Tensor) -> None: ...
+class WeightSpec:
+    @property
+    def role(self) -> str: ...
+    @property
+    def parts(self) -> list[list[int]]: ...
+    @property
+    def shard(self) -> str: ...
+
+def weight_specs(config: DecoderConfig) -> list[WeightSpec]: ...
+
+class DecoderWeights:
+    def __init__(self, config: DecoderConfig, dtype: str, context: Context) -> None: ...
+    def load(self, role: str, part: int, tensor: Tensor) -> None: ...
     def missing(self) -> list[str]: ...
 
 class SamplingParameter:
@@ -158,13 +182,13 @@ class Runner:
     def __init__(
         self,
         *,
-        weights: Qwen2Weights,
+        weights: DecoderWeights,
         context: Context,
         max_tokens: int,
         max_rows: int,
         max_positions: int,
     ) -> None: ...
-    def allocate_kv(self, num_slots: int) -> None: ...
+    def allocate_kv(self, num_slots: int, dtype: str) -> None: ...
     def step(self, input: StepInput) -> PendingStep: ...
     @property
     def free_bytes(self) -> int: ...
@@ -192,7 +216,7 @@ class ops:  # a submodule
     def rope(context: Context, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor) -> None: ...
     @staticmethod
     def make_rope_table(
-        max_positions: int, head_dim: int, theta: float
+        max_positions: int, head_dim: int, theta: float, scaling: RopeScaling | None = None
     ) -> tuple[Tensor, Tensor]: ...
     @staticmethod
     def swiglu(context: Context, gate_up: Tensor, out: Tensor) -> None: ...
@@ -241,4 +265,83 @@ class ops:  # a submodule
     @staticmethod
     def sample(
         context: Context, logits: Tensor, inputs: SamplingInputs, outputs: SamplingOutputs
+    ) -> None: ...
+    @staticmethod
+    def attention_input(
+        context: Context,
+        *,
+        residual: Tensor,
+        norm: Tensor,
+        qkv_weight: Tensor,
+        qkv_bias: Tensor | None,
+        q_norm: Tensor | None,
+        k_norm: Tensor | None,
+        eps: float,
+        positions: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        slot_mapping: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        normed: Tensor,
+        qkv: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def attend(
+        context: Context,
+        *,
+        q: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        metadata: PagedMetadata | CsrMetadata,
+        context_lens: Tensor,
+        cu_seqlens_q: Tensor,
+        scale: float,
+        out: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def attention_output(
+        context: Context,
+        *,
+        attention: Tensor,
+        o_weight: Tensor,
+        o_bias: Tensor | None,
+        projected: Tensor,
+        residual: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def mlp_input(
+        context: Context,
+        *,
+        residual: Tensor,
+        norm: Tensor,
+        eps: float,
+        gate_up_weight: Tensor,
+        gate_up_bias: Tensor | None,
+        normed: Tensor,
+        projected: Tensor,
+        activated: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def mlp_output(
+        context: Context,
+        *,
+        activated: Tensor,
+        down_weight: Tensor,
+        down_bias: Tensor | None,
+        projected: Tensor,
+        residual: Tensor,
+    ) -> None: ...
+    @staticmethod
+    def logits(
+        context: Context,
+        *,
+        residual: Tensor,
+        indices: Tensor,
+        norm: Tensor,
+        eps: float,
+        head_weight: Tensor,
+        head_bias: Tensor | None,
+        rows: Tensor,
+        out: Tensor,
     ) -> None: ...

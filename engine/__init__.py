@@ -1,4 +1,4 @@
-"""Stagegate: an inference engine for the Qwen2 family.
+"""Stagegate: an inference engine for decoder-only language models.
 
 from engine import LLM, SamplingParams
 

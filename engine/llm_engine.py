@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.kv.manager import KVManager, KVStats
-    from engine.models.qwen2 import Qwen2Config
+    from engine.models.decoder_config import DecoderConfig
     from engine.scheduler import ScheduledStep
     from engine.step import StepOutput
     from engine.worker import StepExecutor
@@ -54,8 +54,8 @@ class LLMEngine:
         self.tokenizer = Tokenizer.load(config.model)
         self.dtype = self.model.dtype
         self.eos_token_ids = end_tokens(self.model, self.generation, self.tokenizer)
-        self.max_model_len = _max_model_len(config, self.model)
-        _check_flashinfer(config, self.model, self.dtype)
+        self.max_model_len = _max_model_len(config, self.model.decoder)
+        _check_flashinfer(config, self.model.decoder, self.dtype)
         self.worker = worker or Worker(config, self.model, self.dtype)
         free_bytes = self.worker.prepare(
             max_tokens=config.max_num_batched_tokens,
@@ -63,14 +63,14 @@ class LLMEngine:
             max_positions=self.max_model_len,
         )
         capacity = kv_capacity_tokens(
-            config, self.model, self.dtype, self.max_model_len, free_bytes
+            config, self.model.decoder, self.dtype, self.max_model_len, free_bytes
         )
         self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
         self.worker.allocate(self._kv.num_slots)
         self._scheduler = Scheduler(config, self._kv)
         self._inputs = InputProcessor(
             self.tokenizer,
-            vocab_size=self.model.vocab_size,
+            vocab_size=self.model.decoder.vocab_size,
             eos_token_ids=self.eos_token_ids,
             max_model_len=self.max_model_len,
             seed=config.seed,
@@ -354,8 +354,8 @@ def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManage
     )
 
 
-def _max_model_len(config: EngineConfig, model: Qwen2Config) -> int:
-    longest = model.max_position_embeddings
+def _max_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
+    longest = decoder.max_position_embeddings
     if config.max_model_len is None:
         return longest
     if config.max_model_len > longest:
@@ -367,7 +367,7 @@ def _max_model_len(config: EngineConfig, model: Qwen2Config) -> int:
     return config.max_model_len
 
 
-def _check_flashinfer(config: EngineConfig, model: Qwen2Config, dtype: str) -> None:
+def _check_flashinfer(config: EngineConfig, decoder: DecoderConfig, dtype: str) -> None:
     """What is known only with the checkpoint."""
     if config.backend != "flashinfer":
         return
@@ -377,9 +377,9 @@ def _check_flashinfer(config: EngineConfig, model: Qwen2Config, dtype: str) -> N
             "one, or use backend='native'"
         )
         raise ConfigError(msg)
-    if model.head_dim not in (64, 128):
+    if decoder.head_dim not in (64, 128):
         msg = (
             "backend='flashinfer' needs a model with heads of 64 or 128, this one has "
-            f"{model.head_dim}; use backend='native'"
+            f"{decoder.head_dim}; use backend='native'"
         )
         raise ConfigError(msg)

@@ -25,7 +25,7 @@ _MAX_TOKEN_ID: Final = 2**31 - 1
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer, which every Qwen2 checkpoint has."""
+    """A byte-level BPE tokenizer, which every supported checkpoint has."""
 
     def __init__(self, backend: tokenizers.Tokenizer, *, eos_token_id: int | None = None) -> None:
         """eos_token_id: the token that ends a text, if the tokenizer's files name one."""
@@ -140,7 +140,7 @@ def _backend(path: Path, text: str) -> tokenizers.Tokenizer:
     if not isinstance(backend.decoder, tokenizers.decoders.ByteLevel):
         msg = (
             f"{path}: decoder {type(backend.decoder).__name__} is not supported; "
-            "Qwen2 tokenizers are byte-level"
+            "only byte-level ones are"
         )
         raise TokenizerError(msg)
     return backend

@@ -23,7 +23,7 @@ _NAMES: Final = (
 _EXTRA: Final = (
     *("extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"),
 )
-# What Hugging Face's class for Qwen2 takes for a key that is absent. null is no token.
+# What Hugging Face's tokenizer class takes for a key that is absent. null is no token.
 _DEFAULT_TOKENS: Final = dict.fromkeys(("eos_token", "pad_token", "unk_token"), "<|endoftext|>")
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
 

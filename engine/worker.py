@@ -10,53 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import _C
-from engine.models.checkpoint import Checkpoint
+from engine.models.weights import load_weights
 from engine.step import CsrMetadata, PagedMetadata, SamplingBatch, StepInput, StepOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.config import EngineConfig
-    from engine.models.qwen2 import Qwen2Config
+    from engine.models.model_config import ModelConfig
 
 # Not tensors, or not always there.
 _APART = frozenset(("parameters", "mask_index", "mask_bits", "num_logprobs"))
 _SAMPLING_TENSORS = tuple(part.name for part in fields(SamplingBatch) if part.name not in _APART)
 _MASK_TENSORS = ("mask_index", "mask_bits")
-
-
-def load_weights(
-    config: EngineConfig, model: Qwen2Config, dtype: str, context: _C.Context
-) -> _C.Qwen2Weights:
-    """Read a checkpoint into the merged form of the core.
-
-    Raises ModelError when the files are damaged or do not hold exactly the model's tensors.
-    """
-    # Opened first: a checkpoint that does not fit its configuration is refused before any memory is
-    # taken for it.
-    with Checkpoint.open(config.model, model) as checkpoint:
-        weights = _C.Qwen2Weights(
-            _C.Qwen2Config(
-                vocab_size=model.vocab_size,
-                hidden_size=model.hidden_size,
-                intermediate_size=model.intermediate_size,
-                num_layers=model.num_layers,
-                num_heads=model.num_heads,
-                num_kv_heads=model.num_kv_heads,
-                head_dim=model.head_dim,
-                rms_norm_eps=model.rms_norm_eps,
-                rope_theta=model.rope_theta,
-                tie_word_embeddings=model.tie_word_embeddings,
-            ),
-            dtype,
-            context,
-        )
-        for stored in checkpoint:
-            tensor = _C.Tensor.from_buffer(
-                stored.buffer, stored.dtype, list(stored.shape), stored.offset_bytes
-            )
-            weights.load(stored.name, tensor)
-    return weights
 
 
 class StepExecutor(Protocol):
@@ -96,14 +62,16 @@ class Worker:
     no step before `allocate`. Raises ModelError as `load_weights` does.
     """
 
-    def __init__(self, config: EngineConfig, model: Qwen2Config, dtype: str) -> None:
+    def __init__(self, config: EngineConfig, model: ModelConfig, dtype: str) -> None:
         self._context = _C.Context(
             device=config.device,
             num_threads=config.num_threads or default_num_threads(),
             deterministic=bool(config.deterministic),
             attention="flashinfer" if config.backend == "flashinfer" else "native",
         )
-        self._weights = load_weights(config, model, dtype, self._context)
+        self._weights = load_weights(config.model, model, dtype, self._context)
+        # Keys and values are stored as they are computed.
+        self._kv_dtype = dtype
         self._runner: _C.Runner | None = None
 
     def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
@@ -117,7 +85,7 @@ class Worker:
         return self._runner.free_bytes
 
     def allocate(self, num_slots: int) -> None:
-        self._prepared().allocate_kv(num_slots)
+        self._prepared().allocate_kv(num_slots, self._kv_dtype)
 
     @property
     def memory_bytes(self) -> dict[str, int]:

@@ -96,11 +96,13 @@ void bind_ops(py::module_& module) {
           py::arg("sin"), no_gil);
   ops.def(
       "make_rope_table",
-      [](std::int64_t max_positions, std::int64_t head_dim, double theta) {
-        const RopeTable table = make_rope_table(max_positions, head_dim, theta, Device{});
+      [](std::int64_t max_positions, std::int64_t head_dim, double theta,
+         const std::optional<RopeScaling>& scaling) {
+        const RopeTable table = make_rope_table(max_positions, head_dim, theta, scaling, Device{});
         return std::pair(table.cos, table.sin);
       },
-      py::arg("max_positions"), py::arg("head_dim"), py::arg("theta"));
+      py::arg("max_positions"), py::arg("head_dim"), py::arg("theta"),
+      py::arg("scaling") = py::none());
   ops.def("swiglu", &swiglu, py::arg("context"), py::arg("gate_up"), py::arg("out"), no_gil);
   ops.def("add", &add, py::arg("context"), py::arg("a"), py::arg("b"), py::arg("out"), no_gil);
   ops.def("argmax", &argmax, py::arg("context"), py::arg("x"), py::arg("out"), no_gil);
@@ -115,6 +117,7 @@ void bind_ops(py::module_& module) {
           py::arg("v_cache"), py::arg("block_tables"), py::arg("context_lens"),
           py::arg("cu_seqlens_q"), py::arg("block_size"), py::arg("scale"), py::arg("out"), no_gil);
   bind_sampling(module, ops);
+  bind_blocks(module, ops);
 }
 
 }  // namespace stagegate::bindings

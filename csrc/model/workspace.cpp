@@ -4,7 +4,7 @@
 
 namespace stagegate {
 
-Workspace::Workspace(const Qwen2Config& config, std::int64_t max_tokens, std::int64_t max_rows,
+Workspace::Workspace(const DecoderConfig& config, std::int64_t max_tokens, std::int64_t max_rows,
                      DType dtype, Device device)
     : residual(empty({max_tokens, config.hidden_size}, dtype, device)),
       normed(empty({max_tokens, config.hidden_size}, dtype, device)),

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "core/tensor.h"
-#include "model/qwen2_config.h"
+#include "model/decoder_config.h"
 
 namespace stagegate {
 
@@ -9,8 +9,8 @@ namespace stagegate {
 // allocates.
 class Workspace {
  public:
-  Workspace(const Qwen2Config& config, std::int64_t max_tokens, std::int64_t max_rows, DType dtype,
-            Device device);
+  Workspace(const DecoderConfig& config, std::int64_t max_tokens, std::int64_t max_rows,
+            DType dtype, Device device);
 
   Tensor residual;    // [max_tokens, hidden]
   Tensor normed;      // [max_tokens, hidden]

@@ -1,15 +1,31 @@
 #include "ops/checks.h"
 
+#include <span>
+
 namespace stagegate::checks {
 
-void shape(std::string_view op, std::string_view operand, const Tensor& tensor,
-           const Shape& wanted) {
+namespace {
+
+void check_shape(std::string_view op, std::string_view operand, const Tensor& tensor,
+                 std::span<const std::int64_t> wanted) {
   bool matches = tensor.defined() && tensor.shape().size() == wanted.size();
   for (std::size_t i = 0; matches && i < wanted.size(); ++i) {
     matches = wanted[i] < 0 || wanted[i] == tensor.shape()[i];
   }
-  SG_CHECK(ShapeError, matches, op, ": ", operand, " must have shape ", to_string(wanted),
-           " (-1 = any), got ", tensor.describe());
+  SG_CHECK(ShapeError, matches, op, ": ", operand, " must have shape ",
+           to_string(Shape(wanted.begin(), wanted.end())), " (-1 = any), got ", tensor.describe());
+}
+
+}  // namespace
+
+void shape(std::string_view op, std::string_view operand, const Tensor& tensor,
+           const Shape& wanted) {
+  check_shape(op, operand, tensor, wanted);
+}
+
+void shape(std::string_view op, std::string_view operand, const Tensor& tensor,
+           std::initializer_list<std::int64_t> wanted) {
+  check_shape(op, operand, tensor, {wanted.begin(), wanted.size()});
 }
 
 void dtype(std::string_view op, std::string_view operand, const Tensor& tensor, DType wanted) {
@@ -37,6 +53,11 @@ void rows_contiguous(std::string_view op, std::string_view operand, const Tensor
   SG_CHECK(ContiguityError, tensor.is_row_contiguous(), op, ": ", operand,
            " must have contiguous rows, got ", tensor.describe(), " with strides ",
            to_string(tensor.strides()));
+}
+
+void unscaled(std::string_view op, std::string_view operand, const Tensor& scale) {
+  SG_CHECK(DTypeError, !scale.defined(), op, ": ", operand,
+           " must have no scale, which no kernel multiplies with yet, got ", scale.describe());
 }
 
 void dense(std::string_view op, const Context& context, std::initializer_list<Operand> operands) {

@@ -13,6 +13,9 @@ namespace stagegate::checks {
 // A dimension of -1 matches anything. Throws ShapeError.
 void shape(std::string_view op, std::string_view operand, const Tensor& tensor,
            const Shape& wanted);
+// The same for dimensions that are written out, which are no vector until they have to be shown.
+void shape(std::string_view op, std::string_view operand, const Tensor& tensor,
+           std::initializer_list<std::int64_t> wanted);
 // Throws DTypeError.
 void dtype(std::string_view op, std::string_view operand, const Tensor& tensor, DType wanted);
 void floating(std::string_view op, std::string_view operand, const Tensor& tensor);
@@ -22,6 +25,9 @@ void device(std::string_view op, std::string_view operand, const Tensor& tensor,
 // Throw ContiguityError.
 void is_contiguous(std::string_view op, std::string_view operand, const Tensor& tensor);
 void rows_contiguous(std::string_view op, std::string_view operand, const Tensor& tensor);
+// The scale of stored numbers that no kernel here multiplies with. Throws DTypeError when there is
+// one.
+void unscaled(std::string_view op, std::string_view operand, const Tensor& scale);
 
 struct Operand {
   std::string_view name;

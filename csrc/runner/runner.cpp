@@ -12,7 +12,7 @@ namespace stagegate {
 
 namespace {
 
-// What the layers of a step read, besides weights and storage.
+// What the layers of a step read, besides weights and cache.
 std::vector<Tensor*> operands_of(StepTensors& t) {
   std::vector<Tensor*> operands = {&t.input_ids,    &t.positions,    &t.slot_mapping,
                                    &t.cu_seqlens_q, &t.context_lens, &t.logits_indices};
@@ -40,11 +40,12 @@ std::vector<Tensor*> operands_of(StepInput& input) {
 
 }  // namespace
 
-Runner::Runner(Qwen2Weights weights, const Context& context, std::int64_t max_tokens,
+Runner::Runner(DecoderWeights weights, const Context& context, std::int64_t max_tokens,
                std::int64_t max_rows, std::int64_t max_positions)
     : context_(context),
-      model_(std::move(weights), max_positions),
-      workspace_(model_.config(), max_tokens, max_rows, model_.weights().dtype(), context.device) {
+      decoder_(std::move(weights), max_positions),
+      workspace_(decoder_.config(), max_tokens, max_rows, decoder_.weights().dtype(),
+                 context.device) {
   if constexpr (cuda::kEnabled) {
     if (context.device.is_cuda()) {
       exchange_ = std::make_shared<cuda::Exchange>(context.stream);
@@ -55,17 +56,21 @@ Runner::Runner(Qwen2Weights weights, const Context& context, std::int64_t max_to
 
 std::size_t Runner::free_bytes() const { return stagegate::free_bytes(context_.device); }
 
-void Runner::allocate_kv(std::int64_t num_slots) {
-  SG_CHECK(ArgumentError, !kv_, "runner: its KV storage is allocated already");
-  kv_.emplace(model_.config().num_layers, num_slots, model_.config().num_kv_heads,
-              model_.config().head_dim, model_.weights().dtype(), context_.device);
+void Runner::allocate_kv(std::int64_t num_slots, DType dtype) {
+  SG_CHECK(ArgumentError, !kv_, "runner: its KV cache is allocated already");
+  const DType computed = decoder_.weights().dtype();
+  SG_CHECK(DTypeError, dtype == computed, "KV cache: dtype must be that of the weights, ",
+           name_of(computed), ", got ", name_of(dtype));
+  const DecoderConfig& config = decoder_.config();
+  kv_.emplace(config.num_layers, num_slots, config.num_kv_heads, config.head_dim, dtype,
+              context_.device);
 }
 
 PendingStep Runner::step(StepInput input) {
   const Range range("step");
   const std::int64_t tokens = input.tensors.input_ids.numel();
   const std::int64_t rows = input.tensors.logits_indices.numel();
-  SG_CHECK(ArgumentError, kv_, "step: the runner has no KV storage yet");
+  SG_CHECK(ArgumentError, kv_, "step: the runner has no KV cache yet");
   SG_CHECK(ArgumentError, tokens > 0 && tokens <= workspace_.max_tokens(), "step: ", tokens,
            " tokens, the runner was planned for 1 to ", workspace_.max_tokens());
   SG_CHECK(ArgumentError, rows <= workspace_.max_rows(), "step: ", rows,
@@ -139,11 +144,11 @@ Tensor Runner::forward(StepTensors& step) {
         key.push_back(
             static_cast<std::int64_t>(reinterpret_cast<std::intptr_t>(operand->raw_data())));
       }
-      graphs_->run(std::move(key), [&] { model_.forward(context_, step, *kv_, workspace_); });
+      graphs_->run(std::move(key), [&] { decoder_.forward(context_, step, *kv_, workspace_); });
       return workspace_.logits.slice(0, 0, rows);
     }
   }
-  return model_.forward(context_, step, *kv_, workspace_);
+  return decoder_.forward(context_, step, *kv_, workspace_);
 }
 
 std::vector<Tensor> Runner::allocate_results(const std::vector<std::pair<DType, Shape>>& wanted) {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "device/context.h"
-#include "kv/storage.h"
-#include "model/qwen2.h"
+#include "kv/cache.h"
+#include "model/decoder.h"
 #include "model/step.h"
 #include "ops/sampling/sampling.h"
 
@@ -54,25 +54,26 @@ class PendingStep {
 };
 
 // One rank's model with everything a step needs, allocated up front: weights, workspace and, last,
-// KV storage.
+// the KV cache.
 class Runner {
  public:
   // A step carries at most max_tokens tokens and max_rows rows of logits, at positions below
-  // max_positions.
-  Runner(Qwen2Weights weights, const Context& context, std::int64_t max_tokens,
+  // max_positions. Throws what Decoder throws.
+  Runner(DecoderWeights weights, const Context& context, std::int64_t max_tokens,
          std::int64_t max_rows, std::int64_t max_positions);
 
-  // Bytes the device can still give; what the KV storage can be sized by.
+  // Bytes the device can still give; what the KV cache can be sized by.
   std::size_t free_bytes() const;
-  // Takes the memory for the KV storage. Called once, before any step.
-  void allocate_kv(std::int64_t num_slots);
+  // Takes the memory for the KV cache. Called once, before any step. dtype: of the keys and values
+  // it holds. Throws DTypeError unless that is the dtype of the weights: no kernel converts yet.
+  void allocate_kv(std::int64_t num_slots, DType dtype);
 
   // Queues a step whose operands are on the host; on the CPU it has run when this returns. Throws
   // ArgumentError when the step is larger than what was planned for, and what the operators throw
   // for bad metadata. A step that throws may have written its own slots, nothing else.
   PendingStep step(StepInput input);
 
-  std::size_t weight_bytes() const { return model_.weights().size_bytes(); }
+  std::size_t weight_bytes() const { return decoder_.weights().size_bytes(); }
   std::size_t kv_bytes() const { return kv_ ? kv_->size_bytes() : 0; }
   std::size_t workspace_bytes() const { return workspace_.size_bytes(); }
   std::int64_t num_slots() const { return kv_ ? kv_->num_slots() : 0; }
@@ -83,9 +84,9 @@ class Runner {
   std::vector<Tensor> allocate_results(const std::vector<std::pair<DType, Shape>>& wanted);
 
   Context context_;
-  Qwen2Model model_;
+  Decoder decoder_;
   Workspace workspace_;
-  std::optional<KvStorage> kv_;
+  std::optional<KvCache> kv_;
   // Brings operands to the device and results back; null on the CPU, where they are already.
   std::shared_ptr<cuda::Exchange> exchange_;
   // What the last step drew, where it was drawn; undefined when it drew nothing.

@@ -8,7 +8,7 @@ from engine.errors import ConfigError
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
-    from engine.models.qwen2 import Qwen2Config
+    from engine.models.decoder_config import DecoderConfig
 
 # Share of the free memory the KV storage may take when nobody says how large it should be. A device
 # is the engine's own but for what kernels need at times; a host has other programs to run.
@@ -23,9 +23,9 @@ _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DTYPE_BYTES = {"f32": 4, "f16": 2, "bf16": 2}
 
 
-def kv_bytes_per_token(model: Qwen2Config, dtype: str) -> int:
+def kv_bytes_per_token(decoder: DecoderConfig, dtype: str) -> int:
     """Bytes of keys and values one token takes in all layers."""
-    return 2 * model.num_layers * model.num_kv_heads * model.head_dim * _DTYPE_BYTES[dtype]
+    return 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim * _DTYPE_BYTES[dtype]
 
 
 def kv_memory_from_text(text: str | None) -> float | int | None:
@@ -46,7 +46,7 @@ def kv_memory_from_text(text: str | None) -> float | int | None:
 
 
 def kv_capacity_tokens(
-    config: EngineConfig, model: Qwen2Config, dtype: str, max_model_len: int, free_bytes: int
+    config: EngineConfig, decoder: DecoderConfig, dtype: str, max_model_len: int, free_bytes: int
 ) -> int:
     """Tokens the KV storage holds, in whole blocks.
 
@@ -59,7 +59,7 @@ def kv_capacity_tokens(
     for_steps = _STEP_BYTES[config.device]
     usable = max(0, free_bytes - for_steps)
     granule = config.block_size if config.layout == "block" else 1
-    per_token = kv_bytes_per_token(model, dtype)
+    per_token = kv_bytes_per_token(decoder, dtype)
     wanted = config.kv_capacity_tokens
     if wanted is None:
         memory = _SHARES[config.device] if config.kv_memory is None else config.kv_memory

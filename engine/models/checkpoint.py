@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from engine.errors import ModelError
 from engine.models.json_object import JsonObject
-from engine.models.qwen2 import Qwen2Config
 from engine.models.safetensors_file import StoredTensor, read_safetensors
+
+if TYPE_CHECKING:
+    from engine.models.weights import TensorMap
 
 SINGLE_FILE_NAME: Final = "model.safetensors"
 INDEX_FILE_NAME: Final = "model.safetensors.index.json"
@@ -21,27 +23,28 @@ _PICKLE_PATTERNS: Final = ("*.bin", "*.bin.index.json", "*.pt", "*.pth")
 class Checkpoint:
     """The tensors of a model, validated against its configuration, ready to be copied out.
 
-    Iterating yields each tensor of `Qwen2Config.tensor_shapes()` once, in the order of the data on
-    disk; its pages leave the memory of the process before the next one. Leaving the
-    context drops the maps; a map that a tensor still refers to stays valid.
+    Iterating yields each tensor of the model once, in the order of the data on disk; its pages
+    leave the memory of the process before the next one. Leaving the context drops the maps; a map
+    that a tensor still refers to stays valid.
     """
 
     def __init__(self, tensors: dict[str, StoredTensor]) -> None:
         self._tensors: dict[str, StoredTensor] | None = tensors
 
     @classmethod
-    def open(cls, path: Path, model_config: Qwen2Config) -> Checkpoint:
+    def open(cls, path: Path, expected: TensorMap) -> Checkpoint:
         """Map the weights in the folder `path`; model.safetensors wins over an index.
 
-        A tensor that only repeats what it is tied to (`Qwen2Config.tied_copies`) is left out.
+        A head that only repeats the embedding it is tied to is left out.
         Raises ModelError naming file and tensor when a file is damaged, when index and shards
         disagree, or when the tensors are not exactly those of the model.
         """
         files = _weight_files(path)
         single = files[0].name == SINGLE_FILE_NAME
         tensors = read_safetensors(files[0]) if single else _read_shards(path, files)
-        _leave_out_copies(tensors, model_config.tied_copies())
-        _check_tensors(path, tensors, model_config.tensor_shapes())
+        if expected.head not in expected.parts:
+            _leave_out_copy(tensors, name=expected.head, original=expected.embedding)
+        _check_tensors(path, tensors, expected)
         return cls(tensors)
 
     def __iter__(self) -> Iterator[StoredTensor]:
@@ -142,27 +145,25 @@ def _read_shards(path: Path, shards: list[Path]) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _leave_out_copies(tensors: dict[str, StoredTensor], tied: dict[str, str]) -> None:
-    for name, original in tied.items():
-        copy = tensors.get(name)
-        if copy is None or original not in tensors:
-            continue
-        kept = tensors[original]
-        same = (copy.dtype, copy.shape) == (kept.dtype, kept.shape) and copy.data() == kept.data()
-        for read in (copy, kept):
-            read.release()
-        if not same:
-            msg = (
-                f"{copy.file}: tensor {name!r} is not the same as {original!r}, although "
-                "config.json ties them; set tie_word_embeddings to false if both are meant"
-            )
-            raise ModelError(msg)
-        del tensors[name]
+def _leave_out_copy(tensors: dict[str, StoredTensor], *, name: str, original: str) -> None:
+    """Some training tools save a head although it is tied."""
+    if name not in tensors or original not in tensors:
+        return
+    copy, kept = tensors[name], tensors[original]
+    same = (copy.dtype, copy.shape) == (kept.dtype, kept.shape) and copy.data() == kept.data()
+    for read in (copy, kept):
+        read.release()
+    if not same:
+        msg = (
+            f"{copy.file}: tensor {name!r} is not the same as {original!r}, although "
+            "config.json ties them; set tie_word_embeddings to false if both are meant"
+        )
+        raise ModelError(msg)
+    del tensors[name]
 
 
-def _check_tensors(
-    path: Path, tensors: dict[str, StoredTensor], shapes: dict[str, tuple[int, ...]]
-) -> None:
+def _check_tensors(path: Path, tensors: dict[str, StoredTensor], expected: TensorMap) -> None:
+    shapes = expected.shapes
     for name, tensor in tensors.items():
         if name not in shapes:
             msg = f"{tensor.file}: tensor {name!r} is not part of the model config.json describes"
@@ -179,6 +180,6 @@ def _check_tensors(
             f"{path}: the safetensors files lack {len(missing)} tensors of the model, "
             f"the first is {missing[0]!r}"
         )
-        if missing == ["lm_head.weight"]:
+        if missing == [expected.head]:
             msg += "; if the embedding is the head too, config.json needs tie_word_embeddings: true"
         raise ModelError(msg)

@@ -9,14 +9,14 @@ from engine.errors import ModelError
 
 if TYPE_CHECKING:
     from engine.models.generation_config import GenerationConfig
-    from engine.models.qwen2 import Qwen2Config
+    from engine.models.model_config import ModelConfig
     from engine.tokenizer import Tokenizer
 
 _logger = logging.getLogger(__name__)
 
 
 def end_tokens(
-    model: Qwen2Config, generation: GenerationConfig, tokenizer: Tokenizer
+    model: ModelConfig, generation: GenerationConfig, tokenizer: Tokenizer
 ) -> tuple[int, ...]:
     """End tokens of config.json, generation_config.json and the tokenizer, each once.
 
@@ -30,11 +30,12 @@ def end_tokens(
             () if tokenizer.eos_token_id is None else (tokenizer.eos_token_id,)
         ),
     }
+    vocab_size = model.decoder.vocab_size
     for place, token_ids in ids_by_file.items():
         for token_id in token_ids:
-            if token_id >= model.vocab_size:
+            if token_id >= vocab_size:
                 msg = (
-                    f"{place}: token {token_id} is not one of the {model.vocab_size} tokens of the "
+                    f"{place}: token {token_id} is not one of the {vocab_size} tokens of the "
                     "model; the files are of different models"
                 )
                 raise ModelError(msg)

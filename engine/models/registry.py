@@ -1,4 +1,4 @@
-"""Which architecture a checkpoint folder holds."""
+"""The architectures there are, and which of them a checkpoint folder holds."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import ModelError
+from engine.models import qwen2
+from engine.models.architecture import Architecture
 from engine.models.checkpoint import stored_dtype
 from engine.models.json_object import JsonObject
-from engine.models.qwen2 import Qwen2Config
+from engine.models.model_config import ModelConfig
 
 _logger = logging.getLogger(__name__)
 
 FILE_NAME = "config.json"
 _ADAPTER_FILE_NAME: Final = "adapter_config.json"
 
-# The name in `architectures` of config.json, and what reads the rest of that file.
-ARCHITECTURES = {"Qwen2ForCausalLM": Qwen2Config.from_json}
-# The architecture of a config.json that states only its model_type.
-_ARCHITECTURE_OF: Final = {"qwen2": "Qwen2ForCausalLM"}
+ARCHITECTURES: Final[dict[str, Architecture]] = {
+    architecture.name: architecture for architecture in (qwen2.ARCHITECTURE,)
+}
+
+# Keys of config.json that are read here, whatever the architecture.
+READ_KEYS: Final = frozenset((
+    "architectures", "bos_token_id", "dtype", "eos_token_id", "model_type", "torch_dtype",
+))  # fmt: skip
 
 _DTYPES: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
-def load_model_config(model_dir: Path, *, dtype: str = "auto") -> Qwen2Config:
+def load_model_config(model_dir: Path, *, dtype: str = "auto") -> ModelConfig:
     """The model that config.json in the checkpoint folder `model_dir` describes.
 
     dtype: "f32", "f16" or "bf16" to compute in, whatever the checkpoint says; "auto" is what
     config.json states or, where it does not, the dtype of the stored tensors.
 
     Raises ModelError when the folder or the file is missing, the architecture is not supported or
-    a value cannot be used.
+    a value cannot be used. Keys that Hugging Face does not know either are named in the log.
     """
     if not model_dir.is_dir():
         msg = (
@@ -53,20 +59,40 @@ def load_model_config(model_dir: Path, *, dtype: str = "auto") -> Qwen2Config:
             model_dir / _ADAPTER_FILE_NAME,
         )
     stated = JsonObject.read(path)
-    from_json = ARCHITECTURES[_architecture(stated)]
+    architecture = _architecture(stated)
     if dtype == "auto":
         dtype = _stated_dtype(stated) or stored_dtype(model_dir)
-    return from_json(stated, dtype)
+    decoder = architecture.parse_config(stated)
+    bos_token_ids = _token_ids(stated, "bos_token_id", decoder.vocab_size)
+    if len(bos_token_ids) > 1:
+        raise stated.error("bos_token_id", "at most one token id is supported")
+    stated.log_unread(architecture.known_keys | READ_KEYS)
+    return ModelConfig(
+        architecture=architecture,
+        decoder=decoder,
+        dtype=dtype,
+        eos_token_ids=_token_ids(stated, "eos_token_id", decoder.vocab_size),
+        bos_token_id=bos_token_ids[0] if bos_token_ids else None,
+    )
 
 
-def _architecture(stated: JsonObject) -> str:
+def _architecture(stated: JsonObject) -> Architecture:
     if "architectures" in stated:
         names = stated.value("architectures")
         if isinstance(names, list) and len(names) == 1 and names[0] in list(ARCHITECTURES):
-            return str(names[0])
-    elif "model_type" in stated and stated.value("model_type") in list(_ARCHITECTURE_OF):
-        return _ARCHITECTURE_OF[stated.string("model_type")]
+            return ARCHITECTURES[names[0]]
+    elif "model_type" in stated:
+        for architecture in ARCHITECTURES.values():
+            if stated.value("model_type") == architecture.model_type:
+                return architecture
     raise stated.error("architectures", f"must be one of {', '.join(ARCHITECTURES)}")
+
+
+def _token_ids(stated: JsonObject, key: str, vocab_size: int) -> tuple[int, ...]:
+    ids = stated.token_ids(key)
+    if any(token >= vocab_size for token in ids):
+        raise stated.error(key, f"not a token of a vocabulary of {vocab_size}")
+    return ids
 
 
 def _stated_dtype(stated: JsonObject) -> str | None:

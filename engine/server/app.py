@@ -59,7 +59,7 @@ def create_app(models: Mapping[str, EngineClient], settings: ServerSettings) -> 
     )
     app = FastAPI(
         title="Stagegate",
-        description="OpenAI-compatible inference of Qwen2 models.",
+        description="OpenAI-compatible inference.",
         version=_version(),
         lifespan=partial(_lifespan, serving),
         docs_url=None,  # their pages load scripts from elsewhere

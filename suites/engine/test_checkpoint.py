@@ -18,6 +18,7 @@ from engine.errors import ModelError
 from engine.models.checkpoint import Checkpoint
 from engine.models.registry import load_model_config
 from engine.models.safetensors_file import read_safetensors
+from engine.models.weights import TensorMap
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 
 UNTIED = PRESETS["untied"]
@@ -34,7 +35,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(path: Path) -> dict[str, tuple[tuple[int, ...], bytes]]:
-    with Checkpoint.open(path, load_model_config(path)) as checkpoint:
+    with Checkpoint.open(path, TensorMap.of(load_model_config(path))) as checkpoint:
         return {tensor.name: (tensor.shape, bytes(tensor.data())) for tensor in checkpoint}
 
 
@@ -51,7 +52,7 @@ def write_parts(path: Path, header: dict[str, Any], data: bytes) -> None:
 
 def test_every_tensor_of_the_model_comes_once(single: Path) -> None:
     loaded = load(single)
-    shapes = load_model_config(single).tensor_shapes()
+    shapes = TensorMap.of(load_model_config(single)).shapes
     assert {name: shape for name, (shape, _) in loaded.items()} == shapes
     header, data = read_parts(single / "model.safetensors")
     for name, (_, content) in loaded.items():
@@ -91,7 +92,7 @@ def test_stored_dtypes(single: Path, tmp_path: Path) -> None:
         path = write_random_qwen2(tmp_path / dtype, UNTIED, dtype=dtype)
         config = load_model_config(path)
         assert config.dtype == dtype
-        with Checkpoint.open(path, config) as checkpoint:
+        with Checkpoint.open(path, TensorMap.of(config)) as checkpoint:
             assert {tensor.dtype for tensor in checkpoint} == {dtype}
             arrays[dtype] = {t.name: np.frombuffer(t.data(), numpy_dtype) for t in checkpoint}
     for name, (_, content) in load(single).items():
@@ -102,7 +103,7 @@ def test_stored_dtypes(single: Path, tmp_path: Path) -> None:
 
 
 def test_a_map_outlives_its_checkpoint(single: Path) -> None:
-    with Checkpoint.open(single, load_model_config(single)) as checkpoint:
+    with Checkpoint.open(single, TensorMap.of(load_model_config(single))) as checkpoint:
         tensor = next(iter(checkpoint))
         view = np.frombuffer(tensor.data(), np.uint16)
     assert view.sum() > 0
@@ -348,6 +349,5 @@ def test_random_damage_is_refused_or_harmless(
         loaded = load(tmp_path)
     except ModelError:
         return
-    assert {name: shape for name, (shape, _) in loaded.items()} == load_model_config(
-        tmp_path
-    ).tensor_shapes()
+    shapes = TensorMap.of(load_model_config(tmp_path)).shapes
+    assert {name: shape for name, (shape, _) in loaded.items()} == shapes

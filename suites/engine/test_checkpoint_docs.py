@@ -8,15 +8,19 @@ from pathlib import Path
 import pytest
 
 from engine import tokenizer_config
-from engine.models import generation_config, qwen2
+from engine.models import generation_config, registry
 
+# Of config.json, whichever architecture it is of.
+CONFIG_KEYS = registry.READ_KEYS.union(
+    *(architecture.known_keys for architecture in registry.ARCHITECTURES.values())
+)
 PAGE = Path(__file__).parents[2] / "docs" / "checkpoints.md"
 
 
 @pytest.mark.parametrize(
     ("section", "keys"),
     [
-        ("config.json", qwen2.KNOWN_KEYS),
+        ("config.json", CONFIG_KEYS),
         ("generation_config.json", generation_config.KNOWN_KEYS),
         ("tokenizer_config.json", tokenizer_config.KNOWN_KEYS),
     ],

@@ -223,6 +223,7 @@ def test_hugging_face_reads_the_same(checkpoint_original: Path, tmp_path: Path, 
 
 def read_by_the_engine(folder: Path) -> dict[str, Any]:
     model = load_model_config(folder)
+    decoder = model.decoder
     generation = GenerationConfig.read(folder)
     tokenizer = Tokenizer.load(folder)
     return {
@@ -240,11 +241,12 @@ def read_by_the_engine(folder: Path) -> dict[str, Any]:
         ],
         "dtype": {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}[model.dtype],
         "sizes": (
-            *(model.vocab_size, model.hidden_size, model.intermediate_size, model.num_layers),
-            *(model.num_heads, model.num_kv_heads, model.head_dim, model.max_position_embeddings),
+            *(decoder.vocab_size, decoder.hidden_size, decoder.intermediate_size),
+            *(decoder.num_layers, decoder.num_heads, decoder.num_kv_heads, decoder.head_dim),
+            decoder.max_position_embeddings,
         ),
-        "constants": (model.rms_norm_eps, model.rope_theta, model.tie_word_embeddings),
-        "layers": ["full_attention"] * model.num_layers,
+        "constants": (decoder.rms_norm_eps, decoder.rope_theta, decoder.tie_word_embeddings),
+        "layers": ["full_attention"] * decoder.num_layers,
         "bos": model.bos_token_id,
         "sampling": (
             *(generation.temperature, generation.top_p, generation.top_k, generation.min_p),

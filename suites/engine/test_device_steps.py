@@ -77,8 +77,8 @@ def test_a_step_crosses_once_each_way(llm: LLM, device: str) -> None:
 def test_weights_workspace_and_kv_take_device_memory(
     model_path: Path, device: str, num_threads: int
 ) -> None:
-    model = load_model_config(model_path)
-    per_slot = 2 * model.num_layers * model.num_kv_heads * model.head_dim * 4
+    decoder = load_model_config(model_path).decoder
+    per_slot = 2 * decoder.num_layers * decoder.num_kv_heads * decoder.head_dim * 4
     # On a GPU far more than a process takes for anything else; a host gives pages when written to.
     num_slots = -(-GIB // per_slot) if device == "cuda" else 4096
     command = [
@@ -90,8 +90,8 @@ def test_weights_workspace_and_kv_take_device_memory(
     held = found["held"]
     assert found["free"] > 0
     assert held["kv"] == num_slots * per_slot
-    assert held["weights"] >= 4 * model.vocab_size * model.hidden_size
-    assert held["workspace"] >= 4 * 64 * model.vocab_size
+    assert held["weights"] >= 4 * decoder.vocab_size * decoder.hidden_size
+    assert held["workspace"] >= 4 * 64 * decoder.vocab_size
     if device == "cuda":
         # The rest is what the driver loads kernels into; a second copy of anything would be more.
         assert held["kv"] <= found["taken"] < 1.5 * sum(held.values())

@@ -83,7 +83,7 @@ def start(model_path: Path, layout: str, kind: type[Worker] = WaitedWorker) -> L
 
 def queue(engine: LLMEngine, params: SamplingParams) -> None:
     rng = np.random.default_rng(0)
-    for prompt in rng.integers(0, engine.model.vocab_size, (3, PROMPT_LEN)).tolist():
+    for prompt in rng.integers(0, engine.model.decoder.vocab_size, (3, PROMPT_LEN)).tolist():
         engine.add_request(prompt, params)
 
 

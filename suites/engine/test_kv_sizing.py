@@ -10,7 +10,7 @@ import pytest
 from engine import LLM, EngineConfig
 from engine.errors import ConfigError
 from engine.kv.sizing import kv_bytes_per_token, kv_capacity_tokens, kv_memory_from_text
-from engine.models.qwen2 import Qwen2Config
+from engine.models.decoder_config import DecoderConfig
 from engine.models.registry import load_model_config
 
 TINY = Path(__file__).parents[1] / "models" / "tiny-qwen2"
@@ -19,13 +19,13 @@ GIB = 1 << 30
 
 
 @pytest.fixture(scope="module")
-def model() -> Qwen2Config:
-    return load_model_config(TINY)
+def decoder() -> DecoderConfig:
+    return load_model_config(TINY).decoder
 
 
-def capacity(model: Qwen2Config, free_bytes: int = GIB, **settings: object) -> int:
+def capacity(decoder: DecoderConfig, free_bytes: int = GIB, **settings: object) -> int:
     config = EngineConfig(model=TINY, **settings)  # type: ignore[arg-type]
-    return kv_capacity_tokens(config, model, "bf16", 2048, free_bytes)
+    return kv_capacity_tokens(config, decoder, "bf16", 2048, free_bytes)
 
 
 @pytest.mark.parametrize(
@@ -64,43 +64,43 @@ def test_a_memory_out_of_range_is_named(memory: object) -> None:
         EngineConfig(model=TINY, kv_memory=memory)  # type: ignore[arg-type]
 
 
-def test_tokens_are_whole_blocks(model: Qwen2Config) -> None:
-    assert kv_bytes_per_token(model, "bf16") == PER_TOKEN
-    assert capacity(model, kv_capacity_tokens=1000) == 992
-    assert capacity(model, kv_capacity_tokens=1000, block_size=64) == 960
-    assert capacity(model, kv_capacity_tokens=1000, layout="slot") == 1000
+def test_tokens_are_whole_blocks(decoder: DecoderConfig) -> None:
+    assert kv_bytes_per_token(decoder, "bf16") == PER_TOKEN
+    assert capacity(decoder, kv_capacity_tokens=1000) == 992
+    assert capacity(decoder, kv_capacity_tokens=1000, block_size=64) == 960
+    assert capacity(decoder, kv_capacity_tokens=1000, layout="slot") == 1000
 
 
-def test_bytes_and_shares_count_alike(model: Qwen2Config) -> None:
-    assert capacity(model, kv_memory=1000 * PER_TOKEN + 1, layout="slot") == 1000
-    assert capacity(model, 4000 * PER_TOKEN, kv_memory=0.25, layout="slot") == 1000
+def test_bytes_and_shares_count_alike(decoder: DecoderConfig) -> None:
+    assert capacity(decoder, kv_memory=1000 * PER_TOKEN + 1, layout="slot") == 1000
+    assert capacity(decoder, 4000 * PER_TOKEN, kv_memory=0.25, layout="slot") == 1000
     # Unasked, a GPU gives more of what is free than a host.
     for_steps = 512 << 20
-    assert capacity(model, for_steps + 4000 * PER_TOKEN, device="cuda", layout="slot") == 3600
-    assert capacity(model, 4000 * PER_TOKEN, device="cpu", layout="slot") == 2000
+    assert capacity(decoder, for_steps + 4000 * PER_TOKEN, device="cuda", layout="slot") == 3600
+    assert capacity(decoder, 4000 * PER_TOKEN, device="cpu", layout="slot") == 2000
     # What steps need on a GPU is nobody's to give.
-    assert capacity(model, for_steps + 16 * PER_TOKEN, device="cuda", kv_memory=1.0) == 16
+    assert capacity(decoder, for_steps + 16 * PER_TOKEN, device="cuda", kv_memory=1.0) == 16
 
 
-def test_tokens_overrule_memory(model: Qwen2Config) -> None:
-    assert capacity(model, kv_capacity_tokens=64, kv_memory=0.9) == 64
+def test_tokens_overrule_memory(decoder: DecoderConfig) -> None:
+    assert capacity(decoder, kv_capacity_tokens=64, kv_memory=0.9) == 64
 
 
-def test_no_more_than_every_sequence_can_use(model: Qwen2Config) -> None:
-    assert capacity(model, 64 * GIB, max_num_seqs=4) == 4 * 2048
+def test_no_more_than_every_sequence_can_use(decoder: DecoderConfig) -> None:
+    assert capacity(decoder, 64 * GIB, max_num_seqs=4) == 4 * 2048
 
 
-def test_what_cannot_be_had_is_refused(model: Qwen2Config) -> None:
+def test_what_cannot_be_had_is_refused(decoder: DecoderConfig) -> None:
     with pytest.raises(ConfigError, match=r"kv_memory=2048 .* 1024 bytes .* a share such as 0\.9"):
-        capacity(model, 1024, kv_memory=2048)
+        capacity(decoder, 1024, kv_memory=2048)
     with pytest.raises(ConfigError, match=r"kv_memory=1 is more than the 0 bytes"):
-        capacity(model, 1024, device="cuda", kv_memory=1)
+        capacity(decoder, 1024, device="cuda", kv_memory=1)
     with pytest.raises(ConfigError, match=r"1024 bytes .* are free, .* 512 may be .* raise kv_mem"):
-        capacity(model, 1024, kv_memory=0.5)
+        capacity(decoder, 1024, kv_memory=0.5)
     with pytest.raises(ConfigError, match=r"1048576 bytes .* free, 536870912 are for steps, 0 may"):
-        capacity(model, 1 << 20, device="cuda")
+        capacity(decoder, 1 << 20, device="cuda")
     with pytest.raises(ConfigError, match=r"kv_capacity_tokens=15 .* use at least 16"):
-        capacity(model, kv_capacity_tokens=15)
+        capacity(decoder, kv_capacity_tokens=15)
 
 
 def start(model_path: Path, device: str, **settings: object) -> LLM:
@@ -118,7 +118,7 @@ def test_a_share_is_of_the_memory_of_the_device(model_path: Path, device: str) -
 
 def test_bytes_are_taken_as_they_are(model_path: Path, device: str, layout: str) -> None:
     model = load_model_config(model_path)
-    per_token = kv_bytes_per_token(model, model.dtype)
+    per_token = kv_bytes_per_token(model.decoder, model.dtype)
     engine = start(model_path, device, layout=layout, kv_memory=1024 * per_token).engine
     assert engine.kv_stats().capacity == 1024
     assert engine.worker.memory_bytes["kv"] == 1024 * per_token

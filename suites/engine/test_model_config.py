@@ -10,6 +10,7 @@ import pytest
 
 from engine.errors import ModelError
 from engine.models.registry import load_model_config
+from engine.models.weights import TensorMap
 
 # As the 0.5B model of the family states it.
 STATED: dict[str, Any] = {
@@ -51,9 +52,11 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def test_the_real_thing(tmp_path: Path) -> None:
     config = load_model_config(write(tmp_path))
-    assert (config.num_heads, config.num_kv_heads, config.head_dim) == (14, 2, 64)
-    assert (config.dtype, config.rope_theta, config.eos_token_ids) == ("bf16", 1e6, (151645,))
-    shapes = config.tensor_shapes()
+    decoder = config.decoder
+    assert (decoder.num_heads, decoder.num_kv_heads, decoder.head_dim) == (14, 2, 64)
+    assert (config.dtype, decoder.rope_theta, config.eos_token_ids) == ("bf16", 1e6, (151645,))
+    assert (decoder.qkv_bias, decoder.qk_norm, decoder.rope_scaling) == (True, False, None)
+    shapes = TensorMap.of(config).shapes
     assert len(shapes) == 24 * 12 + 2  # tied: no head of its own
     assert shapes["model.layers.23.self_attn.k_proj.bias"] == (128,)
 
@@ -103,7 +106,9 @@ def test_the_real_thing(tmp_path: Path) -> None:
     ],
 )
 def test_spellings(tmp_path: Path, changes: dict[str, Any], attribute: str, value: object) -> None:
-    assert getattr(load_model_config(write(tmp_path, **changes)), attribute) == value
+    config = load_model_config(write(tmp_path, **changes))
+    found = config if hasattr(config, attribute) else config.decoder
+    assert getattr(found, attribute) == value
 
 
 @pytest.mark.parametrize(
@@ -206,7 +211,7 @@ def test_an_adapter_beside_the_model_is_in_the_log(
 def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     path = write(tmp_path) / "config.json"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert load_model_config(tmp_path).hidden_size == 896
+    assert load_model_config(tmp_path).decoder.hidden_size == 896
 
 
 def test_missing_folder_and_file_say_what_to_do(tmp_path: Path) -> None:

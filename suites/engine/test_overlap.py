@@ -88,7 +88,7 @@ def bench(model_path: Path, layout: str, num_threads: int) -> Bench:
 
 def answers(bench: Bench, count: int) -> list[RequestOutput]:
     """Of mixed requests, a new one every other step."""
-    jobs = list(islice(draw_jobs(bench.engine.model.vocab_size, seed=3), count))
+    jobs = list(islice(draw_jobs(bench.engine.model.decoder.vocab_size, seed=3), count))
     order: list[str] = []
     ended: dict[str, Request] = {}
     while jobs or bench.engine.unfinished_requests:

@@ -1,4 +1,4 @@
-"""The ranges that a profiler shows: steps, their phases, layers and operators."""
+"""The ranges that a profiler shows: steps, their phases, layers, blocks and operators."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_profiler_sees_steps_layers_and_operators(model_path: Path, layout: st
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ranges = json.loads(done.stdout.splitlines()[-1])
-    layers = load_model_config(model_path).num_layers
+    layers = load_model_config(model_path).decoder.num_layers
     attention = "paged_attention" if layout == "block" else "self_attention_paged"
     every_step = {"step", "operands", "sampling", "sample", "results", "wait"}
     forward = {
@@ -57,6 +57,8 @@ def test_a_profiler_sees_steps_layers_and_operators(model_path: Path, layout: st
         "swiglu": layers, "add": 2 * layers, "rms_norm": 2 * layers + 1, "linear": 4 * layers + 1,
         "embedding": 2,
     }  # fmt: skip
+    blocks = ("attention_input", "attend", "attention_output", "mlp_input", "mlp_output")
+    forward |= dict.fromkeys(blocks, layers)
     # All but the first replay what the texts before had captured.
     expected = forward | dict.fromkeys(every_step, STEPS)
     expected |= dict.fromkeys(("graph", "fill_drawn"), STEPS - 1)

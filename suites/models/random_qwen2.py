@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.models.json_object import JsonObject
-from engine.models.qwen2 import Qwen2Config
+from engine.models.registry import load_model_config
+from engine.models.weights import TensorMap
 
 TOKENIZER = Path(__file__).parent / "tiny-qwen2"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -119,8 +119,7 @@ def write_random_qwen2(
         if (TOKENIZER / name).exists():
             shutil.copy(TOKENIZER / name, directory / name)
     _leave_out_foreign_end(directory / "tokenizer_config.json", dimensions.vocab_size)
-    config = Qwen2Config.from_json(JsonObject(directory / "config.json", stated), dtype)
-    shapes = config.tensor_shapes()
+    shapes = TensorMap.of(load_model_config(directory)).shapes
     if shards == 1:
         file_of = dict.fromkeys(shapes, "model.safetensors")
     else:

@@ -54,7 +54,7 @@ def test_bad_prompt(llm: LLM, prompt: Any, parameter: str, words: str) -> None:
 
 
 def test_a_token_beyond_the_vocabulary(llm: LLM) -> None:
-    size = llm.engine.model.vocab_size
+    size = llm.engine.model.decoder.vocab_size
     for prompt in ([5, size], [2 * size]):
         with unharmed(llm), pytest.raises(InvalidRequestError, match=str(prompt[-1])) as caught:
             llm.generate([prompt], GREEDY)
@@ -119,7 +119,7 @@ def test_bad_sampling_parameter(settings: dict[str, Any], parameter: str) -> Non
 
 @pytest.mark.parametrize("parameter", ["stop_token_ids", "logit_bias"])
 def test_parameters_beyond_the_vocabulary(llm: LLM, parameter: str) -> None:
-    size = llm.engine.model.vocab_size
+    size = llm.engine.model.decoder.vocab_size
     settings: dict[str, Any] = {parameter: {size: 1.0} if parameter == "logit_bias" else (size,)}
     with unharmed(llm), pytest.raises(InvalidRequestError, match=str(size)):
         llm.generate("Alice was", SamplingParams(**settings))
@@ -251,7 +251,7 @@ def test_damaged_checkpoint(
 ) -> None:
     copy = copy_of(model_path, tmp_path / "model")
     damage(copy)
-    expected = words.format(num_layers=load_model_config(model_path).num_layers)
+    expected = words.format(num_layers=load_model_config(model_path).decoder.num_layers)
     with pytest.raises(error, match=re.escape(expected)):
         LLM(copy)
 

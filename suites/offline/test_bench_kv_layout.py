@@ -55,7 +55,7 @@ def test_kv_layout(
 
     # With room for the rounds before this one, whose prefixes stay until they are in the way.
     llm = start(2 * workload.prompts, cached=True)
-    vocab_size = llm.engine.model.vocab_size
+    vocab_size = llm.engine.model.decoder.vocab_size
     params = SamplingParams(temperature=0, max_tokens=workload.output_len, ignore_eos=True)
     first: dict[int, list[int]] = {}  # of each round, what the first prompt was answered
 

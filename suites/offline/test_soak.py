@@ -192,7 +192,7 @@ def readings_of_soak(
     )
     with HangWatch(log, STEP_WITHIN) as watch:
         engine = start().engine
-        soak = Soak(engine, draw_jobs(engine.model.vocab_size, seed=0), watch)
+        soak = Soak(engine, draw_jobs(engine.model.decoder.vocab_size, seed=0), watch)
         soak.run(warm_up)
         readings = [soak.read()]
         for start_s in range(0, seconds, CHECK_EVERY):

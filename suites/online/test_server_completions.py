@@ -218,7 +218,7 @@ def test_refusals_name_the_field(api: httpx.Client, fields: dict[str, Any], para
 
 
 def test_the_last_token_of_the_vocabulary_is_one(api: httpx.Client, server: LiveServer) -> None:
-    size = server.llm.engine.model.vocab_size
+    size = server.llm.engine.model.decoder.vocab_size
     assert complete(api, prompt=[size - 1], max_tokens=1).choices
     response = api.post("/v1/completions", json={"prompt": [size]})
     assert response.status_code == 400

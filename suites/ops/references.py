@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from engine.models.decoder_config import RopeScaling
+
 Array = np.ndarray
 
 
@@ -15,12 +17,20 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    return x / np.sqrt(np.mean(x * x, axis=1, keepdims=True) + eps) * weight
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight
 
 
-def rope_angles(positions: Array, head_dim: int, theta: float) -> Array:
+def rope_angles(
+    positions: Array, head_dim: int, theta: float, scaling: RopeScaling | None = None
+) -> Array:
     """[T, head_dim / 2] in radians."""
     frequencies = theta ** (-2.0 * np.arange(head_dim // 2) / head_dim)
+    if scaling is not None:
+        # Turns within the positions the model was trained on, from the slow ones to the fast ones.
+        turns = scaling.original_max_positions * frequencies / (2 * np.pi)
+        slow, fast = scaling.low_freq_factor, scaling.high_freq_factor
+        kept = np.clip((turns - slow) / (fast - slow), 0, 1)
+        frequencies = frequencies * (kept + (1 - kept) / scaling.factor)
     return np.asarray(positions, np.float64)[:, None] * frequencies
 
 

@@ -47,6 +47,9 @@ class Tool(NamedTuple):
     without: tuple[str, ...] = ()
 
 
+# Products and what goes on with them.
+_BLOCKS = ("suites/ops/test_attention_blocks.py", "suites/ops/test_output_blocks.py")
+
 TOOLS = {
     "memcheck": Tool(["--report-api-errors", "no"], cases=6),
     # The slowest: it follows every access to shared memory.
@@ -57,9 +60,10 @@ TOOLS = {
             "suites/ops/test_linear.py",
             "suites/ops/test_layer.py",
             "suites/ops/test_ledger.py",
+            *_BLOCKS,
         ),
     ),
-    "initcheck": Tool([], cases=4, without=("suites/ops/test_layer.py",)),
+    "initcheck": Tool([], cases=4, without=("suites/ops/test_layer.py", *_BLOCKS)),
 }
 # Tools whose findings in kernels of others count for nothing.
 OWN_ONLY = {"initcheck"}

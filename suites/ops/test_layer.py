@@ -10,7 +10,7 @@ import pytest
 from engine import LLM
 from suites.models.random_qwen2 import Dimensions, write_random_qwen2
 from suites.parity.engine_logits import prompt_logits
-from suites.parity.reference_qwen2 import ReferenceQwen2
+from suites.parity.reference_decoder import ReferenceDecoder
 
 # Seven heads a group and heads of 64, as in the small models of the family.
 DIMENSIONS = Dimensions(
@@ -40,7 +40,7 @@ def test_layer_agrees_with_float64(
         num_threads=num_threads,
     )  # fmt: skip
     prompt = np.random.default_rng(length).integers(0, 500, length).tolist()
-    exact = ReferenceQwen2.load(layer).logits(prompt)
+    exact = ReferenceDecoder.load(layer).logits(prompt)
     error = np.sqrt(np.mean((prompt_logits(llm, prompt) - exact) ** 2) / np.mean(exact**2))
     unit = {"f32": 2.0**-24, "f16": 2.0**-12, "bf16": 2.0**-9}[dtype]
     assert error <= AMPLIFICATION * unit

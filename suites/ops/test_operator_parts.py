@@ -11,7 +11,7 @@ import pytest
 
 from engine import _C
 from stagegate_harness.source_graph import Definition, SourceGraph
-from suites.ops.test_operand_errors import OPERATORS
+from suites.ops.operand_table import OPERATORS
 
 SUITE = Path(__file__).parent
 STUB = SUITE.parents[1] / "engine" / "_C.pyi"
@@ -85,7 +85,7 @@ def test_the_stub_has_the_operators() -> None:
 
 def test_wrong_operands_are_tried_of_every_operator() -> None:
     wanted = set(NAMES) - WITHOUT_OPERANDS
-    assert set(OPERATORS) == wanted, "OPERATORS of test_operand_errors.py has to name each"
+    assert set(OPERATORS) == wanted, "OPERATORS of operand_table.py has to name each"
 
 
 @pytest.mark.parametrize("operator", NAMES)

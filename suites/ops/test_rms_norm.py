@@ -10,7 +10,7 @@ from stagegate_harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within, sum_error
 from suites.ops.examples import examples, sizes
-from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted
+from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted, strided
 
 EPS = 1e-6
 
@@ -53,6 +53,39 @@ def test_any_shape(
     random = np.random.default_rng([rows, width])
     x, weight = random.standard_normal((rows, width)) * scale, random.standard_normal(width)
     check(Context(device), x, weight, dtype, place)
+
+
+@given(
+    tokens=st.integers(0, 4),
+    heads=st.integers(0, 4),
+    width=sizes(140).filter(bool),
+    dtype=st.sampled_from(DTYPES),
+    place=st.sampled_from([load, strided, shifted]),
+)
+@examples(40)
+def test_heads_have_norms_of_their_own(
+    device: str, tokens: int, heads: int, width: int, dtype: str, place: Place
+) -> None:
+    """Those of a slice of a merged projection, written over."""
+    context = Context(device)
+    random = np.random.default_rng([tokens, heads, width])
+    values, weight = random.standard_normal((tokens, heads, width)), random.standard_normal(width)
+    x = place(context, values, dtype)
+    ops.rms_norm(context, x, load(context, weight, dtype), EPS, x)
+    values, weight = rounded(values, dtype), rounded(weight, dtype)
+    expected = references.rms_norm(values, weight, float(np.float32(EPS)))
+    relative = sum_error(width) / 2 + 5 * F32
+    assert_within(fetch(x), expected, dtype, relative * abs(expected))
+
+
+def test_strided_rows_leave_what_lies_between(context: Context, dtype: str) -> None:
+    wide = load(context, np.random.default_rng(6).standard_normal((3, 5, 8)), dtype)
+    before = fetch(wide)
+    queries = wide.slice(1, 1, 3)
+    ops.rms_norm(context, queries, load(context, np.full(8, 2.0), dtype), EPS, queries)
+    after = fetch(wide)
+    np.testing.assert_array_equal(after[:, [0, 3, 4]], before[:, [0, 3, 4]])
+    assert (after[:, 1:3] != before[:, 1:3]).any(axis=-1).all()
 
 
 def test_outlier_channels(context: Context, dtype: str) -> None:

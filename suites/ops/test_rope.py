@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import _C
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError, ShapeError
+from engine.models.decoder_config import RopeScaling
 from stagegate_harness.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within
@@ -111,6 +115,65 @@ def test_table_is_exact_far_out(head_dim: int, theta: float) -> None:
     # Rounding to f32, and what the last bits of pow leave of an angle of up to 40,000.
     np.testing.assert_allclose(fetch(cos), np.cos(angles), rtol=0, atol=F32 + 1e-10)
     np.testing.assert_allclose(fetch(sin), np.sin(angles), rtol=0, atol=F32 + 1e-10)
+
+
+# That of Llama 3.1, and one whose slow and fast frequencies nearly meet.
+SCALINGS = [RopeScaling(8.0, 1.0, 4.0, 8192), RopeScaling(2.5, 0.5, 0.75, 100)]
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize(("head_dim", "theta"), [(128, 5e5), (64, 1e4), (2, 1e4)])
+def test_a_scaled_table_is_exact(head_dim: int, theta: float, scaling: RopeScaling) -> None:
+    angles = references.rope_angles(np.arange(20_000), head_dim, theta, scaling)
+    cos, sin = ops.make_rope_table(20_000, head_dim, theta, _C.RopeScaling(**asdict(scaling)))
+    np.testing.assert_allclose(fetch(cos), np.cos(angles), rtol=0, atol=F32 + 1e-10)
+    np.testing.assert_allclose(fetch(sin), np.sin(angles), rtol=0, atol=F32 + 1e-10)
+
+
+def test_scaling_slows_the_slow_and_leaves_the_fast() -> None:
+    plain = references.rope_angles(np.ones(1), 128, 5e5)[0]
+    scaled = references.rope_angles(np.ones(1), 128, 5e5, SCALINGS[0])[0]
+    assert scaled[0] == plain[0]
+    assert scaled[-1] == plain[-1] / 8
+
+
+@pytest.mark.requires_hf
+def test_hugging_face_scales_alike() -> None:
+    from transformers import LlamaConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    scaling = SCALINGS[0]
+    config = LlamaConfig(
+        hidden_size=4096,
+        num_attention_heads=32,
+        max_position_embeddings=131072,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 5e5,
+            "factor": scaling.factor,
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_max_positions,
+        },
+    )
+    theirs, _ = ROPE_INIT_FUNCTIONS["llama3"](config, device="cpu")
+    ours = references.rope_angles(np.ones(1), 128, 5e5, scaling)[0]
+    np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"factor": 0.5}, r"factor must be a number from 1, got 0\.5"),
+        ({"factor": float("inf")}, "factor must be a number from 1, got inf"),
+        ({"low_freq_factor": 0.0}, "low_freq_factor must be above 0"),
+        ({"high_freq_factor": 1.0}, "below high_freq_factor, got 1 and 1"),
+        ({"original_max_positions": 0}, "original_max_positions must be positive, got 0"),
+    ],
+)
+def test_a_scaling_out_of_range_is_refused(changes: dict[str, float], words: str) -> None:
+    with pytest.raises(ArgumentError, match=f"rope scaling: .*{words}"):
+        _C.RopeScaling(**{**asdict(SCALINGS[0]), **changes})
 
 
 @pytest.mark.parametrize("arguments", [(0, 8, 1e4), (4, 7, 1e4), (4, 0, 1e4), (4, 8, 0.0)])

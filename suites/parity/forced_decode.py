@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import EngineConfig, LLMEngine, SamplingParams
-from engine.models.qwen2 import Qwen2Config
+from engine.models.model_config import ModelConfig
 from engine.models.registry import load_model_config
 from engine.step import StepInput, StepOutput
 from engine.worker import Worker
@@ -20,7 +20,7 @@ Receive = Callable[[list[tuple[int, int]], npt.NDArray[np.float32]], None]
 class ForcedWorker(Worker):
     """Computes and samples as any worker does, but every text goes on as it is written."""
 
-    def __init__(self, config: EngineConfig, model: Qwen2Config, dtype: str) -> None:
+    def __init__(self, config: EngineConfig, model: ModelConfig, dtype: str) -> None:
         super().__init__(config, model, dtype)
         self._texts: Sequence[Sequence[int]] = ()
         self._receive: Receive = lambda places, logits: None

@@ -52,7 +52,7 @@ def text_prompts(model: Path) -> list[list[int]]:
 def varied_prompts(model: Path) -> list[list[int]]:
     """Sixteen of 1 to 700 tokens, or fewer where the model has no positions for as many."""
     tokenizer = Tokenizer.load(model)
-    room = load_model_config(model).max_position_embeddings - NEW_TOKENS
+    room = load_model_config(model).decoder.max_position_embeddings - NEW_TOKENS
     kinds = list(_KINDS)
     prompts = []
     for kind, length in _VARIED:
@@ -66,7 +66,7 @@ def varied_prompts(model: Path) -> list[list[int]]:
 def random_prompts(model: Path) -> list[list[int]]:
     """Token ids for weights that know no language; the fourth and fifth begin like the sixth."""
     rng = np.random.default_rng(1)
-    vocab_size = load_model_config(model).vocab_size
+    vocab_size = load_model_config(model).decoder.vocab_size
     prompts = [rng.integers(3, vocab_size, length).tolist() for length in (1, 2, 5, 33, 16, 64, 7)]
     prompts[3] = prompts[5][:33]
     prompts[4] = prompts[5][:16]

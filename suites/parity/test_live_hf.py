@@ -13,7 +13,7 @@ from engine import LLM
 from suites.parity.conftest import Generate, Model
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.prompts import NEW_TOKENS, varied_prompts
-from suites.parity.reference_qwen2 import ReferenceQwen2
+from suites.parity.reference_decoder import ReferenceDecoder
 from suites.parity.schedules import SCHEDULES
 from suites.parity.test_reference import NEAR_TIE, relative_error
 
@@ -96,7 +96,7 @@ def test_16_bit_error_is_no_larger_than_theirs(
 
     from suites.parity import hugging_face
 
-    reference = ReferenceQwen2.load(model.path)
+    reference = ReferenceDecoder.load(model.path)
     theirs = hugging_face.load(model.path, {"f16": torch.float16, "bf16": torch.bfloat16}[dtype])
     ours = LLM(
         model.path, device=device, dtype=dtype, kv_capacity_tokens=512, num_threads=num_threads
@@ -120,6 +120,6 @@ def test_the_reference_is_the_same_model(model: Model) -> None:
     [prompt] = [prompt for prompt in model.prompts if len(prompt) == max(map(len, model.prompts))]
     with torch.inference_mode():
         theirs = hugging_face.load(model.path, torch.float64)(torch.tensor([prompt])).logits[0]
-    ours = ReferenceQwen2.load(model.path).logits(prompt)
+    ours = ReferenceDecoder.load(model.path).logits(prompt)
     # transformers computes the rotary angles in f32 whatever the dtype of the model.
     np.testing.assert_allclose(ours, theirs.numpy(), atol=2e-3, rtol=0)

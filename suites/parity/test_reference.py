@@ -12,7 +12,7 @@ import pytest
 from engine import LLM
 from suites.parity.conftest import Generate, Model
 from suites.parity.engine_logits import prompt_logits
-from suites.parity.reference_qwen2 import ReferenceQwen2
+from suites.parity.reference_decoder import ReferenceDecoder
 from suites.parity.schedules import SCHEDULES
 
 pytestmark = [pytest.mark.parity, pytest.mark.criterion("s0.parity", "s4.parity")]
@@ -26,11 +26,11 @@ NEAR_TIE = 2e-4
 
 
 @cache
-def load_reference(path: Path) -> ReferenceQwen2:
+def load_reference(path: Path) -> ReferenceDecoder:
     size = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     if size > _LARGEST_BYTES:
         pytest.skip(f"{path.name} has {size} bytes of weights, too many for the float64 reference")
-    return ReferenceQwen2.load(path)
+    return ReferenceDecoder.load(path)
 
 
 @cache
@@ -78,7 +78,9 @@ def test_logits(model: Model, device: str, dtype: str, num_threads: int) -> None
         model.path, device=device, dtype=dtype, kv_capacity_tokens=512, num_threads=num_threads
     )
     amplification = _AMPLIFICATION.get(model.path.name, _AMPLIFICATION_OF_OTHERS)
-    bound = amplification * _UNIT_ROUNDOFF[dtype] * (10 * llm.engine.model.num_layers) ** 0.5
+    bound = (
+        amplification * _UNIT_ROUNDOFF[dtype] * (10 * llm.engine.model.decoder.num_layers) ** 0.5
+    )
     for prompt in model.prompts:
         exact = reference.logits(prompt)
         assert relative_error(prompt_logits(llm, prompt), exact) <= bound

@@ -183,7 +183,7 @@ def bf16_engine(
     reference: Reference, device: str, layout: str, num_threads: int, attention: str
 ) -> Iterator[ForcedEngine]:
     backend = attention if layout == "block" else "csr"
-    head_dim = load_model_config(reference.path).head_dim
+    head_dim = load_model_config(reference.path).decoder.head_dim
     if backend == "flashinfer" and head_dim not in (64, 128):
         pytest.skip(f"FlashInfer has heads of 64 and 128, this model one of {head_dim}")
     return start(reference.path, device, layout, "bf16", num_threads, backend)

@@ -80,12 +80,12 @@ inline bool all_aligned(std::initializer_list<const void*> addresses, std::size_
   return true;
 }
 
-// Calls fn with the number of elements of a Pack that a row of `width` elements divides into and
-// every address is aligned for: 16 bytes of them, or one element.
+// Calls fn with the number of elements of a Pack that rows divide into and every address is aligned
+// for: 16 bytes of them, or one element. steps: elements of a row and from row to row, joined by |.
 template <typename T, typename Fn>
-void dispatch_pack(std::int64_t width, std::initializer_list<const void*> addresses, Fn&& fn) {
+void dispatch_pack(std::int64_t steps, std::initializer_list<const void*> addresses, Fn&& fn) {
   constexpr int kWidest = 16 / sizeof(T);
-  if (width % kWidest == 0 && all_aligned(addresses, 16)) {
+  if (steps % kWidest == 0 && all_aligned(addresses, 16)) {
     return std::forward<Fn>(fn)(std::integral_constant<int, kWidest>{});
   }
   std::forward<Fn>(fn)(std::integral_constant<int, 1>{});

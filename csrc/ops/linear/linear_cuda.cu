@@ -85,7 +85,7 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
                               .deterministic = context.deterministic,
                               .alignment = alignment_of(x, x_stride, weight, out)};
   // The library's kernels for rows that begin between 16-byte boundaries round the product to 16
-  // bits and then add the bias, as adding it apart would. No Qwen2 has such operands, so a slower
+  // bits and then add the bias, as adding it apart would. No model has such operands, so a slower
   // kernel for them costs nothing.
   const bool rounds_twice = same_dtype && out.dtype() != DType::kF32 &&
                             (!fused_bias || problem.alignment < kLibraryAlignment);

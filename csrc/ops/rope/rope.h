@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "core/tensor.h"
 #include "device/context.h"
 
@@ -19,8 +21,22 @@ struct RopeTable {
   Tensor sin;
 };
 
-// Angles position · theta^(-2i / head_dim), computed in double.
+// How Llama 3.1 reaches beyond the positions it was trained on: frequencies whose wavelength is
+// longer than original_max_positions / low_freq_factor are divided by factor, those whose is
+// shorter than original_max_positions / high_freq_factor stay, and what lies between goes over
+// from one to the other.
+struct RopeScaling {
+  double factor;
+  double low_freq_factor;
+  double high_freq_factor;
+  std::int64_t original_max_positions;
+
+  // Throws ArgumentError for a number that is out of range.
+  void check() const;
+};
+
+// Angles position · theta^(-2i / head_dim), scaled if asked for, computed in double.
 RopeTable make_rope_table(std::int64_t max_positions, std::int64_t head_dim, double theta,
-                          Device device);
+                          const std::optional<RopeScaling>& scaling, Device device);
 
 }  // namespace stagegate

@@ -23,14 +23,7 @@ void self_attention_paged(const Context& context, const Tensor& q, const Tensor&
                           const Tensor& col_idx, float scale, const Tensor& out) {
   constexpr const char* kOp = "self_attention_paged";
   checks::attention(kOp, context, q, {"k_cache", &k_cache}, {"v_cache", &v_cache}, out);
-  checks::shape(kOp, "used_slots", used_slots, {-1});
-  checks::shape(kOp, "row_ptr", row_ptr, {q.dim(0) + 1});
-  checks::shape(kOp, "col_idx", col_idx, {-1});
-  checks::dtype(kOp, "used_slots", used_slots, DType::kI32);
-  checks::dtype(kOp, "row_ptr", row_ptr, DType::kI32);
-  checks::dtype(kOp, "col_idx", col_idx, DType::kI32);
-  checks::dense(kOp, context,
-                {{"used_slots", &used_slots}, {"row_ptr", &row_ptr}, {"col_idx", &col_idx}});
+  checks::csr_metadata(kOp, context, q.dim(0), used_slots, row_ptr, col_idx);
   const Dispatch dispatch(kOp, context.device);
   if (context.device.is_cpu())
     return cpu::self_attention_paged(context, q, k_cache, v_cache, used_slots, row_ptr, col_idx,

@@ -1,0 +1,30 @@
+#include "ops/attention_output/attention_output.h"
+
+#include "device/range.h"
+#include "ops/add/add.h"
+#include "ops/checks.h"
+#include "ops/linear/linear.h"
+
+namespace stagegate {
+
+void attention_output(const Context& context, const Tensor& attention, const LinearWeight& o,
+                      const Tensor& projected, const Tensor& residual) {
+  constexpr const char* kOp = "attention_output";
+  checks::shape(kOp, "attention", attention, {-1, -1, -1});
+  checks::floating(kOp, "attention", attention);
+  checks::shape(kOp, "residual", residual, {attention.dim(0), -1});
+  checks::shape(kOp, "projected", projected, residual.shape());
+  checks::dtype(kOp, "residual", residual, attention.dtype());
+  checks::dtype(kOp, "projected", projected, attention.dtype());
+  checks::dense(kOp, context,
+                {{"attention", &attention}, {"residual", &residual}, {"projected", &projected}});
+  const std::int64_t width = attention.dim(1) * attention.dim(2);
+  checks::linear_weight(kOp, {"o_weight", "o_bias"}, context, o, residual.dim(1), width,
+                        attention.dtype());
+
+  const Range range(kOp);
+  linear(context, attention.view({attention.dim(0), width}), o.data, o.bias, projected);
+  add(context, residual, projected, residual);
+}
+
+}  // namespace stagegate

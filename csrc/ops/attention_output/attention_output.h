@@ -1,0 +1,18 @@
+#pragma once
+
+#include "core/tensor.h"
+#include "device/context.h"
+#include "ops/linear/linear_weight.h"
+
+namespace stagegate {
+
+// Third block of a layer: residual += attention · oᵀ. The product is rounded to the dtype before
+// it is added.
+//   attention float [T, heads, head_dim]
+//   o         same dtype [H, heads · head_dim]
+//   projected same dtype [T, H]: workspace
+//   residual  same dtype [T, H], added to in place
+void attention_output(const Context& context, const Tensor& attention, const LinearWeight& o,
+                      const Tensor& projected, const Tensor& residual);
+
+}  // namespace stagegate

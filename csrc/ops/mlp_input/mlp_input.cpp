@@ -1,0 +1,40 @@
+#include "ops/mlp_input/mlp_input.h"
+
+#include "device/range.h"
+#include "ops/checks.h"
+#include "ops/linear/linear.h"
+#include "ops/rms_norm/rms_norm.h"
+#include "ops/swiglu/swiglu.h"
+
+namespace stagegate {
+
+void mlp_input(const Context& context, const Tensor& residual, const Tensor& norm, float eps,
+               const LinearWeight& gate_up, const Tensor& normed, const Tensor& projected,
+               const Tensor& activated) {
+  constexpr const char* kOp = "mlp_input";
+  checks::shape(kOp, "residual", residual, {-1, -1});
+  checks::floating(kOp, "residual", residual);
+  checks::shape(kOp, "norm", norm, {residual.dim(1)});
+  checks::shape(kOp, "normed", normed, residual.shape());
+  checks::shape(kOp, "activated", activated, {residual.dim(0), -1});
+  checks::shape(kOp, "projected", projected, {residual.dim(0), 2 * activated.dim(1)});
+  checks::dtype(kOp, "norm", norm, residual.dtype());
+  checks::dtype(kOp, "normed", normed, residual.dtype());
+  checks::dtype(kOp, "activated", activated, residual.dtype());
+  checks::dtype(kOp, "projected", projected, residual.dtype());
+  checks::dense(kOp, context,
+                {{"residual", &residual},
+                 {"norm", &norm},
+                 {"normed", &normed},
+                 {"activated", &activated},
+                 {"projected", &projected}});
+  checks::linear_weight(kOp, {"gate_up_weight", "gate_up_bias"}, context, gate_up, projected.dim(1),
+                        residual.dim(1), residual.dtype());
+
+  const Range range(kOp);
+  rms_norm(context, residual, norm, eps, normed);
+  linear(context, normed, gate_up.data, gate_up.bias, projected);
+  swiglu(context, projected, activated);
+}
+
+}  // namespace stagegate

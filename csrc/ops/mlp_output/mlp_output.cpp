@@ -1,0 +1,29 @@
+#include "ops/mlp_output/mlp_output.h"
+
+#include "device/range.h"
+#include "ops/add/add.h"
+#include "ops/checks.h"
+#include "ops/linear/linear.h"
+
+namespace stagegate {
+
+void mlp_output(const Context& context, const Tensor& activated, const LinearWeight& down,
+                const Tensor& projected, const Tensor& residual) {
+  constexpr const char* kOp = "mlp_output";
+  checks::shape(kOp, "activated", activated, {-1, -1});
+  checks::floating(kOp, "activated", activated);
+  checks::shape(kOp, "residual", residual, {activated.dim(0), -1});
+  checks::shape(kOp, "projected", projected, residual.shape());
+  checks::dtype(kOp, "residual", residual, activated.dtype());
+  checks::dtype(kOp, "projected", projected, activated.dtype());
+  checks::dense(kOp, context,
+                {{"activated", &activated}, {"residual", &residual}, {"projected", &projected}});
+  checks::linear_weight(kOp, {"down_weight", "down_bias"}, context, down, residual.dim(1),
+                        activated.dim(1), activated.dtype());
+
+  const Range range(kOp);
+  linear(context, activated, down.data, down.bias, projected);
+  add(context, residual, projected, residual);
+}
+
+}  // namespace stagegate

@@ -1,0 +1,85 @@
+"""Operands of the block operators, and how near to float64 their results have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from engine._C import Context, Tensor
+from suites.ops.bounds import UNIT_ROUNDOFF
+from suites.ops.operands import Place, load, shifted
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of one layer and a step of it."""
+
+    tokens: int
+    hidden: int
+    kv_heads: int
+    group: int
+    half: int
+    inner: int
+    bias: bool
+    qk_norm: bool
+
+    @property
+    def heads(self) -> int:
+        return self.kv_heads * self.group
+
+    @property
+    def head_dim(self) -> int:
+        return 2 * self.half
+
+    @property
+    def qkv_heads(self) -> int:
+        return self.heads + 2 * self.kv_heads
+
+
+SIZES = st.builds(
+    Sizes,
+    tokens=st.integers(0, 6),
+    hidden=st.integers(1, 40) | st.just(64),
+    kv_heads=st.integers(1, 3),
+    group=st.integers(1, 4),
+    half=st.integers(1, 12) | st.just(32),
+    inner=st.integers(1, 40) | st.just(64),
+    bias=st.booleans(),
+    qk_norm=st.booleans(),
+)
+EXAMPLE = Sizes(5, 64, 2, 3, 16, 48, bias=True, qk_norm=True)
+PLACES = st.sampled_from([load, shifted])
+
+
+def numbers(sizes: Sizes, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Norms around 1; weights that keep the size of what they are multiplied with."""
+    random = np.random.default_rng([sizes.tokens, sizes.hidden, sizes.inner, sizes.heads])
+    values = {}
+    for name, shape in shapes.items():
+        drawn = random.standard_normal(shape)
+        if name.endswith("norm"):
+            drawn = 1 + 0.1 * drawn
+        elif name.endswith("weight"):
+            drawn = drawn / np.sqrt(shape[1])
+        values[name] = drawn
+    return values
+
+
+def place_all(
+    context: Context, values: Mapping[str, np.ndarray], dtype: str, place: Place
+) -> dict[str, Tensor]:
+    return {name: place(context, array, dtype) for name, array in values.items()}
+
+
+def assert_near(actual: np.ndarray, exact: np.ndarray, dtype: str, roundings: int) -> None:
+    """In the mean: as far as independent roundings to dtype go, with room for what they meet."""
+    assert actual.shape == exact.shape
+    if exact.size == 0:
+        return
+    error = np.sqrt(np.mean((actual - exact) ** 2))
+    assert error <= 4 * UNIT_ROUNDOFF[dtype] * roundings * np.sqrt(np.mean(exact**2)) + 1e-30

@@ -1,0 +1,224 @@
+"""attention_input and attend: what they compute, and that it is what their parts compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import _C
+from engine._C import Context, Tensor, ops
+from engine.errors import DTypeError, ShapeError
+from stagegate_harness.options import DTYPES
+from suites.ops import references
+from suites.ops.block_operands import (
+    EPS,
+    EXAMPLE,
+    PLACES,
+    SIZES,
+    Sizes,
+    assert_near,
+    numbers,
+    place_all,
+)
+from suites.ops.examples import examples
+from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted
+
+THETA = 1e4
+POSITIONS = 50
+SLOTS = 40
+
+
+def rope_tables(context: Context, head_dim: int) -> list[Tensor]:
+    return [
+        table.to(device=context.device) for table in ops.make_rope_table(POSITIONS, head_dim, THETA)
+    ]
+
+
+class AttentionInput:
+    """Operands of attention_input; what it writes is poisoned."""
+
+    def __init__(self, context: Context, sizes: Sizes, dtype: str, place: Place = load) -> None:
+        self.context, self.sizes = context, sizes
+        width = sizes.qkv_heads * sizes.head_dim
+        shapes: dict[str, tuple[int, ...]] = {
+            "residual": (sizes.tokens, sizes.hidden),
+            "norm": (sizes.hidden,),
+            "qkv_weight": (width, sizes.hidden),
+        }
+        if sizes.bias:
+            shapes["qkv_bias"] = (width,)
+        if sizes.qk_norm:
+            shapes |= dict.fromkeys(("q_norm", "k_norm"), (sizes.head_dim,))
+        values = numbers(sizes, **shapes)
+        self.values = {name: rounded(array, dtype) for name, array in values.items()}
+        absent = dict.fromkeys(("qkv_bias", "q_norm", "k_norm"))
+        self.weights = absent | place_all(context, values, dtype, place)
+        random = np.random.default_rng(1)
+        self.positions = random.integers(0, POSITIONS, sizes.tokens)
+        self.slots = random.permutation(SLOTS)[: sizes.tokens]
+        self.positions_tensor = load(context, self.positions, "i32")
+        self.slots_tensor = load(context, self.slots, "i32")
+        self.cos, self.sin = rope_tables(context, sizes.head_dim)
+        cache = (SLOTS, sizes.kv_heads, sizes.head_dim)
+        self.k_cache, self.v_cache = (poisoned(context, cache, dtype) for _ in range(2))
+        self.normed = poisoned(context, (sizes.tokens, sizes.hidden), dtype)
+        self.qkv = poisoned(context, (sizes.tokens, sizes.qkv_heads, sizes.head_dim), dtype)
+
+    def run(self, **changes: Tensor | None) -> None:
+        operands: dict[str, Tensor | None] = {
+            **self.weights, "positions": self.positions_tensor, "cos": self.cos, "sin": self.sin,
+            "slot_mapping": self.slots_tensor, "k_cache": self.k_cache, "v_cache": self.v_cache,
+            "normed": self.normed, "qkv": self.qkv,
+        }  # fmt: skip
+        ops.attention_input(self.context, eps=EPS, **operands | changes)  # type: ignore[arg-type]
+
+    def run_parts(self) -> None:
+        context, sizes, weights = self.context, self.sizes, self.weights
+        residual, norm, weight = (weights[name] for name in ("residual", "norm", "qkv_weight"))
+        assert residual is not None
+        assert norm is not None
+        assert weight is not None
+        ops.rms_norm(context, residual, norm, EPS, self.normed)
+        merged = self.qkv.view([sizes.tokens, sizes.qkv_heads * sizes.head_dim])
+        ops.linear(context, self.normed, weight, weights["qkv_bias"], merged)
+        heads, kv_heads = sizes.heads, sizes.kv_heads
+        q = self.qkv.slice(1, 0, heads)
+        k = self.qkv.slice(1, heads, heads + kv_heads)
+        v = self.qkv.slice(1, heads + kv_heads, sizes.qkv_heads)
+        for x, name in ((q, "q_norm"), (k, "k_norm")):
+            norm = weights[name]
+            if norm is not None:
+                ops.rms_norm(context, x, norm, EPS, x)
+        rotated = self.qkv.slice(1, 0, heads + kv_heads)
+        ops.rope(context, rotated, self.positions_tensor, self.cos, self.sin)
+        ops.kv_write(context, k, v, self.slots_tensor, self.k_cache, self.v_cache)
+
+    def results(self) -> list[np.ndarray]:
+        return [fetch(tensor) for tensor in (self.normed, self.qkv, self.k_cache, self.v_cache)]
+
+    def exact_qkv(self) -> np.ndarray:
+        sizes, values = self.sizes, self.values
+        normed = references.rms_norm(values["residual"], values["norm"], EPS)
+        qkv = references.linear(normed, values["qkv_weight"], values.get("qkv_bias"))
+        qkv = qkv.reshape(sizes.tokens, sizes.qkv_heads, sizes.head_dim)
+        q, k, v = np.split(qkv, [sizes.heads, sizes.heads + sizes.kv_heads], axis=1)
+        if sizes.qk_norm:
+            q = references.rms_norm(q, values["q_norm"], EPS)
+            k = references.rms_norm(k, values["k_norm"], EPS)
+        angles = references.rope_angles(self.positions, sizes.head_dim, THETA)
+        return np.concatenate([references.rope(q, angles), references.rope(k, angles), v], axis=1)
+
+
+@given(sizes=SIZES, dtype=st.sampled_from(DTYPES), place=PLACES)
+@examples(40)
+def test_attention_input_is_its_parts(device: str, sizes: Sizes, dtype: str, place: Place) -> None:
+    whole, parts = (AttentionInput(Context(device), sizes, dtype, place) for _ in range(2))
+    whole.run()
+    parts.run_parts()
+    for one, other in zip(whole.results(), parts.results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_attention_input_agrees_with_float64(
+    context: Context, dtype: str, bias: bool, qk_norm: bool
+) -> None:
+    block = AttentionInput(context, Sizes(7, 96, 2, 3, 16, 1, bias, qk_norm), dtype)
+    block.run()
+    exact = block.exact_qkv()
+    assert_near(fetch(block.qkv), exact, dtype, roundings=4)
+    _, k, v = np.split(fetch(block.qkv), [6, 8], axis=1)
+    np.testing.assert_array_equal(fetch(block.k_cache)[block.slots], k)
+    np.testing.assert_array_equal(fetch(block.v_cache)[block.slots], v)
+
+
+def test_attention_input_writes_no_other_slot(context: Context) -> None:
+    block = AttentionInput(context, EXAMPLE, "f32")
+    block.run()
+    others = sorted(set(range(SLOTS)) - set(block.slots.tolist()))
+    assert np.isnan(fetch(block.k_cache)[others]).all()
+    assert np.isnan(fetch(block.v_cache)[others]).all()
+
+
+@pytest.mark.parametrize("missing", ["q_norm", "k_norm"])
+def test_norms_of_q_and_k_come_together(context: Context, missing: str) -> None:
+    block = AttentionInput(context, EXAMPLE, "f32")
+    with pytest.raises(
+        ShapeError, match=f"attention_input: {missing} must have shape .* undefined"
+    ):
+        block.run(**{missing: None})
+
+
+def test_a_cache_of_another_dtype_is_refused(context: Context) -> None:
+    block = AttentionInput(context, EXAMPLE, "bf16")
+    other = block.k_cache.to(dtype="f16")
+    with pytest.raises(DTypeError, match="attention_input: k_cache must be bf16, got f16"):
+        block.run(k_cache=other)
+
+
+ATTENTION = (3, 4, 8)  # queries of one sequence, heads, head_dim
+VISIBLE = [range(6), range(7), range(8)]
+
+
+def attend_operands(context: Context, dtype: str, place: Place) -> tuple[dict[str, Tensor], list]:
+    random = np.random.default_rng(3)
+    q = random.standard_normal(ATTENTION)
+    k, v = random.standard_normal((2, 12, 2, 8))
+    values = {"q": q, "k_cache": k, "v_cache": v}
+    operands = place_all(context, values, dtype, place)
+    operands["context_lens"] = load(context, [8], "i32")
+    operands["cu_seqlens_q"] = load(context, [0, 3], "i32")
+    operands["out"] = poisoned(context, ATTENTION, dtype)
+    return operands, [rounded(array, dtype) for array in values.values()]
+
+
+def metadata_of(context: Context, form: str) -> _C.PagedMetadata | _C.CsrMetadata:
+    """Eight tokens in slots 0 to 7, as blocks of four or as lists."""
+    if form == "paged":
+        return _C.PagedMetadata(load(context, [[0, 1]], "i32"), 4)
+    columns = [column for rows in VISIBLE for column in rows]
+    return _C.CsrMetadata(
+        load(context, range(8), "i32"),
+        load(context, np.cumsum([0, *map(len, VISIBLE)]), "i32"),
+        load(context, columns, "i32"),
+    )
+
+
+@pytest.mark.parametrize("form", ["paged", "csr"])
+@pytest.mark.parametrize("place", [load, shifted])
+def test_attend_is_its_part_and_exact(
+    context: Context, dtype: str, form: str, place: Place
+) -> None:
+    if context.attention == "flashinfer":
+        pytest.skip("FlashInfer has no heads of 8")
+    operands, exact = attend_operands(context, dtype, place)
+    ops.attend(context, metadata=metadata_of(context, form), scale=0.3, **operands)
+    result = fetch(operands["out"])
+    out = poisoned(context, ATTENTION, dtype)
+    keys = (operands["q"], operands["k_cache"], operands["v_cache"])
+    if form == "paged":
+        tables = load(context, [[0, 1]], "i32")
+        lengths = (operands["context_lens"], operands["cu_seqlens_q"])
+        ops.paged_attention(context, *keys, tables, *lengths, 4, 0.3, out)
+    else:
+        columns = load(context, [column for rows in VISIBLE for column in rows], "i32")
+        rows = load(context, np.cumsum([0, *map(len, VISIBLE)]), "i32")
+        ops.self_attention_paged(
+            context, *keys, load(context, range(8), "i32"), rows, columns, 0.3, out
+        )
+    np.testing.assert_array_equal(result, fetch(out))
+    expected, *_ = references.attention(*exact, 0.3, VISIBLE)
+    assert_near(result, expected, dtype, roundings=3)
+
+
+def test_attend_names_wrong_lists(context: Context) -> None:
+    operands, _ = attend_operands(context, "f32", load)
+    short = _C.CsrMetadata(*(load(context, [0, 1], "i32") for _ in range(3)))
+    with pytest.raises(ShapeError, match=r"attend: row_ptr must have shape \[4\]"):
+        ops.attend(context, metadata=short, scale=1.0, **operands)
+    long = _C.CsrMetadata(*(load(context, [0, 1, 2, 3], "i64") for _ in range(3)))
+    with pytest.raises(DTypeError, match="attend: used_slots must be i32"):
+        ops.attend(context, metadata=long, scale=1.0, **operands)

@@ -1,0 +1,180 @@
+"""The blocks of a layer behind attention: what they compute, and that their parts compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine._C import Context, Tensor, ops
+from engine.errors import ArgumentError
+from stagegate_harness.options import DTYPES
+from suites.ops import references
+from suites.ops.block_operands import (
+    EPS,
+    EXAMPLE,
+    PLACES,
+    SIZES,
+    Sizes,
+    assert_near,
+    numbers,
+    place_all,
+)
+from suites.ops.bounds import UNIT_ROUNDOFF
+from suites.ops.examples import examples
+from suites.ops.operands import Place, fetch, load, poisoned, rounded
+
+
+def output_operands(
+    context: Context, sizes: Sizes, dtype: str, place: Place, width: int
+) -> tuple[dict[str, Tensor | None], dict[str, np.ndarray]]:
+    """Those of attention_output and of mlp_output, whose weight and bias go by one name here."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "x": (sizes.tokens, width),
+        "weight": (sizes.hidden, width),
+        "residual": (sizes.tokens, sizes.hidden),
+    }
+    if sizes.bias:
+        shapes["bias"] = (sizes.hidden,)
+    values = numbers(sizes, **shapes)
+    tensors: dict[str, Tensor | None] = {"bias": None}
+    tensors |= place_all(context, values, dtype, place)
+    tensors["projected"] = poisoned(context, shapes["residual"], dtype)
+    return tensors, {name: rounded(array, dtype) for name, array in values.items()}
+
+
+def run_output(block: str, context: Context, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
+    rest = {name: tensors[name] for name in ("projected", "residual")}
+    if block == "attention_output":
+        attention = tensors["x"].view([sizes.tokens, sizes.heads, sizes.head_dim])
+        ops.attention_output(
+            context, attention=attention, o_weight=tensors["weight"], o_bias=tensors["bias"], **rest
+        )
+    else:
+        ops.mlp_output(
+            context, activated=tensors["x"], down_weight=tensors["weight"],
+            down_bias=tensors["bias"], **rest,
+        )  # fmt: skip
+
+
+@given(
+    block=st.sampled_from(["attention_output", "mlp_output"]),
+    sizes=SIZES,
+    dtype=st.sampled_from(DTYPES),
+    place=PLACES,
+)
+@examples(60)
+def test_an_output_block_is_its_parts_and_exact(
+    device: str, block: str, sizes: Sizes, dtype: str, place: Place
+) -> None:
+    context = Context(device)
+    width = sizes.heads * sizes.head_dim if block == "attention_output" else sizes.inner
+    whole, values = output_operands(context, sizes, dtype, place, width)
+    parts, _ = output_operands(context, sizes, dtype, place, width)
+    run_output(block, context, sizes, whole)  # type: ignore[arg-type]
+    x, weight, projected, residual = (
+        parts[name] for name in ("x", "weight", "projected", "residual")
+    )
+    assert x is not None
+    assert weight is not None
+    assert projected is not None
+    assert residual is not None
+    ops.linear(context, x, weight, parts["bias"], projected)
+    ops.add(context, residual, projected, residual)
+    assert whole["residual"] is not None
+    np.testing.assert_array_equal(fetch(whole["residual"]), fetch(residual))
+    product = references.linear(values["x"], values["weight"], values.get("bias"))
+    exact = values["residual"] + product
+    # Where the two cancel, what is off is still a share of their size.
+    size = np.sqrt(np.mean(values["residual"] ** 2 + product**2)) if exact.size else 0.0
+    error = np.sqrt(np.mean((fetch(residual) - exact) ** 2)) if exact.size else 0.0
+    assert error <= 4 * 2 * UNIT_ROUNDOFF[dtype] * size + 1e-30
+
+
+@given(sizes=SIZES, dtype=st.sampled_from(DTYPES), place=PLACES)
+@examples(40)
+def test_mlp_input_is_its_parts_and_exact(
+    device: str, sizes: Sizes, dtype: str, place: Place
+) -> None:
+    context = Context(device)
+    shapes: dict[str, tuple[int, ...]] = {
+        "residual": (sizes.tokens, sizes.hidden),
+        "norm": (sizes.hidden,),
+        "gate_up_weight": (2 * sizes.inner, sizes.hidden),
+    }
+    if sizes.bias:
+        shapes["gate_up_bias"] = (2 * sizes.inner,)
+    values = numbers(sizes, **shapes)
+    tensors = place_all(context, values, dtype, place)
+    bias = tensors.get("gate_up_bias")
+
+    def unwritten() -> list[Tensor]:
+        widths = (sizes.hidden, 2 * sizes.inner, sizes.inner)
+        return [poisoned(context, (sizes.tokens, width), dtype) for width in widths]
+
+    normed, projected, activated = unwritten()
+    ops.mlp_input(
+        context, **{"gate_up_bias": None} | tensors, eps=EPS, normed=normed, projected=projected,  # type: ignore[arg-type]
+        activated=activated,
+    )  # fmt: skip
+    normed, projected, expected = unwritten()
+    ops.rms_norm(context, tensors["residual"], tensors["norm"], EPS, normed)
+    ops.linear(context, normed, tensors["gate_up_weight"], bias, projected)
+    ops.swiglu(context, projected, expected)
+    np.testing.assert_array_equal(fetch(activated), fetch(expected))
+    exact = {name: rounded(array, dtype) for name, array in values.items()}
+    hidden = references.rms_norm(exact["residual"], exact["norm"], EPS)
+    merged = references.linear(hidden, exact["gate_up_weight"], exact.get("gate_up_bias"))
+    assert_near(fetch(activated), references.swiglu(merged), dtype, roundings=8)
+
+
+@given(
+    sizes=SIZES,
+    rows=st.lists(st.integers(0, 5), max_size=4),
+    dtype=st.sampled_from(DTYPES),
+    place=PLACES,
+)
+@examples(40)
+def test_logits_are_their_parts_and_exact(
+    device: str, sizes: Sizes, rows: list[int], dtype: str, place: Place
+) -> None:
+    context = Context(device)
+    vocab = 37
+    values = numbers(
+        sizes, residual=(6, sizes.hidden), norm=(sizes.hidden,), head_weight=(vocab, sizes.hidden)
+    )
+    tensors = place_all(context, values, dtype, place)
+    indices = load(context, rows, "i32")
+
+    def unwritten() -> tuple[Tensor, Tensor]:
+        return (
+            poisoned(context, (len(rows), sizes.hidden), dtype),
+            poisoned(context, (len(rows), vocab), "f32"),
+        )
+
+    selected, out = unwritten()
+    ops.logits(context, indices=indices, eps=EPS, head_bias=None, rows=selected, out=out, **tensors)
+    selected, expected = unwritten()
+    ops.embedding(context, indices, tensors["residual"], selected)
+    ops.rms_norm(context, selected, tensors["norm"], EPS, selected)
+    ops.linear(context, selected, tensors["head_weight"], None, expected)
+    np.testing.assert_array_equal(fetch(out), fetch(expected))
+    exact = {name: rounded(array, dtype) for name, array in values.items()}
+    hidden = references.rms_norm(exact["residual"][rows], exact["norm"], EPS)
+    assert_near(fetch(out), references.linear(hidden, exact["head_weight"], None), dtype, 3)
+
+
+def test_logits_name_a_row_that_is_not_there() -> None:
+    context = Context("cpu")
+    tensors = place_all(
+        context, numbers(EXAMPLE, residual=(3, 8), norm=(8,), head_weight=(5, 8)), "f32", load
+    )
+    rows, out = poisoned(context, (1, 8), "f32"), poisoned(context, (1, 5), "f32")
+    with pytest.raises(ArgumentError, match="id 3 at position 0 is outside a table of 3 rows"):
+        ops.logits(
+            context, indices=load(context, [3], "i32"), eps=EPS, head_bias=None, rows=rows,
+            out=out, **tensors,
+        )  # fmt: skip
