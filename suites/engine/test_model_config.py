@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def test_the_real_thing(tmp_path: Path) -> None:
     shapes = TensorMap.of(config).shapes
     assert len(shapes) == 24 * 12 + 2  # tied: no head of its own
     assert shapes["model.layers.23.self_attn.k_proj.bias"] == (128,)
+
+
+def test_a_weight_without_names_is_refused(tmp_path: Path) -> None:
+    config = load_model_config(write(tmp_path))
+    normed = replace(config, decoder=replace(config.decoder, qk_norm=True))
+    words = r"Qwen2ForCausalLM: weight 'layers\.0\.q_norm' has 1 parts, but weight_names gives \[\]"
+    with pytest.raises(ValueError, match=words):
+        TensorMap.of(normed)
 
 
 @pytest.mark.parametrize(
