@@ -37,7 +37,7 @@ def command(step: int, model_path: Path, *flags: str) -> subprocess.CompletedPro
                  "--ignore-eos", "--num-threads", "1", *flags]  # fmt: skip
     return subprocess.run(
         [sys.executable, "-c", COMMAND, str(step), *arguments],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ FORMS: list[dict[str, Any]] = [
 
 def ask(server: LiveServer, **fields: Any) -> ChatCompletion:
     body = {"messages": QUESTION} | fields
-    response = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60)
+    response = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=900)
     assert response.status_code == 200, response.text
     return ChatCompletion.model_validate_json(response.content, strict=True)
 

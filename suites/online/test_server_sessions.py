@@ -112,7 +112,7 @@ async def run_sessions(url: str, jobs: list[Job], sessions: int, seconds: float)
             done[f"session {number}"] += 1
 
     async with (
-        httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as client,
+        httpx.AsyncClient(base_url=url, timeout=900, limits=limits) as client,
         asyncio.TaskGroup() as group,
     ):
         for number in range(sessions):

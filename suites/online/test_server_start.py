@@ -230,7 +230,7 @@ def test_a_signal_with_requests_open_ends_them_without_a_traceback(
 
     def ask(url: str, *, stream: bool) -> None:
         fields = body | {"stream": stream}
-        answers[stream] = httpx.post(f"{url}/v1/completions", json=fields, timeout=30)
+        answers[stream] = httpx.post(f"{url}/v1/completions", json=fields, timeout=300)
 
     arguments = ("-m", "engine", "serve", "--model", str(model_path), "--drain-timeout", drain)
     with server(*arguments) as (url, process):

@@ -35,7 +35,7 @@ def templated(
             (folder / file.name).symlink_to(file.resolve())
     (folder / "chat_template.jinja").write_text(TEMPLATE)
     with live_server(make_llm(model=folder)) as running:
-        with httpx.Client(base_url=running.url, timeout=30) as client:
+        with httpx.Client(base_url=running.url, timeout=300) as client:
             yield client
         running.wait_until_idle()
 
