@@ -13,6 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.async_llm import AsyncLLM
 from engine.detokenizer import Detokenizer
 from engine.errors import StagegateError
 from engine.request import Choice
@@ -21,7 +22,6 @@ from engine.server import logprobs
 from engine.server.generation import UsageCount
 from engine.server.message_reader import MessageReader
 from engine.server.metrics import Metrics
-from engine.server.models import ServedModel
 from engine.server.responses import ChatCompletion, Completion
 from engine.server.settings import ServerSettings
 from engine.server.streaming import ChunkTemplate, EventStream
@@ -67,7 +67,7 @@ class Stage:
 
 
 STAGES = {
-    "encode": Stage(ServedModel, "encode", repeats=False),
+    "encode": Stage(AsyncLLM, "encode", repeats=False),
     "detokenizer": Stage(Detokenizer, "push"),
     "logprobs of the engine": Stage(Choice, "push_logprobs"),
     "logprobs": Stage(logprobs, "token_text"),

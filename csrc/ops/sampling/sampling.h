@@ -32,9 +32,11 @@ struct SamplingInputs {
   Tensor mask_bits;   // i32 [G, ceil(V / 32)]
 };
 
+using SamplingTensor = Tensor SamplingInputs::*;
+
 struct SamplingOperand {
   std::string_view name;
-  Tensor SamplingInputs::* tensor;
+  SamplingTensor tensor;
   bool optional = false;
 };
 
