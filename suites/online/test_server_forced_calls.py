@@ -246,9 +246,12 @@ def test_behind_its_thoughts_the_form_holds(
     assert "nothing fits this form" in error_of(response)["message"]
 
 
-def test_a_thought_may_be_cut_off(thinking: LiveServer, say: Callable[[str], None]) -> None:
+def test_a_thought_may_be_cut_off(
+    thinking: LiveServer, say: Callable[[str], None], model_path: Path
+) -> None:
     say('{"answer": "yes"}')
-    [choice] = ask(thinking, response_format=ANSWER, max_tokens=20).choices
+    tokens = len(Tokenizer.load(model_path).encode("<think>\nIs it"))
+    [choice] = ask(thinking, response_format=ANSWER, max_tokens=tokens).choices
     assert choice.finish_reason == "length"
     assert not choice.message.content
     assert choice.message.reasoning_content

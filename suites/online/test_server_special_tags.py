@@ -38,12 +38,19 @@ def folder(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = {token["content"]: token for token in tokenizer["added_tokens"]}
+    ids = {*tokenizer["model"]["vocab"].values(), *(token["id"] for token in added.values())}
     for tag in TAGS:
         if tag not in added:
-            added[tag] = {"id": config["vocab_size"], "content": tag} | plain
+            added[tag] = {"id": max(ids) + 1, "content": tag} | plain
             tokenizer["added_tokens"].append(added[tag])
-            config["vocab_size"] += 1
+            ids.add(added[tag]["id"])
+    config["vocab_size"] = max(config["vocab_size"], max(ids) + 1)  # models pad theirs
+    for tag in TAGS:
         added[tag]["special"] = True
+    stated = json.loads((folder / "tokenizer_config.json").read_text())
+    for token in stated.get("added_tokens_decoder", {}).values():
+        token["special"] |= token["content"] in TAGS
+    (folder / "tokenizer_config.json").write_text(json.dumps(stated))
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder

@@ -211,6 +211,7 @@ def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 @pytest.mark.criterion("s0.online", "s4.online")
+@pytest.mark.tiny_model  # a large model takes minutes for requests that are open long enough
 @pytest.mark.parametrize(
     ("signals", "drain", "status"),
     [
