@@ -14,6 +14,7 @@ class Context:
         num_threads: int = 1,
         deterministic: bool = False,
         attention: str = "native",
+        instruction_set: str | None = None,
     ) -> None: ...
     @property
     def device(self) -> str: ...
@@ -23,6 +24,9 @@ class Context:
     def deterministic(self) -> bool: ...
     @property
     def attention(self) -> str: ...
+    @property
+    def instruction_set(self) -> str:
+        """What the CPU kernels use: portable, avx2, avx512 or amx; by default the best there is."""
     def synchronize(self) -> None: ...
 
 class Ledger:

@@ -127,19 +127,25 @@ const char* attention_name(AttentionBackend attention) {
 void bind_tensor(py::module_& module) {
   py::class_<Context>(module, "Context")
       .def(py::init([](const std::string& device, int num_threads, bool deterministic,
-                       const std::string& attention) {
+                       const std::string& attention,
+                       const std::optional<std::string>& instruction_set) {
              SG_CHECK(ArgumentError, num_threads > 0, "context: num_threads must be positive, got ",
                       num_threads);
              return make_context(device_from_name(device), num_threads, deterministic,
-                                 attention_from_name(attention));
+                                 attention_from_name(attention),
+                                 instruction_set ? instruction_set_from_name(*instruction_set)
+                                                 : best_instruction_set());
            }),
            py::arg("device") = "cpu", py::arg("num_threads") = 1, py::arg("deterministic") = false,
-           py::arg("attention") = "native")
+           py::arg("attention") = "native", py::arg("instruction_set") = py::none())
       .def_property_readonly("device", [](const Context& self) { return self.device.name(); })
       .def_readonly("num_threads", &Context::num_threads)
       .def_readonly("deterministic", &Context::deterministic)
       .def_property_readonly("attention",
                              [](const Context& self) { return attention_name(self.attention); })
+      .def_property_readonly(
+          "instruction_set",
+          [](const Context& self) { return instruction_set_name(self.instruction_set); })
       .def("synchronize", &synchronize, py::call_guard<py::gil_scoped_release>());
 
   py::class_<Tensor>(module, "Tensor")

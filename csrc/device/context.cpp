@@ -5,8 +5,12 @@
 
 namespace stagegate {
 
-Context make_context(Device device, int num_threads, bool deterministic,
-                     AttentionBackend attention) {
+Context make_context(Device device, int num_threads, bool deterministic, AttentionBackend attention,
+                     InstructionSet instruction_set) {
+  const InstructionSet best = best_instruction_set();
+  SG_CHECK(DeviceError, instruction_set <= best, "context: this process cannot use ",
+           instruction_set_name(instruction_set), "; the best instruction_set here is ",
+           instruction_set_name(best));
   if (attention == AttentionBackend::kFlashInfer) {
     constexpr const char* kFix = "; use attention=\"native\"";
     SG_CHECK(DeviceError, device.is_cuda(),
@@ -20,7 +24,7 @@ Context make_context(Device device, int num_threads, bool deterministic,
              "other sequences of a batch",
              kFix);
   }
-  Context context{device, num_threads, deterministic, attention, nullptr};
+  Context context{device, num_threads, deterministic, attention, instruction_set, nullptr};
   if (device.is_cpu()) return context;
   if constexpr (cuda::kEnabled) {
     context.stream = cuda::make_stream(device.index);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "core/device.h"
+#include "device/instruction_set.h"
 
 namespace stagegate {
 
@@ -23,16 +24,18 @@ struct Context {
   // every batch size. Costs prefill speed.
   bool deterministic = false;
   AttentionBackend attention = AttentionBackend::kNative;
+  // What the CPU kernels may use.
+  InstructionSet instruction_set = InstructionSet::kPortable;
   // On a CUDA device: where the kernels are queued, with the memory and handles they share. Null on
   // the CPU.
   std::shared_ptr<cuda::Stream> stream;
 };
 
-// A context for a device. Throws DeviceError when this build or machine does not have it, or has no
-// FlashInfer where that is asked for; ArgumentError when it is to be deterministic as well: how
-// FlashInfer cuts the keys of a sequence depends on the other sequences.
-Context make_context(Device device, int num_threads, bool deterministic,
-                     AttentionBackend attention);
+// A context for a device. Throws DeviceError when this build or machine does not have it or cannot
+// run instruction_set, or has no FlashInfer where that is asked for; ArgumentError when it is to be
+// deterministic as well: how FlashInfer cuts the keys of a sequence depends on the other sequences.
+Context make_context(Device device, int num_threads, bool deterministic, AttentionBackend attention,
+                     InstructionSet instruction_set);
 
 // Waits for what was queued. Throws ArgumentError for an operand that a kernel found wrong (the CPU
 // reports it at the call), DeviceError when the device failed.

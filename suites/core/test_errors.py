@@ -60,6 +60,12 @@ def test_attention_is_native_or_flashinfer() -> None:
         Context(attention="flash")
 
 
+def test_unknown_instruction_set() -> None:
+    message = 'context: instruction_set must be portable, avx2, avx512 or amx, got "sse"'
+    with pytest.raises(errors.ArgumentError, match=message):
+        Context(instruction_set="sse")
+
+
 def test_flashinfer_is_for_a_gpu() -> None:
     message = 'attention="flashinfer" is for a GPU, not for cpu; use attention="native"'
     with pytest.raises(errors.DeviceError, match=message):

@@ -26,7 +26,7 @@ void attend(const Context& context, const Tensor& q, const Tensor& k, const Tens
     const std::int64_t head_dim = q.dim(2);
     const std::int64_t kv_heads = k.dim(1);
     const std::int64_t group = heads / kv_heads;
-    const simd::Kernels& kernels = simd::kernels();
+    const simd::Kernels& kernels = simd::kernels(context.instruction_set);
     // Work is (query, key head): the heads of a group share every key they read.
     parallel_for_uneven(q.dim(0) * kv_heads, context.num_threads, [&](std::int64_t item) {
       thread_local std::vector<std::int32_t> scratch;

@@ -10,7 +10,8 @@ namespace stagegate {
 //   weight same dtype [N, K]
 //   bias   same dtype [N], or an undefined Tensor for none
 //   out    same dtype or f32 [M, N]
-// With context.deterministic a row of out is the same whatever M is.
+// In bf16 a CPU with AVX-512 BF16 or AMX takes subnormal operands and sums for zero. With
+// context.deterministic a row of out is the same whatever M is.
 void linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
             const Tensor& out);
 

@@ -2,6 +2,7 @@
 
 #include "core/dispatch.h"
 #include "ops/linear/linear_onednn.h"
+#include "ops/linear/linear_packed.h"
 #include "ops/parallel.h"
 #include "ops/simd/kernels.h"
 
@@ -22,16 +23,21 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
   const std::int64_t rows = x.dim(0);
   const std::int64_t width = weight.dim(0);
   if (rows == 0 || width == 0) return;
-  if (rows >= kManyRows && x.dim(1) > 0 && !context.deterministic &&
+  const bool has_depth = x.dim(1) > 0;
+  if (rows >= kManyRows && has_depth && !context.deterministic &&
       linear_onednn(context, x, weight, bias, out)) {
     return;
+  }
+  const simd::Kernels& kernels = simd::kernels(context.instruction_set);
+  if (x.dtype() == DType::kBF16 && has_depth && kernels.linear_packed != nullptr) {
+    return linear_packed(context, x, weight, bias, out);
   }
   dispatch_floating("linear", x.dtype(), [&](auto tag) {
     using T = decltype(tag);
     const std::int64_t tiles = (width + kColumnTile - 1) / kColumnTile;
     const std::int64_t workers = std::min<std::int64_t>(context.num_threads, tiles);
     parallel_for(workers, context.num_threads, [&](std::int64_t worker) {
-      simd::kernels().linear(simd::LinearBlock<T>{
+      kernels.linear(simd::LinearBlock<T>{
           .x = x.data<T>(),
           .x_stride = x.stride(0),
           .weight = weight.data<T>(),
