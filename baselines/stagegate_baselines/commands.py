@@ -183,7 +183,7 @@ def prune(options: Namespace, store: Store) -> None:
             print(f"deleted {entry.name} {entry.label}")
 
 
-def print_schema(_: Namespace, __: Store) -> None:
+def print_schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 

@@ -10,9 +10,10 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from stagegate_baselines.acceptable import PLANT_VARIABLE
@@ -23,12 +24,10 @@ from stagegate_baselines.records import Environment, Gpu, Machine, Strict
 # Packages that take part in a measurement, where they are installed.
 _PACKAGES = (
     "numpy",
-    "tokenizers",
-    "jinja2",
     "pytest",
     "pytest-benchmark",
     "torch",
-    "transformers",
+    "stagegate-harness",
 )
 _VARIABLE_PREFIXES = ("OMP_", "GOMP_", "CUDA_VISIBLE_DEVICES", "NCCL_", PLANT_VARIABLE)
 _ADDRESSES = ("NCCL_COMM_ID", "NCCL_SOCKET_IFNAME")
@@ -56,17 +55,31 @@ def machine() -> Machine:
     )
 
 
-def environment(root: Path, *, num_threads: int) -> Environment:
-    """The software, and the state of the source tree `root`."""
-    build = _build_info()
-    revision, dirty = source_state(root)
+def environment(
+    root: Path,
+    *,
+    num_threads: int,
+    build: Mapping[str, object] = MappingProxyType({}),
+    packages: Sequence[str] = (),
+    written: Sequence[str] = (),
+) -> Environment:
+    """The software, and the state of the source tree `root`.
+
+    build: compiler, build_type, cuda and onednn, as far as the project has them. packages: that it
+    wants recorded beside those of the harness. written: as in source_state.
+    """
+    revision, dirty = source_state(root, written)
     return Environment(
         python=platform.python_version(),
         compiler=str(build.get("compiler", "unknown")),
         build_type=str(build.get("build_type", "unknown")),
         cuda=_text_or_none(build.get("cuda")),
         onednn=_text_or_none(build.get("onednn")),
-        packages={name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        packages={
+            name: version
+            for name in (*_PACKAGES, *packages)
+            if (version := _version(name)) is not None
+        },
         variables={
             name: anonymous(value)
             for name, value in sorted(os.environ.items())
@@ -78,9 +91,12 @@ def environment(root: Path, *, num_threads: int) -> Environment:
     )
 
 
-def source_state(root: Path) -> tuple[str | None, bool | None]:
-    """The commit of a source tree, and whether it has changes since; None without git."""
-    return _git(root, "rev-parse", "HEAD"), _is_dirty(root)
+def source_state(root: Path, written: Sequence[str] = ()) -> tuple[str | None, bool | None]:
+    """The commit of a source tree, and whether it has changes since; None without git.
+
+    written: folders below it whose content is no part of the source, such as the store.
+    """
+    return _git(root, "rev-parse", "HEAD"), _is_dirty(root, written)
 
 
 def model_digest(folder: Path) -> str:
@@ -138,14 +154,6 @@ def _gpu(nvml: Any, handle: Any, driver: str) -> Gpu:
     )
 
 
-def _build_info() -> Mapping[str, object]:
-    try:
-        from engine import _C
-    except ImportError:
-        return {}
-    return _C.build_info()
-
-
 def _text_or_none(value: object) -> str | None:
     return None if value is None else str(value)
 
@@ -168,7 +176,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _is_dirty(root: Path) -> bool | None:
-    # Records that were just added to the store are not part of what was measured.
-    status = _git(root, "status", "--porcelain", "--", ".", ":(exclude)baselines/store")
+def _is_dirty(root: Path, written: Sequence[str]) -> bool | None:
+    excluded = [f":(exclude){folder}" for folder in written]
+    status = _git(root, "status", "--porcelain", "--", ".", *excluded)
     return None if status is None else bool(status)

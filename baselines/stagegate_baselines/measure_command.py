@@ -12,14 +12,13 @@ from stagegate_baselines.commands import show_noise
 from stagegate_baselines.gate.base import LEAST_STORED_LAUNCHES
 from stagegate_baselines.gate.escalation import Side
 from stagegate_baselines.gate.launches import LaunchError, PytestSource, build
+from stagegate_baselines.project import Project
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import Store, StoreError
 
-ROOT = Path(__file__).parents[2]
-
 
 def add_measure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", help="stage0 to stage7")
+    parser.add_argument("stage", help="a stage of the stages file")
     parser.add_argument(
         "--launches",
         type=int,
@@ -30,15 +29,18 @@ def add_measure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "What follows -- goes to pytest."
 
 
-def run_measure(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
+def run_measure(
+    arguments: argparse.Namespace, project: Project, pytest_arguments: Sequence[str]
+) -> int:
     """Exit status: 0 all launches are in the store, 1 one did not run or could not be stored."""
-    store = Store(arguments.store)
+    store = Store(arguments.store or project.store)
+    root = project.root
     try:
-        print(f"building {ROOT}", file=sys.stderr)
-        build(ROOT, arguments.stage, pytest_arguments)
+        print(f"building {root}", file=sys.stderr)
+        build(project, root, arguments.stage, pytest_arguments)
         with TemporaryDirectory() as folder:
             source = PytestSource(
-                {Side.NEW: ROOT},
+                {Side.NEW: root},
                 stage=arguments.stage,
                 arguments=pytest_arguments,
                 folder=Path(folder),

@@ -9,7 +9,7 @@ from pathlib import Path
 PATH_OPTIONS = frozenset(
     (
         "--model-path", "--benchmark-json", "--junitxml", "--junit-xml", "--basetemp",
-        "--confcutdir", "--log-file", "--rootdir", "--gate", "--store", "--out",
+        "--confcutdir", "--log-file", "--rootdir", "--gate", "--store", "--out", "--root",
     )
 )  # fmt: skip
 

@@ -33,11 +33,13 @@ def assemble(
     history: History | None = None,
     gates: Sequence[GateRun] = (),
     pictures: Pictures | None = None,
+    *,
+    title: str = "Report",
 ) -> Report:
     """A report of these records, which are all taken to be of now.
 
     history: accepted versions of a stage, oldest first. gates: whose new launches are among the
-    records. pictures: of a stage.
+    records. pictures: of a stage. title: the name of the project.
     Records of a stage that no plan names are shown without one. ValueError without any record.
     """
     if not records:
@@ -57,6 +59,7 @@ def assemble(
     others = collect_cases(None, unstaged, ())
     cases = [case for stage in stages for case in stage.cases] + list(others)
     return Report(
+        title=title,
         created=ordered[-1].created,
         stages=tuple(stages),
         unstaged=others,

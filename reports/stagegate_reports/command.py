@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stagegate_baselines.gate.step_summary import add_to_step_summary
+from stagegate_baselines.project import Project
 from stagegate_baselines.store import Store, StoreError
 from stagegate_reports import csv_export, html, markdown
 from stagegate_reports.assemble import assemble
@@ -22,34 +23,34 @@ from stagegate_reports.files import (
 )
 from stagegate_reports.model import Report
 
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "reports" / "out"
-
 
 def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "records", nargs="*", metavar="RECORD",
-        help="a suite's JSON file, or the name of a record of the store; default: what is in "
-        "reports/out",
+        help="a suite's JSON file, or the name of a record of the store; default: those of "
+        "the last runs",
     )  # fmt: skip
     parser.add_argument(
         "--gate", type=Path, action="append", default=[], metavar="FOLDER",
         help="folder of a gate, for its launches and verdicts; may be given again",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="where to write")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where to write; default: [tool.stagegate] out"
+    )
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
 
 
-def write_report(arguments: argparse.Namespace, store: Store) -> int:
+def write_report(arguments: argparse.Namespace, project: Project, _: Sequence[str]) -> int:
     """Exit status: 0 written, 1 a file is not what it should be or cannot be written."""
     try:
-        report = build(arguments.records, arguments.gate, store)
+        store = Store(arguments.store or project.store)
+        report = build(arguments.records, arguments.gate, project, store)
     except (ReportInputError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    page = arguments.out / "report.html"
+    page = (arguments.out or project.out) / "report.html"
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
         for path, text in (
             (page, html.render(report)),
             (page.with_suffix(".md"), markdown.render(report)),
@@ -73,20 +74,27 @@ def show(page: Path) -> None:
         print(f"no browser could be started: open {page} yourself", file=sys.stderr)
 
 
-def build(names: Sequence[str], gate_folders: Sequence[Path], store: Store) -> Report:
+def build(
+    names: Sequence[str], gate_folders: Sequence[Path], project: Project, store: Store
+) -> Report:
     """The report of these records. Raises ReportInputError or StoreError."""
     gates = [load_gate(folder) for folder in gate_folders]
     # A run that was killed leaves an empty one.
-    chosen = names or sorted(str(path) for path in OUT.glob("*.json") if path.stat().st_size)
+    found = sorted(path for path in project.out.glob("*.json") if path.stat().st_size)
+    chosen = names or list(map(str, found))
     read = dict(load_record(name, store) for name in chosen)
     records = [*read.values(), *(record for gate in gates for record in gate.new)]
     if not records:
-        msg = f"no record in {OUT}: name one, or make one with `nox -s suite -- stage0`"
+        msg = (
+            f"no record in {project.out}: name one, or make one with `pytest --stage NAME "
+            f"--benchmark-json {project.out / 'NAME.json'}`"
+        )
         raise ReportInputError(msg)
     return assemble(
-        load_plans(ROOT / "suites" / "stages.toml"),
+        load_plans(project.stages),
         records,
         load_history(store, records, gates),
         gates,
         load_pictures(read),
+        title=project.title,
     )

@@ -19,7 +19,7 @@ _HOTTEST = 8
 def render(report: Report) -> str:
     """Stages first, then what is not proved, the cases that changed, layouts and peers."""
     parts = [
-        f"# Stagegate: {headline.answer(report)}",
+        f"# {escape(report.title)}: {headline.answer(report)}",
         headline.speed(report),
         _table(("Stage", "State", "Criteria", "Cases"), map(_stage_row, report.stages)),
     ]
@@ -42,7 +42,7 @@ def render(report: Report) -> str:
             for row in report.peers
         ]  # fmt: skip
         parts.append("## Peers")
-        header = ("Case", "Quantity", "Peer", "Stagegate", "Peer's", "Stagegate is")
+        header = ("Case", "Quantity", "Peer", report.title, "Peer's", f"{report.title} is")
         parts.append(_table(header, rows))
     parts.append("## Records")
     rows = [

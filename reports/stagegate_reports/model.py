@@ -288,11 +288,12 @@ class PeerRow:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """created: of the newest record, so that the same records give the same bytes.
+    """title: of the project. created: of the newest record, so that equal records give equal bytes.
 
     unstaged: cases of records that were made for no stage.
     """
 
+    title: str
     created: str
     stages: tuple[StageView, ...]
     unstaged: tuple[CaseView, ...]

@@ -20,14 +20,17 @@ from tempfile import TemporaryDirectory
 
 from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import CONFIRMING_LAUNCHES, Gate, Side
-from stagegate_baselines.gate.launches import LaunchError, PytestSource, build, run_module
-from stagegate_baselines.gate.self_test import ANSWERING, CHECKPOINT, variable
+from stagegate_baselines.gate.launches import LaunchError, PytestSource, build, run_in
+from stagegate_baselines.gate.self_test import variable
 from stagegate_baselines.gate.verdict import Verdict
+from stagegate_baselines.project import load_project
 from suites.baselines.busy_neighbour import BusyNeighbour
 
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "reports" / "out" / "busy-host.json"
 
+# Of each case the metric that sees all of its time.
+ANSWERING = ("call_us", "tokens_per_sec")
 SLOWED = "test_swiglu[8]"
 PLANTED = {SLOWED: 15}
 LEAST_FOUND = 0.8
@@ -148,10 +151,11 @@ def main() -> int:
 
 
 def _measure(gates: int, launches: int, seed: int) -> list[Row]:
-    build(ROOT, "stage0", ())
+    build(load_project(ROOT), ROOT, "stage0", ())
     with TemporaryDirectory() as place:
         folder = Path(place)
-        run_module(ROOT, *CHECKPOINT, str(folder / "checkpoint"))
+        checkpoint = ("suites.models.random_qwen2", "group-6", str(folder / "checkpoint"))
+        run_in(ROOT, [sys.executable, "-m", *checkpoint])
         selection = [*SELECTION, f"--model-path={folder / 'checkpoint'}"]
 
         def source(number: int, plant: str) -> PytestSource:

@@ -13,6 +13,7 @@ from stagegate_baselines.fingerprint import digest
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import Store
 
+ROOT = Path(__file__).parents[2]
 RECORDS = Path(__file__).parent / "records"
 
 Document = dict[str, Any]
@@ -44,9 +45,11 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository of git with two commits."""
+    """A repository of git with a project and two commits."""
     root = tmp_path / "repository"
-    root.mkdir()
+    (root / "suites").mkdir(parents=True)
+    (root / "pyproject.toml").write_text("[tool.stagegate]\n")
+    (root / "suites" / "stages.toml").write_text("[stage0]\n")
     git = ["git", "-C", str(root), "-c", "user.name=n", "-c", "user.email=e@example.com"]
     subprocess.run([*git, "init", "-q"], check=True)
     for content in ("one", "two"):

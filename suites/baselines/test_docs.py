@@ -11,7 +11,7 @@ import pytest
 from stagegate_baselines.gate.findings import Finding, Revision, Verdicts
 from stagegate_baselines.gate.verdict import CLASS_FLOORS, Reason, Verdict
 from stagegate_baselines.store import Store
-from stagegate_harness.__main__ import STORE, main
+from stagegate_harness.__main__ import main
 
 DOCS = Path(__file__).parents[2] / "docs"
 GATE = (DOCS / "gate.md").read_text("utf-8")
@@ -44,13 +44,13 @@ def test_an_example_runs_on_the_committed_store(
 ) -> None:
     (tmp_path / "reports" / "out").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 0
+    assert main(["--root", str(DOCS.parent), *words]) == 0
     assert len(capsys.readouterr().out.splitlines()) > (0 if words[0] == "export" else 1)
 
 
 def test_the_report_of_the_h200_is_of_records_that_are_there() -> None:
     [names] = commands((DOCS / "h200.md").read_text("utf-8"), "report")
-    store = Store(STORE)
+    store = Store(DOCS.parent / "baselines" / "store")
     entries = [store.find(name) for name in names]
     assert len(set(entries)) == len(names)
     assert {entry.label for entry in entries} == {"h200"}

@@ -38,10 +38,14 @@ def test_a_key_follows_what_it_stands_for() -> None:
     assert fingerprint.digest(restored) == fingerprint.digest(machine)
 
 
-def test_the_engine_s_build_is_named() -> None:
-    environment = fingerprint.environment(ROOT, num_threads=1)
-    assert environment.compiler != "unknown"
-    assert environment.packages["numpy"]
+def test_the_build_and_the_packages_of_a_project_are_named() -> None:
+    build = {"compiler": "GCC 12", "cuda": None, "cores": 8}
+    environment = fingerprint.environment(
+        ROOT, num_threads=1, build=build, packages=["pluggy", "no-such-package"]
+    )
+    assert (environment.compiler, environment.build_type) == ("GCC 12", "unknown")
+    assert {"numpy", "pluggy"} <= environment.packages.keys()
+    assert "no-such-package" not in environment.packages
 
 
 def test_a_folder_that_is_no_repository(tmp_path: Path) -> None:

@@ -44,15 +44,12 @@ class Launches:
 @pytest.fixture
 def run(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Gate the last commit against the one before; rates: of the new side."""
-    monkeypatch.setattr(command, "ROOT", repository)
-    monkeypatch.setattr(command, "OUT", tmp_path / "out")
-    monkeypatch.setattr(command, "build", lambda *arguments: None)
     monkeypatch.setattr(command, "PytestSource", Launches)
 
     def run(rates: list[float], *arguments: str) -> int:
         monkeypatch.setattr(Launches, "rates", {Side.BASE: EQUAL, Side.NEW: rates})
-        store = tmp_path / "store"
-        return main(["--store", str(store), "gate", "stage0", "--against", "HEAD~1", *arguments])
+        folders = ["--root", str(repository), "--store", str(tmp_path / "store")]
+        return main([*folders, "gate", "stage0", "--against", "HEAD~1", *arguments])
 
     return run
 
@@ -66,7 +63,7 @@ def commit(repository: Path, name: str) -> str:
 
 def test_what_a_program_reads_of_a_gate(run: Run, repository: Path, tmp_path: Path) -> None:
     assert run(SLOWER) == 1
-    [file] = (tmp_path / "out").glob("stage0-*/verdict.json")
+    [file] = (tmp_path / "repository" / "reports" / "gate").glob("stage0-*/verdict.json")
     content = json.loads(file.read_text("utf-8"))
     assert Verdicts.model_validate(content)
     assert content["schema_version"] == 2
@@ -94,7 +91,7 @@ def test_what_a_program_reads_of_a_gate(run: Run, repository: Path, tmp_path: Pa
 def test_changes_that_no_commit_holds_are_said(run: Run, repository: Path, tmp_path: Path) -> None:
     (repository / "other").write_text("not committed")
     run(EQUAL)
-    [file] = (tmp_path / "out").glob("stage0-*/verdict.json")
+    [file] = (tmp_path / "repository" / "reports" / "gate").glob("stage0-*/verdict.json")
     content = json.loads(file.read_text("utf-8"))
     assert (content["base"]["dirty"], content["new"]["dirty"]) == (False, True)
 
@@ -169,7 +166,7 @@ def test_stored_launches_are_named_as_the_base(
         )
     store.accept(entry, why="first")
     assert run(EQUAL, "--against", "accepted", "--mode", "stored") == 0
-    [file] = (tmp_path / "out").glob("stage0-*/verdict.json")
+    [file] = (tmp_path / "repository" / "reports" / "gate").glob("stage0-*/verdict.json")
     content = json.loads(file.read_text("utf-8"))
     assert content["comparison"] == "stored"
     assert content["base"] == {"name": entry.name, "revision": "c" * 40, "dirty": False}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from stagegate_baselines.gate.launches import (
     LaunchError,
     PytestSource,
     build,
-    run_module,
+    run_in,
     state_of,
 )
+from stagegate_baselines.project import load_project
 from stagegate_harness.__main__ import main
 from suites.baselines.sample_record import sample_record
 
@@ -59,7 +62,7 @@ def test_a_launch_finds_packages_that_the_caller_finds(
         (folder / "in_both.py").write_text(f"print({folder.name!r})")
     (elsewhere / "installed_there.py").write_text("import in_both")
     monkeypatch.setenv("PYTHONPATH", str(elsewhere))
-    assert run_module(tree, "installed_there") == "tree\n"
+    assert run_in(tree, [sys.executable, "-m", "installed_there"]) == "tree\n"
 
 
 def test_the_state_of_a_tree_is_its_commit_and_what_changed_since(repository: Path) -> None:
@@ -76,7 +79,7 @@ def test_the_command_refuses_in_a_line(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_launches_see_the_paths_of_the_caller(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, repository: Path, tmp_path: Path
 ) -> None:
     commands = []
 
@@ -87,14 +90,49 @@ def test_launches_see_the_paths_of_the_caller(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("stagegate_baselines.measure_command.build", lambda *arguments: None)
     monkeypatch.setattr("stagegate_baselines.gate.launches._start", start)
-    assert main(["measure", "stage0", "--", "--model-path", "a model", "-k", "x"]) == 1
+    assert (
+        main(
+            [
+                "measure",
+                "stage0",
+                "--root",
+                str(repository),
+                "--",
+                "--model-path",
+                "a model",
+                "-k",
+                "x",
+            ]
+        )
+        == 1
+    )
     [command] = commands
     assert command[-3:] == [f"--model-path={tmp_path / 'a model'}", "-k", "x"]
     assert command[command.index("-p") + 1] == "no:stagegate"
 
 
-def test_a_tree_without_the_stage_is_not_built(tmp_path: Path) -> None:
-    (tmp_path / "suites").mkdir()
-    (tmp_path / "suites" / "stages.toml").write_text("[stage0]\n")
+def test_a_tree_without_the_stage_is_not_built(repository: Path) -> None:
+    project = load_project(repository)
     with pytest.raises(LaunchError, match=r"unknown stage 'stage9' in .*; known: stage0"):
-        build(tmp_path, "stage9", [])
+        build(project, repository, "stage9", [])
+    with pytest.raises(
+        LaunchError, match=r"stages\.toml: no stages can be read from it: .*No such"
+    ):
+        build(project, repository / "suites", "stage0", [])
+
+
+def test_a_tree_is_built_by_the_commands_of_the_project(repository: Path, tmp_path: Path) -> None:
+    commands = ["python -c pass", "sh -c 'echo {root} {stage} {device} ${HOME} > it'"]
+    (repository / "pyproject.toml").write_text(f"[tool.stagegate]\nbuild = {json.dumps(commands)}")
+    tree = tmp_path / "tree"
+    shutil.copytree(repository, tree)
+    build(load_project(repository), tree, "stage0", ["--device", "tpu"])
+    assert (tree / "it").read_text() == f"{repository} stage0 tpu {Path.home()}\n"
+
+
+def test_a_build_that_fails_is_named(repository: Path) -> None:
+    (repository / "pyproject.toml").write_text(
+        "[tool.stagegate]\nbuild = \"sh -c 'echo no compiler; exit 3'\"\n"
+    )
+    with pytest.raises(LaunchError, match=r"(?s)ended with 3:\nno compiler"):
+        build(load_project(repository), repository, "stage0", [])

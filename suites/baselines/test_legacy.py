@@ -8,7 +8,7 @@ from stagegate_baselines import legacy
 from stagegate_baselines.acceptable import faults
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import Store
-from stagegate_harness.__main__ import STORE
+from suites.baselines.conftest import ROOT
 
 # layout -> seconds, tokens/s, ms, hits, misses, saved tokens
 ROWS = [
@@ -20,7 +20,7 @@ ROWS = [
 
 
 def test_the_rows() -> None:
-    store = Store(STORE)
+    store = Store(ROOT / "baselines" / "store")
     stored = [record for record in map(store.load, store.entries()) if record.legacy is not None]
     assert sorted(stored, key=_row) == [record for _, record in legacy.records()]
     found = []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from stagegate_baselines.gate.escalation import GateResult
-from stagegate_baselines.gate.self_test import OFFLINE, OPERATOR, run_self_test, table, variable
+from stagegate_baselines.gate.self_test import run_self_test, table, variable
 from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.project import SelfTest
 from stagegate_harness.planted import planted_share
 
+OPERATOR, OFFLINE = "test_swiglu[8]", "test_kv_layout[block-cold]"
+TEST = SelfTest((OPERATOR, OFFLINE), metrics=("call_us", "tokens_per_sec"))
 METRICS = {OPERATOR: "call_us", OFFLINE: "tokens_per_sec", "test_swiglu[64]": "call_us"}
 
 
@@ -29,7 +32,7 @@ def test_a_good_gate_passes() -> None:
         plants.append(plant)
         return found(plant)
 
-    checks = run_self_test(run, repeats=2)
+    checks = run_self_test(run, TEST, repeats=2)
     assert plants[0] == ""
     assert plants[:3] == plants[3:]
     assert sorted(check.planted for check in checks if check.planted) == [5] * 4 + [10] * 4
@@ -38,9 +41,9 @@ def test_a_good_gate_passes() -> None:
 
 
 def test_a_blind_and_a_jumpy_gate_do_not() -> None:
-    blind = run_self_test(lambda number, plant: found(plant, blind=OPERATOR), repeats=1)
+    blind = run_self_test(lambda number, plant: found(plant, blind=OPERATOR), TEST, 1)
     assert "found 2 of 4 slowdowns; accused 0 of 5" in table(blind)
-    jumpy = run_self_test(lambda number, plant: found(plant, jumpy="test_swiglu[64]"), repeats=1)
+    jumpy = run_self_test(lambda number, plant: found(plant, jumpy="test_swiglu[64]"), TEST, 1)
     assert "found 4 of 4 slowdowns; accused 3 of 5" in table(jumpy)
     assert sum(not check.right for check in jumpy) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -67,11 +68,16 @@ def test_a_tree_that_was_deleted_by_hand_is_made_again(repository: Path, tmp_pat
         ["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True
     ).stdout[:12]  # fmt: skip
     subprocess.run(["git", "worktree", "add", "-q", str(tree)], cwd=repository, check=True)
-    (tree / "file").unlink()
-    (tree / ".git").unlink()
-    tree.rmdir()
+    shutil.rmtree(tree)
     with checked_out(repository, "HEAD", tmp_path / "trees") as made:
         assert (made / "file").read_text() == "two"
+
+
+def test_a_project_in_a_folder_of_a_repository_is_that_folder_of_the_tree(
+    repository: Path, tmp_path: Path
+) -> None:
+    with checked_out(repository / "suites", "HEAD~1", tmp_path / "trees") as tree:
+        assert [path.name for path in tree.iterdir()] == ["stages.toml"]
 
 
 def test_two_gates_do_not_share_a_tree(repository: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stagegate_harness.options import SETTINGS
+from suites.adapter.options import ENGINE
 from suites.clients.client import Outcome, ServedModel
 from suites.online.server_process import server_process
 
@@ -20,7 +20,7 @@ MAX_MODEL_LEN = 16_384
 @pytest.fixture(scope="session")
 def checkpoint(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clients") / "model"
-    shutil.copytree(pytestconfig.stash[SETTINGS].recorded_model, folder)
+    shutil.copytree(pytestconfig.stash[ENGINE].recorded_model, folder)
     _edit(folder / "config.json", max_position_embeddings=MAX_MODEL_LEN)
     _edit(folder / "tokenizer_config.json", model_max_length=MAX_MODEL_LEN)
     shutil.copy(Path(__file__).parent / "tools_template.jinja", folder / "chat_template.jinja")

@@ -12,6 +12,9 @@ import pytest
 from stagegate_harness import kernel_trace
 from suites.harness.fake_cupti import FakeCupti
 
+# A project of its own, which a test copies.
+collect_ignore = ["example"]
+
 ROOT = Path(__file__).parents[2]
 # Of a pytest that runs outside the repository.
 PYTHONPATH = os.pathsep.join(
@@ -35,6 +38,22 @@ suites = ["ops"]
 """
 
 
+PYPROJECT = """
+[tool.stagegate]
+adapter = "suites.adapter.plugin"
+[tool.stagegate.devices]
+cpu = "cpu"
+nvidia = "cuda"
+[tool.stagegate.axes]
+layout = ["block", "slot"]
+backend = ["native", "csr", "flashinfer"]
+dtype = ["f32", "f16", "bf16"]
+[tool.stagegate.opt_in]
+soak = "nox -s soak"
+large = "needs gigabytes"
+"""
+
+
 class Project:
     """A project with stages, a checkpoint and the tests it is given."""
 
@@ -45,6 +64,7 @@ class Project:
             (self.path / "suites" / name).mkdir(parents=True)
         self.add_checkpoint("suites/models/tiny-qwen2")
         (self.path / "suites" / "stages.toml").write_text(STAGES)
+        (self.path / "pyproject.toml").write_text(PYPROJECT)
 
     def add_checkpoint(self, path: str | Path) -> None:
         """Files with the names of a checkpoint's; an absolute path may lie outside the project."""

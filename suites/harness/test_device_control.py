@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from stagegate_harness.device_control import device_control, timed
-from stagegate_harness.measure import CASES, Measure
+from stagegate_harness.cases import CASES
+from stagegate_harness.measure import Measure
 from stagegate_harness.options import SETTINGS
+from suites.adapter.device_control import device_control, timed
 from suites.harness.test_recorder import FakeBenchmark, fake_item
 
 
@@ -27,13 +29,12 @@ def test_the_wait_belongs_to_the_work() -> None:
     assert log == ["wait", "work", "wait"] * 6
 
 
-def test_a_round_on_a_gpu_has_a_control_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stagegate_harness.measure.device_control", lambda: lambda: 0.0002)
+def test_a_round_on_a_gpu_has_a_control_there(tmp_path: Path) -> None:
+    hook = SimpleNamespace(pytest_stagegate_device_control=lambda config: lambda: 0.0002)
     controls = []
     for number, (device, trace) in enumerate([("cuda", True), ("cuda", False), ("cpu", True)]):
         item = fake_item(tmp_path / str(number), rounds=3)
+        item.config.hook = hook
         item.config.stash[SETTINGS].device = device
         Measure(FakeBenchmark(), item)(lambda _: {"tokens_per_sec": 1.0}, trace=trace)
         [case] = item.config.stash[CASES]

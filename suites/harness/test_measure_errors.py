@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from stagegate_baselines.project import load_project
 from stagegate_baselines.record_file import read_record
 from stagegate_harness.stages import load_stages
 from suites.harness.conftest import Project
@@ -17,13 +18,13 @@ def test_measured(measure):
 """
 
 
-@pytest.mark.parametrize("place", ["bench/test_bench.py", "test_bench.py", "suites/test_bench.py"])
+@pytest.mark.parametrize("place", ["bench/test_bench.py", "test_bench.py"])
 def test_a_benchmark_outside_the_suites_is_one_failed_test(project: Project, place: str) -> None:
     project.add_test(f"../{place}", MEASURES + "def test_other(): pass\n")
     project.add_test("core/test_inside.py", MEASURES)
     done = project.run_process(place, "suites/core")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "lies in no folder of suites/" in done.stdout
+    assert f"uses `measure` and lies outside {project.path / 'suites'}" in done.stdout
     assert "2 passed, 1 error in" in done.stdout
     [case] = read_record(project.path / "record.json").cases
     assert case.suite == "core"
@@ -32,12 +33,15 @@ def test_a_benchmark_outside_the_suites_is_one_failed_test(project: Project, pla
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ("{'sums_per_sec': 1.0}", "metric 'sums_per_sec' is not declared: add it to KINDS in"),
+        (
+            "{'sums_per_sec': 1.0}",
+            "metric 'sums_per_sec' is not declared: add [tool.stagegate.",
+        ),
         ("{'seconds': float('nan')}", "metric 'seconds' is nan; a round that could not give it"),
         ("{'seconds': float('inf')}", "metric 'seconds' is inf; a round that could not give it"),
         ("{'seconds': '1.0'}", "metric 'seconds' is '1.0', and has to be a number or None"),
         ("{'seconds': True}", "metric 'seconds' is True, and has to be a number or None"),
-        ("None", "a round returned None, and has to return its metrics"),
+        ("[]", "a round returned [], and has to return its metrics"),
         ("1.0", "a round returned 1.0, and has to return its metrics"),
     ],
 )
@@ -87,6 +91,19 @@ def test_a_metric_does_not_mean_two_things(project: Project) -> None:
     assert "metric 'tokens_per_sec' is Kind(unit='tok/s'" in done.stdout
 
 
+def test_a_round_that_returns_nothing_is_timed(project: Project) -> None:
+    project.add_test(
+        "test_bench.py",
+        "import time\ndef test_sleep(measure): measure(lambda index: time.sleep(0.002))\n",
+    )
+    done = project.run_process(STAGEGATE_PLANT="test_other=50")
+    assert done.returncode == 0, done.stdout
+    [case] = read_record(project.path / "record.json").cases
+    [metric] = case.metrics
+    assert (case.suite, metric.name, metric.unit) == ("test_bench", "latency_us", "us")
+    assert all(sample is not None and sample >= 2000 for sample in metric.samples)
+
+
 def test_the_numbers_of_an_operator_are_of_one_call(project: Project) -> None:
     """A round holds more calls of a short one, which the table would else call the slower."""
     project.add_test(
@@ -115,7 +132,9 @@ def test_a_project_without_stages_is_a_usage_error(project: Project) -> None:
     for arguments in ([], ["--stage", "stage0"]):
         result = project.run(*arguments)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["ERROR: */suites/stages.toml cannot be read: No such file*"])
+        result.stderr.fnmatch_lines(
+            ["ERROR: */suites/stages.toml cannot be read: No such file*", "*title = *"]
+        )
 
 
 STAGE = """
@@ -150,4 +169,4 @@ def test_what_is_wrong_with_the_stages_is_named(
 ) -> None:
     write_stages(pytester.path, text)
     with pytest.raises(pytest.UsageError, match=message.replace("[", r"\[")):
-        load_stages(pytester.path)
+        load_stages(load_project(pytester.path))

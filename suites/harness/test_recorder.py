@@ -17,14 +17,18 @@ from typing import Any
 
 import pytest
 
+from stagegate_baselines.project import load_project
 from stagegate_baselines.record_file import read_record
 from stagegate_baselines.records import Better, TelemetrySample
 from stagegate_baselines.store import Store
-from stagegate_harness.measure import CASES, MOST_ROUNDS, TELEMETRY, Measure
-from stagegate_harness.options import SETTINGS, Workload
+from stagegate_harness.cases import CASES, METRICS, PARAMS
+from stagegate_harness.measure import MOST_ROUNDS, TELEMETRY, Measure
+from stagegate_harness.options import PROJECT, SETTINGS
 from stagegate_harness.traced_rounds import TRACED_ROUNDS, TracedRounds
 from stagegate_reports.assemble import assemble
 from stagegate_reports.files import load_plans
+from suites.adapter.metrics import KINDS
+from suites.adapter.options import Workload
 from suites.harness.conftest import Project
 
 BENCHMARK = """
@@ -230,13 +234,12 @@ def fake_item(root: Path, rounds: int, bench_seconds: float = 0.0) -> SimpleName
     file = root / "suites" / "core" / "test_fake.py"
     file.parent.mkdir(parents=True)
     file.write_text("")
-    workload = Workload(
-        rounds=rounds, prompts=8, input_len=64, output_len=64, seed=0, repeat_prompts=False
-    )
+    (root / "pyproject.toml").write_text("[tool.stagegate]")
     stash = pytest.Stash()
-    stash[SETTINGS] = SimpleNamespace(
-        workload=workload, bench_seconds=bench_seconds, num_threads=1, device="cpu"
-    )
+    stash[PROJECT] = load_project(root)
+    stash[SETTINGS] = SimpleNamespace(rounds=rounds, bench_seconds=bench_seconds, device="cpu")
+    stash[PARAMS] = {"prompts": 8, "num_threads": 1}
+    stash[METRICS] = KINDS
     stash[CASES] = []
     config: Any = SimpleNamespace(stash=stash, rootpath=root)
     stash[TRACED_ROUNDS] = TracedRounds(config, stash[CASES])

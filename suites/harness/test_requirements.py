@@ -2,7 +2,7 @@
 
 import pytest
 
-from stagegate_harness import requirements
+from suites.adapter import requirements
 from suites.harness.conftest import Project
 
 GPU_TEST = "@pytest.mark.requires_gpu\ndef test_gpu(): pass\n"

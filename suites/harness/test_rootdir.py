@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.pytest_rootdir import find_checkout
-from suites.harness.conftest import PYTHONPATH, Project
+from stagegate_baselines.project_root import find_root
+from suites.harness.conftest import PYPROJECT, PYTHONPATH, Project
 
 ROOT = Path(__file__).parents[2]
-CONFIGURATION = """
+CONFIGURATION = f"""{PYPROJECT}
 [tool.pytest.ini_options]
 addopts = "-p stagegate_harness.plugin"
 testpaths = ["suites"]
@@ -52,7 +52,7 @@ def run(checkout: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixt
 
     def run(*arguments: str) -> pytest.RunResult:
         try:
-            ret = pytester.inline_run("-p", "engine.pytest_rootdir", "-v", "-s", *arguments).ret
+            ret = pytester.inline_run("-p", "stagegate_harness.rootdir", "-v", "-s", *arguments).ret
         except SystemExit as ended:
             ret = ended.code
         out, err = capsys.readouterr()
@@ -97,7 +97,7 @@ def test_a_record_may_be_written_again_and_anywhere(checkout: Project, elsewhere
         done = subprocess.run(
             [
                 sys.executable, "-m", "pytest", "-p", "pytest_benchmark.plugin",
-                "-p", "engine.pytest_rootdir", "--benchmark-json", str(elsewhere / "a record"),
+                "-p", "stagegate_harness.rootdir", "--benchmark-json", str(elsewhere / "a record"),
             ],
             cwd=checkout.path, capture_output=True, text=True, check=False,
             env={**os.environ, "PYTHONPATH": PYTHONPATH},
@@ -143,7 +143,7 @@ def test_a_folder_below_the_checkout_will_do(
 ) -> None:
     checkout.add_checkpoint(elsewhere / "m")
     monkeypatch.chdir(checkout.path / "suites")
-    assert find_checkout(Path.cwd()) == checkout.path
+    assert find_root(Path.cwd()) == checkout.path
     run("--model-path", str(elsewhere / "m"), "core").assert_outcomes(passed=1)
 
 
@@ -151,14 +151,18 @@ def test_options_outside_a_checkout_say_where_it_is(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    arguments = ["-p", "engine.pytest_rootdir", "--stage", "stage0", "--layout=slot"]
+    arguments = ["-p", "stagegate_harness.rootdir", "--stage", "stage0", "--bench-rounds=2"]
     result = pytester.runpytest_inprocess(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([f"*--layout, --stage: pytest knows * in {ROOT}; run it there"])
+    result.stderr.fnmatch_lines(
+        ["*--bench-rounds, --stage: pytest knows * in a project*; run it there"]
+    )
 
 
 def test_a_checkout_has_the_entry_point_of_the_package() -> None:
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    declared = tomllib.loads((ROOT / "suites" / "harness" / "pyproject.toml").read_text())[
+        "project"
+    ]["entry-points"]
     parser = ConfigParser()
     parser.read(ROOT / ".stagegate-checkout.dist-info" / "entry_points.txt")
     assert {name: dict(parser[name]) for name in parser.sections()} == declared

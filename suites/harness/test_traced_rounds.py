@@ -32,7 +32,10 @@ def traced(tmp_path: Path) -> Callable[..., TracedRounds]:
         stash = pytest.Stash()
         stash[SETTINGS] = SimpleNamespace(device=device)
         record = SimpleNamespace(name=str(tmp_path / "stage5.json"))
-        config: Any = SimpleNamespace(stash=stash, getoption=lambda name, default: record)
+        start = SimpleNamespace(dir=tmp_path)
+        config: Any = SimpleNamespace(
+            stash=stash, getoption=lambda name, default: record, invocation_params=start
+        )
         return TracedRounds(config, cases)
 
     return make
@@ -82,7 +85,8 @@ def test_no_round_is_spent_where_nothing_can_be_traced(
 
 # A GPU's machine for a process that has none: a binding that traces one kernel.
 CONFTEST = """
-from stagegate_harness import kernel_trace, requirements
+from stagegate_harness import kernel_trace
+from suites.adapter import requirements
 from suites.harness.fake_cupti import KERNEL, FakeCupti
 
 kernel_trace._load = lambda: FakeCupti(KERNEL)

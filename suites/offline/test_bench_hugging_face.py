@@ -17,7 +17,7 @@ import pytest
 from engine import LLM, SamplingParams
 from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.measure import Measure, Metrics
-from stagegate_harness.options import Workload
+from suites.adapter.options import Workload
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 from suites.offline.greedy_choice import Text, check_greedy
 

@@ -12,7 +12,7 @@ from engine import LLM, SamplingParams
 from engine.sampling import MAX_LOGPROBS
 from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.measure import Measure, Metrics
-from stagegate_harness.options import Workload
+from suites.adapter.options import Workload
 from suites.offline.same_answer import is_same_answer, near_tie
 
 # No cache is warm under the slot layout, which has none.

@@ -184,10 +184,10 @@ def readings_of_soak(
             file.write(f"{line}\n")
 
     root = Path(__file__).parents[2]
-    environment = fingerprint.environment(root, num_threads=num_threads)
+    revision, dirty = fingerprint.source_state(root, ["baselines/store"])
     write(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {layout} on {fingerprint.machine().kind}, "
-        f"revision {environment.git_revision}{' with changes' if environment.git_dirty else ''}: "
+        f"revision {revision}{' with changes' if dirty else ''}: "
         f"{warm_up} and {seconds} s"
     )
     with HangWatch(log, STEP_WITHIN) as watch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from engine.__main__ import main
-from stagegate_harness.planted import slow_engine
+from suites.adapter.slow_engine import slow_engine
 
 if __name__ == "__main__":
     with slow_engine(float(sys.argv[1])):

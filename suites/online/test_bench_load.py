@@ -10,7 +10,7 @@ import pytest
 
 from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.measure import Measure, Metrics, Samples
-from stagegate_harness.options import SETTINGS, Workload
+from suites.adapter.options import ENGINE, Workload
 from suites.online.load.arrival import ClosedLoop, OpenLoop
 from suites.online.load.client import Target
 from suites.online.load.endpoints import Endpoint
@@ -32,7 +32,7 @@ GREEDY = {"temperature": 0, "ignore_eos": True}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "rate" in metafunc.fixturenames:
-        rate = metafunc.config.stash[SETTINGS].load_rate
+        rate = metafunc.config.stash[ENGINE].load_rate
         metafunc.parametrize("rate", [rate], ids=[f"{rate:g}-a-second"])
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from engine._C import Context
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 
 # --hypothesis-profile few: for tools that slow each kernel down many times over.
 settings.register_profile("few", max_examples=4, deadline=None)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from engine._C import Context, ops
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops.bounds import F32, assert_within
 from suites.ops.examples import examples
 from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted

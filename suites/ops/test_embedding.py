@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, ops
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops.examples import examples, sizes
 from suites.ops.faults import assert_names_one
 from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import assert_within, linear_error
 from suites.ops.examples import examples

@@ -11,7 +11,7 @@ from engine import _C
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError, ShapeError
 from engine.models.decoder_config import RopeScaling
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within
 from suites.ops.examples import examples

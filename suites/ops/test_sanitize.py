@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops.attention_batch import FORMS
 from suites.ops.sanitize import TOOLS, Finding, findings
 

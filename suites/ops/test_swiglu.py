@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine._C import Context, ops
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within
 from suites.ops.examples import examples, sizes

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,10 +30,12 @@ from stagegate_baselines.records import (
     TelemetrySample,
     TestOutcome,
 )
-from stagegate_harness.metrics import as_metric
+from stagegate_harness import metrics
 from stagegate_reports.files import load_plans
 from stagegate_reports.model import AcceptedVersion, GateRun, StagePlan
+from suites.adapter.metrics import KINDS
 
+as_metric = partial(metrics.as_metric, declared=KINDS)
 PLANS = load_plans(Path(__file__).parents[1] / "stages.toml")
 LAUNCHES = 3
 ROUNDS = 5

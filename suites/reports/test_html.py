@@ -127,9 +127,7 @@ def test_states_are_words(page: Page, report: Report) -> None:
 
 
 def test_the_answer_comes_first(text: str) -> None:
-    assert (
-        "<title>Stagegate: 2 of 8 stages passed, 1 failed, 1 unproved and 4 open.</title>" in text
-    )
+    assert "<title>Report: 2 of 8 stages passed, 1 failed, 1 unproved and 4 open.</title>" in text
     places = [text.index(mark) for mark in ('id="answer"', 'class="stages"', 'id="stage-stage0"')]
     assert places == sorted(places)
 

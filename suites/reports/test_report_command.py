@@ -15,7 +15,7 @@ from stagegate_baselines.record_file import pictures_of
 from stagegate_baselines.records import Better, Record
 from stagegate_baselines.store import Store
 from stagegate_harness.__main__ import main
-from stagegate_reports.command import ROOT, show
+from stagegate_reports.command import show
 from stagegate_reports.files import ReportInputError, load_gate, load_plans
 from suites.reports.page import Page
 from suites.reports.sample_records import Sample
@@ -68,14 +68,18 @@ def test_writes_three_files(
     assert b"\r\n" in (out / "report.csv").read_bytes()
 
 
-def test_what_a_killed_run_left_is_passed_over(
-    tmp_path: Path, records: Sample, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stagegate_reports.command.OUT", tmp_path)
-    write(tmp_path / "stage0.json", records.records[0])
-    (tmp_path / "soak.json").touch()
-    assert report(["--store", str(tmp_path / "store")]) == 0
-    assert "1 of 8 stages passed" in (tmp_path / "report.md").read_text("utf-8")
+def test_what_a_killed_run_left_is_passed_over(tmp_path: Path, records: Sample) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.stagegate]\ntitle = 'Prime & numbers'\n")
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "stages.toml").write_text("[stage0]\ntitle = 'One'\ncriteria = {}\n")
+    write(tmp_path / "reports" / "stage0.json", records.records[0])
+    (tmp_path / "reports" / "soak.json").touch()
+    assert report(["--root", str(tmp_path)]) == 0
+    assert "# Prime \\& numbers: All 1 stage passed." in (
+        tmp_path / "reports" / "report.md"
+    ).read_text("utf-8")
+    page = (tmp_path / "reports" / "report.html").read_text("utf-8")
+    assert "<title>Prime &amp; numbers: " in page
 
 
 def test_takes_records_of_the_store(tmp_path: Path, records: Sample) -> None:
@@ -181,7 +185,7 @@ def test_other_files_are_refused_by_name(
 
 
 def test_plans_are_those_of_the_suites() -> None:
-    plans = load_plans(ROOT / "suites" / "stages.toml")
+    plans = load_plans(Path(__file__).parents[1] / "stages.toml")
     assert [plan.name for plan in plans] == [f"stage{number}" for number in range(8)]
     assert all(plan.criteria for plan in plans)
 

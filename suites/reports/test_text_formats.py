@@ -66,7 +66,7 @@ def test_csv_runs_nothing_in_a_spreadsheet(records: Sample, start: str) -> None:
 
 def test_markdown_names_what_is_not_proved(report: Report) -> None:
     text = markdown.render(report)
-    assert text.startswith("# Stagegate: 2 of 8 stages passed")
+    assert text.startswith("# Report: 2 of 8 stages passed")
     assert "- ✗ failed **s1.smoke**" in text
     assert "AssertionError: 0.0312 \\> tolerance 0.0078" in text
     assert "s0.functional" not in text  # proved

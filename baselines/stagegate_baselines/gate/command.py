@@ -31,7 +31,7 @@ from stagegate_baselines.gate.escalation import (
 )
 from stagegate_baselines.gate.findings import Revision, Verdicts, findings, write_verdicts
 from stagegate_baselines.gate.junit import write_junit
-from stagegate_baselines.gate.launches import LaunchError, PytestSource, build, run_module, state_of
+from stagegate_baselines.gate.launches import LaunchError, PytestSource, build, run_in, state_of
 from stagegate_baselines.gate.step_summary import add_to_step_summary
 from stagegate_baselines.gate.summary import (
     EXPLANATIONS,
@@ -42,14 +42,12 @@ from stagegate_baselines.gate.summary import (
 )
 from stagegate_baselines.gate.verdict import Comparison
 from stagegate_baselines.gate.worktrees import checked_out
+from stagegate_baselines.project import Project, command_line
 from stagegate_baselines.store import Store, StoreError
-
-ROOT = Path(__file__).parents[3]
-OUT = ROOT / "reports" / "out" / "gate"
 
 
 def add_gate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", help="stage0 to stage7")
+    parser.add_argument("stage", help="a stage of the stages file")
     parser.add_argument(
         "--against",
         default=ACCEPTED,
@@ -87,27 +85,35 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=1,
         metavar="N",
-        help="judge the gate: N times a null control and two gates with planted slowdowns",
+        help="judge the gate: N times a null control and two gates with planted slowdowns, of the "
+        "cases in [tool.stagegate.self_test]",
     )
     parser.epilog = "What follows -- goes to pytest."
 
 
-def run_gate(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
+def out_of(project: Project) -> Path:
+    """Where the gates of a project leave their launches, and check out other revisions."""
+    return project.out / "gate"
+
+
+def run_gate(
+    arguments: argparse.Namespace, project: Project, pytest_arguments: Sequence[str]
+) -> int:
     """Exit status: 0 passed, 1 regressed, invalid, a criterion failed or nothing ran,
     3 inconclusive, 4 not comparable.
     """
     try:
         if arguments.self_test is not None:
-            return _self_test(arguments, pytest_arguments)
+            return _self_test(arguments, project, pytest_arguments)
         base = choose_base(
-            Store(arguments.store),
+            Store(arguments.store or project.store),
             stage=arguments.stage,
             machine_key=fingerprint.digest(fingerprint.machine()),
             against=arguments.against,
             mode=arguments.mode,
             on_mismatch=arguments.on_mismatch,
         )
-        folder, result = _gate(arguments, base, pytest_arguments)
+        folder, result = _gate(arguments, project, base, pytest_arguments)
     except NoBaseError as error:
         print(f"error: {error}", file=sys.stderr)
         annotate_failure("nothing to compare with", str(error), red=arguments.strict)
@@ -122,6 +128,7 @@ def run_gate(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> 
 
 def _gate(
     arguments: argparse.Namespace,
+    project: Project,
     base: Base,
     pytest_arguments: Sequence[str],
     *,
@@ -129,18 +136,19 @@ def _gate(
     repeat: int = 0,
 ) -> tuple[Path, GateResult]:
     """Build what the gate needs, and run it; launches and verdicts are left in the folder."""
+    root, out = project.root, out_of(project)
     with ExitStack() as stack:
-        trees = {Side.NEW: ROOT}
+        trees = {Side.NEW: root}
         if base.revision == SELF:
-            trees[Side.BASE] = ROOT
+            trees[Side.BASE] = root
         elif base.revision is not None:
-            trees[Side.BASE] = stack.enter_context(checked_out(ROOT, base.revision, OUT))
+            trees[Side.BASE] = stack.enter_context(checked_out(root, base.revision, out))
         for tree in dict.fromkeys(trees.values()):
             print(f"building {tree}", file=sys.stderr)
-            build(tree, arguments.stage, pytest_arguments)
-        states = [state_of(tree) for tree in trees.values()]
+            build(project, tree, arguments.stage, pytest_arguments)
+        states = [state_of(tree, project.written) for tree in trees.values()]
         key = fingerprint.digest([arguments.stage, *pytest_arguments, plant, repeat, *states])
-        folder = OUT / f"{arguments.stage}-{key}"
+        folder = out / f"{arguments.stage}-{key}"
         gate = Gate(
             PytestSource(
                 trees, stage=arguments.stage, arguments=pytest_arguments, folder=folder, plant=plant
@@ -154,7 +162,10 @@ def _gate(
         )
         print(_at_most(gate, arguments), file=sys.stderr)
         result = gate.run()
-        sides = _base_side(base, trees.get(Side.BASE)), _side("this tree", ROOT)
+        sides = (
+            _base_side(project, base, trees.get(Side.BASE)),
+            _side(project, "this tree", root),
+        )
     write_verdicts(folder / "verdict.json", _verdicts(arguments.stage, base, sides, result))
     write_junit(folder / "junit.xml", arguments.stage, result, strict=arguments.strict)
     return folder, result
@@ -184,31 +195,40 @@ def _verdicts(
     )
 
 
-def _base_side(base: Base, tree: Path | None) -> Revision:
+def _base_side(project: Project, base: Base, tree: Path | None) -> Revision:
     if tree is not None:
-        return _side(base.name, tree)
+        return _side(project, base.name, tree)
     environment = base.stored[0].environment
     return Revision(name=base.name, revision=environment.git_revision, dirty=environment.git_dirty)
 
 
-def _side(name: str, tree: Path) -> Revision:
-    revision, dirty = fingerprint.source_state(tree)
+def _side(project: Project, name: str, tree: Path) -> Revision:
+    revision, dirty = fingerprint.source_state(tree, project.written)
     return Revision(name=name, revision=revision, dirty=dirty)
 
 
-def _self_test(arguments: argparse.Namespace, pytest_arguments: Sequence[str]) -> int:
+def _self_test(
+    arguments: argparse.Namespace, project: Project, pytest_arguments: Sequence[str]
+) -> int:
+    test = project.self_test
+    if test is None:
+        msg = (
+            "--self-test needs [tool.stagegate.self_test] in pyproject.toml: cases = [two names], "
+            'metrics = ["latency_us"] and arguments = [what selects them and others for pytest]'
+        )
+        raise LaunchError(msg)
+
     def run(number: int, plant: str) -> GateResult:
         print(f"gate {number}: {plant or 'nothing planted'}", file=sys.stderr)
         base = Base(SELF, revision=SELF)
-        selection = [*self_test.SELECTION, f"--model-path={checkpoint}", *pytest_arguments]
-        _, result = _gate(arguments, base, selection, plant=plant, repeat=number)
+        selection = [*test.arguments, *pytest_arguments]
+        _, result = _gate(arguments, project, base, selection, plant=plant, repeat=number)
         return result
 
-    checkpoint = OUT / "checkpoint"
-    if not checkpoint.exists():
-        build(ROOT, arguments.stage, pytest_arguments)
-        run_module(ROOT, *self_test.CHECKPOINT, str(checkpoint))
-    checks = self_test.run_self_test(run, arguments.self_test)
+    if test.prepare:
+        build(project, project.root, arguments.stage, pytest_arguments)
+        run_in(project.root, command_line(test.prepare, root=str(project.root)))
+    checks = self_test.run_self_test(run, test, arguments.self_test)
     text = self_test.table(checks)
     print(text)
     add_to_step_summary(f"```\n{text}\n```\n")

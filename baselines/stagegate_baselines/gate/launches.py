@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from stagegate_baselines.acceptable import PLANT_VARIABLE
 from stagegate_baselines.gate.escalation import Side
+from stagegate_baselines.project import Project, command_line
 from stagegate_baselines.record_file import read_record
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import StoreError
@@ -83,53 +83,41 @@ class PytestSource:
         unfinished.replace(file)
 
 
-def build(tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
-    """Compile the core of a tree into its engine/ folder.
+def build(project: Project, tree: Path, stage: str, pytest_arguments: Sequence[str]) -> None:
+    """Build a tree as `project` says; its commands run in the tree, whatever revision that is of.
 
-    With CUDA where the stage is about it, or the arguments say --device nvidia.
+    Raises LaunchError for a command that fails, and for a stage that the tree does not have.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--device")
-    device = parser.parse_known_args(pytest_arguments)[0].device
-    stages = tomllib.loads((tree / "suites" / "stages.toml").read_text("utf-8"))
+    file = project.at(tree).stages
+    try:
+        stages = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{file}: no stages can be read from it: {error}"
+        raise LaunchError(msg) from error
     if stage not in stages:
         msg = f"unknown stage {stage!r} in {tree}; known: {', '.join(stages)}"
         raise LaunchError(msg)
-    cuda = "nvidia" in (device, stages[stage].get("device"))
-    # The tree of a base is checked out again for each gate.
-    launchers = [
-        f"-DCMAKE_{language}_COMPILER_LAUNCHER=ccache"
-        for language in ("CXX", "CUDA")
-        if shutil.which("ccache")
-    ]
-    folder = tree / "build" / ("cuda" if cuda else "cpu")
-    run_in(
-        tree,
-        [
-            "cmake", "-S", str(tree), "-B", str(folder), "-G", "Ninja", *launchers,
-            f"-DPython3_EXECUTABLE={sys.executable}", f"-DSTAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
-        ],
-    )  # fmt: skip
-    run_in(tree, ["cmake", "--build", str(folder)])
-    run_in(tree, ["cmake", "--install", str(folder), "--prefix", str(tree)])
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    device = parser.parse_known_args(pytest_arguments)[0].device
+    device = device or stages[stage].get("device") or next(iter(project.devices))
+    for command in project.build:
+        words = command_line(command, root=str(project.root), stage=stage, device=device)
+        run_in(tree, words)
 
 
-def run_module(tree: Path, module: str, *arguments: str) -> str:
-    """What a module of a tree prints. Raises LaunchError."""
-    return run_in(tree, [sys.executable, "-m", module, *arguments])
-
-
-def state_of(tree: Path) -> str:
+def state_of(tree: Path, written: Sequence[str] = ()) -> str:
     """What decides a tree's behaviour: its commit, and what was changed since.
 
-    New files of git's are part of it, except records that were just added to the store.
+    New files of git's are part of it, except those below the folders `written`, such as records
+    that were just added to the store.
     """
     changed = run_in(tree, ["git", "diff", "HEAD"])
     new = run_in(
         tree,
         [
             "git", "ls-files", "--others", "--exclude-standard",
-            "--", ".", ":(exclude)baselines/store",
+            "--", ".", *(f":(exclude){folder}" for folder in written),
         ],
     )  # fmt: skip
     contents = [(tree / name).read_bytes() for name in new.splitlines()]

@@ -1,7 +1,7 @@
 """The gate, judged itself: it must be silent where nothing changed, and find what was planted.
 
 Each gate runs this tree on both sides. In the first nothing differs; in the others the new side
-takes 5 and 10 percent longer in one operator and in one offline case, and no longer in the rest.
+takes 5 and 10 percent longer in two cases of the project, and no longer in the rest.
 """
 
 from __future__ import annotations
@@ -11,32 +11,13 @@ from dataclasses import dataclass
 
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.verdict import Verdict
+from stagegate_baselines.project import SelfTest
 
-# Bound by arithmetic: memory is shared with whatever else a machine does.
-OPERATOR = "test_swiglu[8]"
-OFFLINE = "test_kv_layout[block-cold]"
 
-# What each gate plants: case and percent.
-PLANS: tuple[dict[str, int], ...] = ({}, {OPERATOR: 5, OFFLINE: 10}, {OPERATOR: 10, OFFLINE: 5})
-
-# The cases beside the slowed ones are there to stay unaccused.
-SELECTION = (
-    "suites/ops/test_bench_operators.py",
-    "suites/offline/test_bench_kv_layout.py",
-    "-k", "test_swiglu or (test_kv_layout and block)",
-    # Two threads wait for each other, and one of them for what else the machine does.
-    "--num-threads", "1",
-    # A case that lasts some seconds sees past what the machine does for one.
-    "--bench-rounds", "15",
-)  # fmt: skip
-
-# Writes the checkpoint of the offline cases: one that the caches of a single core hold, since the
-# larger ones are shared with whatever else runs there.
-CHECKPOINT = ("suites.models.random_qwen2", "group-6")
-
-# A case answers for its slowdown with the metric that sees all of its time. A latency's floor is as
-# wide as the smaller slowdown.
-ANSWERING = ("call_us", "tokens_per_sec")
+def plans(cases: tuple[str, str]) -> tuple[dict[str, int], ...]:
+    """What each gate plants: case and percent."""
+    one, other = cases
+    return {}, {one: 5, other: 10}, {one: 10, other: 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +41,17 @@ def variable(plan: dict[str, int]) -> str:
     return ",".join(f"{case}={percent}" for case, percent in plan.items())
 
 
-def run_self_test(run_gate: Callable[[int, str], GateResult], repeats: int) -> list[Check]:
+def run_self_test(
+    run_gate: Callable[[int, str], GateResult], test: SelfTest, repeats: int
+) -> list[Check]:
     """run_gate(number, plant) runs one gate on this tree; each plan runs `repeats` times."""
     checks: list[Check] = []
-    for number, plan in enumerate(PLANS * repeats):
+    for number, plan in enumerate(plans(test.cases) * repeats):
         result = run_gate(number, variable(plan))
         checks += [
             Check(number, item.case, plan.get(item.case, 0), item.verdict, item.effect)
             for item in result.judgements
-            if item.metric in ANSWERING
+            if item.metric in test.metrics
         ]
     return checks
 

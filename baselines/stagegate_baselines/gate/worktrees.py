@@ -18,8 +18,9 @@ _TREE = re.compile(r"^[0-9a-f]{12}$")
 def checked_out(root: Path, revision: str, folder: Path) -> Iterator[Path]:
     """The tree of a revision of the repository `root`, below `folder`; git forgets it afterwards.
 
-    It always lies in the same place, so that compiler caches know it again. Trees that gates left
-    that were killed are removed. Raises LaunchError for an unknown revision, and where another gate
+    Where `root` is a folder of its repository, it is that folder of the tree. It always lies in the
+    same place, so that compiler caches know it again. Trees that gates left that were killed
+    are removed. Raises LaunchError for an unknown revision, and where another gate
     is using the tree.
     """
     commit = run_in(root, ["git", "rev-parse", "--verify", f"{revision}^{{commit}}"]).strip()
@@ -37,7 +38,7 @@ def checked_out(root: Path, revision: str, folder: Path) -> Iterator[Path]:
         try:
             run_in(root, ["git", "worktree", "prune"])
             run_in(root, ["git", "worktree", "add", "--detach", str(tree), commit])
-            yield tree
+            yield tree / run_in(root, ["git", "rev-parse", "--show-prefix"]).strip()
         finally:
             _remove(root, tree)
 

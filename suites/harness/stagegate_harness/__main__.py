@@ -16,45 +16,63 @@ from stagegate_baselines.export import export
 from stagegate_baselines.gate.command import add_gate, run_gate
 from stagegate_baselines.measure_command import add_measure, run_measure
 from stagegate_baselines.path_arguments import absolute_paths
+from stagegate_baselines.project import Project, ProjectError, find_project
 from stagegate_baselines.store import Store, StoreError, UnknownRecordError
 from stagegate_reports.command import add_report, write_report
 
-STORE = Path(__file__).parents[3] / "baselines" / "store"
+Command = Callable[[argparse.Namespace, Store], None]
+# Works on a project; takes what goes to pytest, and returns the exit status.
+Worker = Callable[[argparse.Namespace, Project, Sequence[str]], int]
 
-# Returns the exit status, None for 0.
-Command = Callable[[argparse.Namespace, Store], int | None]
-# Runs suites; takes what goes to pytest, and returns the exit status.
-Launcher = Callable[[argparse.Namespace, Sequence[str]], int]
+
+_FOLDERS = {
+    "--root": "the project; default: the one around the current folder",
+    "--store": "folder of the store; default: the project's",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     split = given.index("--") if "--" in given else len(given)
     arguments = _parser().parse_args(given[:split])
-    if arguments.launcher is not None:
-        launcher: Launcher = arguments.launcher
-        # Launches work in the folders of their trees.
-        return launcher(arguments, absolute_paths(given[split + 1 :], Path.cwd()))
-    command: Command = arguments.command
     try:
-        return command(arguments, Store(arguments.store)) or 0
+        if arguments.worker is not None:
+            work: Worker = arguments.worker
+            project = find_project(arguments.root)
+            # Launches work in the folders of their trees.
+            return work(arguments, project, absolute_paths(given[split + 1 :], Path.cwd()))
+        if arguments.command is commands.print_schema:
+            commands.print_schema()
+            return 0
+        command: Command = arguments.command
+        command(arguments, Store(arguments.store or find_project(arguments.root).store))
+    except ProjectError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UnknownRecordError) else 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="stagegate-harness", description=__doc__)
-    store = "folder of the store"
-    parser.add_argument("--store", type=Path, default=STORE, help=store)
+    for option, words in _FOLDERS.items():
+        parser.add_argument(option, type=Path, metavar="DIR", help=words)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def subparser(
-        name: str, command: Command | None, text: str, launcher: Launcher | None = None
+        name: str,
+        command: Callable[..., object] | None,
+        text: str,
+        worker: Worker | None = None,
     ) -> argparse.ArgumentParser:
         child = subparsers.add_parser(name, help=text, description=text)
-        child.set_defaults(command=command, launcher=launcher)
-        child.add_argument("--store", type=Path, default=argparse.SUPPRESS, help=store)
+        child.set_defaults(command=command, worker=worker)
+        for option, words in _FOLDERS.items():
+            child.add_argument(
+                option, type=Path, metavar="DIR", default=argparse.SUPPRESS, help=words
+            )
         return child
 
     def add_selection(child: argparse.ArgumentParser) -> None:
@@ -97,7 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "judge this tree against what was accepted, or another revision"
     add_gate(subparser("gate", None, text, run_gate))
     add_measure(subparser("measure", None, "launches of this tree, for the store", run_measure))
-    add_report(subparser("report", write_report, "write report.html, report.md and report.csv"))
+    add_report(
+        subparser("report", None, "write report.html, report.md and report.csv", write_report)
+    )
     return parser
 
 

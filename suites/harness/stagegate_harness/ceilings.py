@@ -15,10 +15,6 @@ _COPY_BYTES = 1 << 28
 _MATRIX = 1536
 _REPEATS = 5
 
-_GPU_COPY_BYTES = 1 << 31
-_GPU_MATRIX = 8192
-_GPU_CALLS = 10  # so that starting them is nothing beside them
-
 
 @dataclass(frozen=True)
 class Ceilings:
@@ -39,35 +35,6 @@ def measure_ceilings(num_threads: int) -> Ceilings:
     )
 
 
-def measure_gpu_ceilings() -> Ceilings:
-    """The best of some repeats on the first GPU: the driver's copy and the library's product."""
-    from engine._C import Context, Tensor, copy, empty, ops
-
-    context = Context("cuda")
-    source = empty([_GPU_COPY_BYTES], "u8", "cuda")
-    target = empty([_GPU_COPY_BYTES], "u8", "cuda")
-    # Random: zeros toggle fewer bits, and a card that draws less power clocks higher.
-    values = np.random.default_rng(0).standard_normal((_GPU_MATRIX, _GPU_MATRIX), dtype=np.float32)
-    matrix = Tensor.from_numpy(values).to(dtype="bf16").to(device="cuda")
-    product = empty([_GPU_MATRIX, _GPU_MATRIX], "bf16", "cuda")
-
-    def seconds(call: Callable[[], object]) -> float:
-        def several() -> None:
-            for _ in range(_GPU_CALLS):
-                call()
-            context.synchronize()
-
-        several()  # loads the kernels, and times the library's proposals
-        return _best(several) / _GPU_CALLS
-
-    return Ceilings(
-        copy_bytes_per_s=2 * _GPU_COPY_BYTES / seconds(lambda: copy(source, target)),
-        flops_per_s=2
-        * _GPU_MATRIX**3
-        / seconds(lambda: ops.linear(context, matrix, matrix, None, product)),
-    )
-
-
 def _copy_seconds(num_threads: int) -> float:
     source = np.ones(_COPY_BYTES // 8)
     target = np.zeros_like(source)  # touched: the first write to a page is not a copy
@@ -77,16 +44,17 @@ def _copy_seconds(num_threads: int) -> float:
         for piece in map(slice, bounds[:-1], bounds[1:])
     ]
     with ThreadPoolExecutor(num_threads) as pool:  # numpy copies without the interpreter's lock
-        return _best(lambda: list(pool.map(lambda part: part(), parts)))
+        return best_seconds(lambda: list(pool.map(lambda part: part(), parts)))
 
 
 def _product_seconds() -> float:
     random = np.random.default_rng(0)
     left, right = random.standard_normal((2, _MATRIX, _MATRIX), dtype=np.float32)
-    return _best(lambda: left @ right)  # on the threads its library was told to use
+    return best_seconds(lambda: left @ right)  # on the threads its library was told to use
 
 
-def _best(call: Callable[[], object]) -> float:
+def best_seconds(call: Callable[[], object]) -> float:
+    """Of some repeats."""
     times = []
     for _ in range(_REPEATS):
         began = time.perf_counter()

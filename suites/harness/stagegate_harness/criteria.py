@@ -61,7 +61,7 @@ def criteria_of(item: pytest.Item, stages: Mapping[str, Stage]) -> list[str]:
             msg = f"{item.nodeid}: criterion {criterion!r} is not in stages.toml"
             raise pytest.UsageError(msg)
         stage = stages[criterion]
-        if not stage.covers(item.path, item.config.rootpath):
+        if not stage.covers(item.path):
             msg = f"{item.nodeid}: {stage.name} does not run it, so it cannot prove {criterion}"
             raise pytest.UsageError(msg)
     return [criterion for criterion in ids if stages[criterion].is_about(item)]

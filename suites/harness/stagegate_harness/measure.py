@@ -7,33 +7,34 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from stagegate_baselines.acceptable import PLANT_VARIABLE
 from stagegate_baselines.anonymous import anonymous
-from stagegate_baselines.fingerprint import digest
-from stagegate_baselines.records import Case
+from stagegate_baselines.kinds import Kind
+from stagegate_baselines.records import Case, Scalar
 from stagegate_baselines.telemetry import Telemetry, broken_conditions
 from stagegate_harness import planted
 from stagegate_harness.beside_rounds import BesideRounds
 from stagegate_harness.calls import CallTimer
+from stagegate_harness.cases import CASES, METRICS, PARAMS, describe, suite_of
 from stagegate_harness.ceilings import Ceilings
-from stagegate_harness.device_control import device_control
 from stagegate_harness.hot_path import headline
-from stagegate_harness.metrics import Kind, as_metric, check_round
-from stagegate_harness.options import SETTINGS, Workload
+from stagegate_harness.metrics import check_round, declared_by
+from stagegate_harness.options import PROJECT, SETTINGS
 from stagegate_harness.traced_rounds import TRACED_ROUNDS
-from stagegate_harness.work import work_of
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Metrics = Mapping[str, float | int | None]
 Samples = dict[str, list[float | int | None]]
 
-CASES = pytest.StashKey[list[Case]]()
 # There while GPUs are sampled.
 TELEMETRY = pytest.StashKey[Telemetry]()
 _MEASURE = pytest.StashKey["Measure"]()
@@ -59,38 +60,40 @@ class Measure:
         self._item = item
         self.planted = planted.planted_share(os.environ.get(PLANT_VARIABLE, ""), item.name)
         self._planted_clock = planted.clock_of(item.config.stash[SETTINGS].device)
-        self._workload: Workload = item.config.stash[SETTINGS].workload
+        stated: Mapping[str, Scalar] = item.config.stash[PARAMS]
+        self._params = dict(stated)
         self._invalid: list[str] = []
         self._beside = BesideRounds()
         self._calls_on_cpu: float | None = None  # of the last round of an operator
-        self._metrics: Mapping[str, Kind] = {}
+        self._metrics: Mapping[str, Kind] = item.config.stash[METRICS]
         self._case: Case | None = None
 
     def __call__(
         self,
-        run: Callable[[int], Metrics],
+        run: Callable[[int], Metrics | None],
         *,
         prepare: Callable[[int], object] = lambda index: None,
         model_digest: str | None = None,
-        workload: Workload | None = None,
+        workload: Mapping[str, Scalar] | DataclassInstance | None = None,
         metrics: Mapping[str, Kind] = MappingProxyType({}),
         trace: bool | Callable[[], object] = True,
     ) -> Samples:
         """Call run(round), where rounds count from 0 and the warm-up comes first as round -1.
 
+        It returns the metrics of the round, or None: then the round is timed, as latency_us.
         prepare: called before each round, outside the measurement. model_digest: of the checkpoint
         that runs. workload: what a round is, where it is not what the options say; they still say
-        how many. metrics: what names stand for that stagegate_harness/metrics.py does not have.
+        how many. metrics: what names stand for that the project does not declare.
         trace: on a GPU one more round is traced when all tests are over; False where the GPU works
         for another process, which also leaves out the control on the GPU; or what to trace instead
-        of a round. What a test asserts after this
-        call makes the case invalid when it does not hold.
+        of a round. What a test asserts after this call makes the case invalid when it does not
+        hold.
 
         Raises UnknownMetricError after the warm-up for a metric that is not declared.
         """
         if workload is not None:
-            self._workload = workload
-        self._metrics = metrics
+            self._params |= _params_of(workload)
+        declared = self._metrics = declared_by(self._metrics, metrics)
         settings = self._item.config.stash[SETTINGS]
         telemetry = self._item.config.stash.get(TELEMETRY, None)
         began = 0.0
@@ -100,9 +103,9 @@ class Measure:
         def warm_up() -> float:
             prepare(-1)
             started = time.perf_counter()
-            values = run(-1)
+            values = _timed(work, -1)
             seconds = time.perf_counter() - started
-            check_round(values, metrics)
+            check_round(values, declared)
             return seconds
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
@@ -111,23 +114,25 @@ class Measure:
             return (index,), {}
 
         def measured(index: int) -> None:
-            values = run(index)
+            values = _timed(work, index)
             self._beside.after(self._calls_on_cpu)
-            check_round(values, metrics)
+            check_round(values, declared)
             for name, value in values.items():
                 samples.setdefault(name, []).append(value)
 
-        if settings.device == "cuda" and trace is not False:
+        config = self._item.config
+        if settings.device != "cpu" and trace is not False:
             # Not beside another process of ours, which NVML may take for a stranger.
-            self._beside.gpu_control = device_control()
-        with planted.slow_engine(self.planted, self._planted_clock):
+            self._beside.gpu_control = config.hook.pytest_stagegate_device_control(config=config)
+        with planted.slower(config, self.planted) as by_the_project:
+            work = run if by_the_project else planted.slowed(run, self.planted, self._planted_clock)
             self._benchmark.skipped = True  # until the first round: nothing it need warn of
             seconds = warm_up()
             if seconds < settings.bench_seconds:  # short ones differ most from those after them
                 seconds = warm_up()
             # What else the machine does may slow all of a few short rounds.
             filling = math.ceil(min(MOST_ROUNDS, settings.bench_seconds / seconds))
-            rounds = max(settings.workload.rounds, filling)
+            rounds = max(settings.rounds, filling)
             if telemetry is not None:
                 began = telemetry.seconds()
             self._benchmark.skipped = False
@@ -203,30 +208,31 @@ class Measure:
         cases.append(self._case)
 
     def _describe(self, samples: Samples, model_digest: str | None) -> Case:
-        settings = self._item.config.stash[SETTINGS]
-        # How often it is repeated does not change the work of a round.
-        work = asdict(replace(self._workload, rounds=0)) | {"num_threads": settings.num_threads}
-        params = getattr(getattr(self._item, "callspec", None), "params", {})
-        stated = {
-            name: anonymous(value) if isinstance(value, str) else value
-            for name, value in params.items()
-            if isinstance(value, str | int | float)
-        }
-        del work["rounds"]
-        return Case(
-            name=anonymous(self._item.name),
-            suite=_suite(self._item) or "",
-            params=stated | work,
-            workload_hash=digest(work_of(self._item) | {"params": stated | work}),
+        return describe(
+            self._item,
+            samples,
+            params=self._params,
+            metrics=self._metrics,
             model_digest=model_digest,
-            metrics=tuple(
-                as_metric(name, values, self._metrics, on_cpu=self._beside.on_cpu)
-                for name, values in samples.items()
-            ),
-            **self._beside.fields(),
-            # A reason given in several rounds is one reason.
-            invalid=tuple(dict.fromkeys(map(anonymous, self._invalid))),
+            on_cpu=self._beside.on_cpu,
+            beside=self._beside.fields(),
+            invalid=self._invalid,
         )
+
+
+def _timed(work: Callable[[int], Metrics | None], index: int) -> Metrics:
+    """The metrics of a round; its time where it has none of its own."""
+    started = time.perf_counter()
+    values = work(index)
+    seconds = time.perf_counter() - started
+    return {"latency_us": 1e6 * seconds} if values is None else values
+
+
+def _params_of(workload: Mapping[str, Scalar] | DataclassInstance) -> dict[str, Scalar]:
+    """How often a round is repeated does not change its work."""
+    stated = dict(workload) if isinstance(workload, Mapping) else asdict(workload)
+    stated.pop("rounds", None)
+    return stated
 
 
 def why_unmeasured(item: pytest.Item) -> str | None:
@@ -254,19 +260,12 @@ def check_measurable(item: pytest.Item) -> None:
         return
     if why_unmeasured(item) == _DISABLED:
         pytest.skip(_DISABLED)
-    if _suite(item) is None:
+    if suite_of(item) is None:
         pytest.fail(
-            f"{item.nodeid} uses `measure` and lies in no folder of suites/, which a record names "
-            "cases by: move it into one",
+            f"{item.nodeid} uses `measure` and lies outside {item.config.stash[PROJECT].suites}, "
+            "the folder that a record names cases by: move it there",
             pytrace=False,
         )
-
-
-def _suite(item: pytest.Item) -> str | None:
-    """The folder below suites/ that a test lies in; None for one that lies elsewhere."""
-    folder = item.config.rootpath / "suites"
-    parts = item.path.relative_to(folder).parts if item.path.is_relative_to(folder) else ()
-    return parts[0] if len(parts) > 1 else None
 
 
 @pytest.fixture

@@ -5,72 +5,21 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from stagegate_baselines.kinds import Kind
 from stagegate_baselines.records import Better, Metric, MetricClass
 
-
-@dataclass(frozen=True)
-class Kind:
-    unit: str
-    better: Better
-    metric_class: MetricClass
-    floor: float = 0.0
-    # Its clock is the processors' already, so that other work on the host does not slow it.
-    of_cpu: bool = False
-
-
-_LATENCY = Kind("ms", Better.LOWER, MetricClass.LATENCY_P50)
-_RATE = Kind("tok/s", Better.HIGHER, MetricClass.THROUGHPUT)
-_SHOWN_LATENCY = Kind("ms", Better.LOWER, MetricClass.INFO)
-_TAIL = Kind("ms", Better.LOWER, MetricClass.LATENCY_P99)
-_COUNT = Kind("1", Better.HIGHER, MetricClass.INFO)
-
-KINDS = {
-    "requests": _COUNT,
-    "prompt_tokens": _COUNT,
-    "completion_tokens": _COUNT,
+# What the harness measures itself; a project declares its own.
+KINDS: Mapping[str, Kind] = {
     "seconds": Kind("s", Better.LOWER, MetricClass.INFO),  # the rate says the same
-    "tokens_per_sec": _RATE,
-    "avg_req_latency_ms": _LATENCY,
-    "avg_ttft_ms": _LATENCY,
-    "avg_tpot_ms": _LATENCY,
-    "prefix_hits": _COUNT,
-    "prefix_misses": Kind("1", Better.LOWER, MetricClass.INFO),
-    "prefix_saved_tokens": _COUNT,
-    "stagegate_tok_s": _RATE,
-    "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
-    "tokens_per_cpu_sec": replace(_RATE, of_cpu=True),
-    "ttft_p50_ms": _LATENCY,
-    "ttft_p90_ms": _SHOWN_LATENCY,
-    "ttft_p99_ms": _TAIL,
-    "tpot_p50_ms": _LATENCY,
-    "tpot_p90_ms": _SHOWN_LATENCY,
-    "tpot_p99_ms": _SHOWN_LATENCY,  # a stall between two tokens shows in itl_p99_ms
-    "itl_p50_ms": _SHOWN_LATENCY,  # tpot_p50_ms says the same
-    "itl_p90_ms": _SHOWN_LATENCY,
-    "itl_p99_ms": _TAIL,
-    "itl_samples": _COUNT,
-    "e2e_p50_ms": _SHOWN_LATENCY,  # the sum of TTFT and the tokens after it
-    "e2e_p90_ms": _SHOWN_LATENCY,
-    "e2e_p99_ms": _TAIL,
-    "goodput_per_s": Kind("req/s", Better.HIGHER, MetricClass.THROUGHPUT),
-    "requests_per_s": Kind("req/s", Better.HIGHER, MetricClass.INFO),
-    "intended_rate": Kind("req/s", Better.HIGHER, MetricClass.INFO),
-    "achieved_rate": Kind("req/s", Better.HIGHER, MetricClass.INFO),
-    "sent_late_p99_ms": _SHOWN_LATENCY,
-    "client_cpu": Kind("1", Better.LOWER, MetricClass.INFO),
-    "failed_requests": Kind("1", Better.LOWER, MetricClass.INFO),
-    "cached_tokens": _COUNT,
-    "added_ttft_p50_ms": _LATENCY,
+    "latency_us": Kind("us", Better.LOWER, MetricClass.LATENCY_P50),
     # The clock and the call from Python are not good to less than some microseconds.
     "call_us": Kind("us", Better.LOWER, MetricClass.KERNEL, floor=3.0),
     "gbytes_per_s": Kind("GB/s", Better.HIGHER, MetricClass.INFO),
     "gflops_per_s": Kind("GFLOP/s", Better.HIGHER, MetricClass.INFO),
     "share_of_copy": Kind("1", Better.HIGHER, MetricClass.INFO),
     "share_of_matmul": Kind("1", Better.HIGHER, MetricClass.INFO),
-    "ratio": Kind("1", Better.HIGHER, MetricClass.INFO),
 }
 
 
@@ -85,22 +34,32 @@ def kind_of(name: str, declared: Mapping[str, Kind]) -> Kind:
     """
     kind, own = KINDS.get(name), declared.get(name)
     if kind is not None and own is not None and kind != own:
-        msg = f"metric {name!r} is {kind} in stagegate_harness.metrics, the benchmark says {own}"
+        msg = f"metric {name!r} is {kind} to the harness, and the project says {own}"
         raise UnknownMetricError(msg)
     found = kind or own
     if found is None:
         msg = (
-            f"metric {name!r} is not declared: add it to KINDS in stagegate_harness/metrics.py, or "
-            f"say measure(..., metrics={{{name!r}: Kind(unit, better, metric_class)}})"
+            f"metric {name!r} is not declared: add [tool.stagegate.metrics.{name}] with unit, "
+            f"better and class to pyproject.toml, or say measure(..., metrics={{{name!r}: "
+            "Kind(unit, better, metric_class)})"
         )
         raise UnknownMetricError(msg)
     return found
 
 
+def declared_by(project: Mapping[str, Kind], benchmark: Mapping[str, Kind]) -> Mapping[str, Kind]:
+    """What a project and one of its benchmarks declare. Raises UnknownMetricError."""
+    for name, own in benchmark.items():
+        if project.get(name, own) != own:
+            msg = f"metric {name!r} is {project[name]} in the project, and the benchmark says {own}"
+            raise UnknownMetricError(msg)
+    return {**project, **benchmark}
+
+
 def check_round(values: object, declared: Mapping[str, Kind]) -> None:
     """Raises UnknownMetricError for a name, TypeError or ValueError for a value, of no metric."""
     if not isinstance(values, Mapping):
-        msg = f"a round returned {values!r}, and has to return its metrics: name -> number or None"
+        msg = f"a round returned {values!r}, and has to return its metrics, name -> number or None"
         raise TypeError(msg)
     for name, value in values.items():
         kind_of(name, declared)

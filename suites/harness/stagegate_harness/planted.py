@@ -10,12 +10,11 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
 import pytest
 
-from engine.llm_engine import LLMEngine
 from stagegate_baselines.acceptable import PLANT_VARIABLE as VARIABLE
 
 # Before the end less than this is spent spinning: giving way takes some microseconds.
@@ -75,9 +74,8 @@ def clock_of(device: str) -> Callable[[], float]:
 
 
 @contextmanager
-def slow_engine(share: float, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
-    """Every step of every engine takes `share` longer inside the block, by the clock."""
-    with pytest.MonkeyPatch.context() as patch:
-        if share:
-            patch.setattr(LLMEngine, "step", slowed(LLMEngine.step, share, clock))
-        yield
+def slower(config: pytest.Config, share: float) -> Iterator[bool]:
+    """The project's own slowdown, if it has one; whether it has, or none is wanted."""
+    context = config.hook.pytest_stagegate_slowdown(config=config, share=share) if share else None
+    with context or nullcontext():
+        yield context is not None or not share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,10 @@ from stagegate_baselines.nvml import connect
 from stagegate_baselines.record_file import SECTION
 from stagegate_baselines.records import SCHEMA_VERSION, Case, Evidence, Record, TestOutcome
 from stagegate_baselines.telemetry import Telemetry
+from stagegate_harness.cases import CASES
 from stagegate_harness.criteria import EvidenceCollector
-from stagegate_harness.measure import CASES, TELEMETRY
-from stagegate_harness.options import SETTINGS
+from stagegate_harness.measure import TELEMETRY
+from stagegate_harness.options import PROJECT, SETTINGS
 from stagegate_harness.stages import Stage
 
 
@@ -32,7 +34,7 @@ class Recorder:
         self._telemetry: Telemetry | None = None
 
     def pytest_sessionstart(self) -> None:
-        if self._config.stash[SETTINGS].device != "cuda":
+        if self._config.stash[SETTINGS].device == "cpu":
             return
         nvml = connect()
         if nvml is None:
@@ -94,8 +96,16 @@ class Recorder:
         settings = self._config.stash[SETTINGS]
         cases: list[Case] = self._config.stash[CASES]
         machine = fingerprint.machine()
+        facts: dict[str, Any] = {"num_threads": len(os.sched_getaffinity(0))}
+        for more in self._config.hook.pytest_stagegate_environment(config=self._config):
+            facts |= more
+        project = self._config.stash[PROJECT]
         environment = fingerprint.environment(
-            self._config.rootpath, num_threads=settings.num_threads
+            project.root,
+            num_threads=facts["num_threads"],
+            build=facts,
+            packages=facts.get("packages", ()),
+            written=project.written,
         )
         return Record(
             schema_version=SCHEMA_VERSION,
@@ -109,7 +119,9 @@ class Recorder:
             evidence=self._evidence(),
             device=None if self._stage is None else settings.device,
             model_digest=(
-                None if self._stage is None else fingerprint.model_digest(settings.model_path)
+                None
+                if self._stage is None
+                else self._config.hook.pytest_stagegate_model(config=self._config)
             ),
             interrupted=self._collector.interrupted,
             telemetry=() if self._telemetry is None else self._telemetry.samples(),

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from stagegate_baselines.anonymous import anonymous
-from stagegate_harness import axes, requirements
+from stagegate_harness import axes
+from stagegate_harness.cases import CASES
 from stagegate_harness.criteria import (
     PROPERTY,
     EvidenceCollector,
@@ -19,8 +20,8 @@ from stagegate_harness.criteria import (
     noted_criteria,
     write_table,
 )
-from stagegate_harness.measure import CASES, check_measurable, why_unmeasured, write_metrics
-from stagegate_harness.options import SETTINGS
+from stagegate_harness.measure import check_measurable, why_unmeasured, write_metrics
+from stagegate_harness.options import PROJECT, SETTINGS, record_path
 from stagegate_harness.selection import Selection, selecting_options
 from stagegate_harness.stages import find_stage, load_stages
 from stagegate_harness.traced_rounds import TRACED_ROUNDS
@@ -42,17 +43,16 @@ class StageRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.settings = config.stash[SETTINGS]
-        stages = load_stages(config.rootpath)
+        stages = load_stages(config.stash[PROJECT])
         self.stage = find_stage(stages, self.settings.stage)
         self.stage_of = {name: stage for stage in stages.values() for name in stage.criteria}
         self.collector = EvidenceCollector()
         self.selection: Selection | None = None
         self.unreadable: dict[Path, str] = {}
         self.num_run = 0
-        self.num_of_tiny_model = 0
 
     def pytest_ignore_collect(self, collection_path: Path, config: pytest.Config) -> bool | None:
-        if self.stage is not None and not self.stage.covers(collection_path, config.rootpath):
+        if self.stage is not None and not self.stage.covers(collection_path):
             return True
         if self.selection is not None and self.selection.is_ignored(collection_path):
             return False  # left out test by test
@@ -63,7 +63,7 @@ class StageRun:
         config, stated = session.config, session.config.args
         if self.stage is not None and not _is_quick(config):
             self.selection = Selection(config)
-            config.args = [str(path) for path in self.stage.paths(config.rootpath)]
+            config.args = [str(path) for path in self.stage.paths()]
             # It keeps files out of the collection that --lf has no use for.
             config.pluginmanager.unregister(name="lfplugin-collwrapper")
         try:
@@ -121,10 +121,10 @@ class StageRun:
 
         why: it was left out already.
         """
-        if axes.is_of_another_model(item, self.settings):
-            self.num_of_tiny_model += why is None
-            return False
-        if not axes.applies(item, self.settings):
+        hook = item.ihook
+        if not axes.applies(item, self.settings) or (
+            hook.pytest_stagegate_applies(item=item, chosen=why is None) is False
+        ):
             return False
         criteria = self._criteria_of(item)
         option = item.config.option
@@ -133,8 +133,9 @@ class StageRun:
         if why is None and getattr(option, "benchmark_only", False) and not _is_benchmark(item):
             why = "left out by --benchmark-only"
         why = why or axes.why_narrowed(item, self.settings)
+        why = why or hook.pytest_stagegate_why_left_out(item=item)
         runs = why is None
-        why = why or axes.why_cut_short(item, self.settings) or why_unmeasured(item)
+        why = why or hook.pytest_stagegate_why_unproved(item=item) or why_unmeasured(item)
         self.collector.add(criteria, item.nodeid, why)
         if why is None:
             item.user_properties.extend((PROPERTY, criterion) for criterion in criteria)
@@ -176,7 +177,7 @@ class StageRun:
         criteria = criteria_of(item, self.stage_of)
         # What may run alone proves what its marks say: it does not stand for its suite.
         if self.stage is not None and not _is_benchmark(item) and not axes.is_opt_in(item):
-            criteria += self.stage.criteria_of_place(item, item.config.rootpath)
+            criteria += self.stage.criteria_of_place(item)
         return criteria
 
     @pytest.hookimpl(wrapper=True)
@@ -195,7 +196,6 @@ class StageRun:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        requirements.check(item, self.settings)
         check_measurable(item)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -223,10 +223,8 @@ class StageRun:
             )
         for case, error in traced.errors.items():
             terminalreporter.write_line(f"the traced round of {case}: {error}", red=True)
-        if self.num_of_tiny_model:
-            terminalreporter.write_line(f"{self.num_of_tiny_model} deselected: tiny model only")
-        if config.getoption("benchmark_json", None):
-            terminalreporter.write_line(f"record: {config.option.benchmark_json.name}")
+        if (record := record_path(config)) is not None:
+            terminalreporter.write_line(f"record: {os.path.relpath(record)}")
         if self.stage is not None:
             write_table(terminalreporter, self.stage, self.collector)
 

@@ -1,25 +1,32 @@
-"""The stages of suites/stages.toml."""
+"""The stages of a project's stages file."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-STAGES_FILE = Path("suites/stages.toml")
-# As --device names them.
-DEVICES = ("cpu", "nvidia")
+from stagegate_baselines.project import Project
+
+Error = Callable[[str], pytest.UsageError]
+EXAMPLE = """
+    [stage0]
+    title = "The first stage"
+    suites = ["."]
+    criteria = { "s0.works" = "what is to be proved" }
+"""
 
 _REQUIRED = ("title", "suites", "criteria")
 _OPTIONAL = ("device", "proved_by_suites")
 _KINDS: dict[str, tuple[type, str]] = {
     "title": (str, "text"),
-    "suites": (list, "a list of folders or files below suites/"),
+    "suites": (list, "a list of folders or files of the suites"),
     "criteria": (dict, "a table of ids and sentences"),
     "proved_by_suites": (dict, "a table of criteria and lists of suites"),
 }
@@ -27,9 +34,10 @@ _KINDS: dict[str, tuple[type, str]] = {
 
 @dataclass(frozen=True)
 class Stage:
-    """name: stageN. suites: folders or files below suites/. criteria: id -> what is to be proved.
+    """suites: folders or files of the folder of suites. criteria: id -> what is to be proved.
 
-    device: what it is about, as --device names it.
+    device: what it is about, as --device names it; on the default one every test runs.
+    folder: of the suites.
 
     proved_by_suites: criterion -> suites whose every test is evidence for it.
     """
@@ -37,30 +45,32 @@ class Stage:
     name: str
     title: str
     device: str
+    on_default: bool
+    folder: Path
     suites: tuple[str, ...]
     criteria: Mapping[str, str]
     proved_by_suites: Mapping[str, tuple[str, ...]]
 
-    def paths(self, rootpath: Path) -> list[Path]:
+    def paths(self) -> list[Path]:
         """Where its tests lie."""
-        return [rootpath / "suites" / name for name in self.suites]
+        return [self.folder / name for name in self.suites]
 
-    def covers(self, path: Path, rootpath: Path) -> bool:
+    def covers(self, path: Path) -> bool:
         """Whether a path lies in a suite of this stage, or above one and leads to it."""
         return any(
-            path.is_relative_to(suite) or suite.is_relative_to(path)
-            for suite in self.paths(rootpath)
+            path.is_relative_to(suite) or suite.is_relative_to(path) for suite in self.paths()
         )
 
     def is_about(self, item: pytest.Item) -> bool:
-        """Whether a test can be evidence for the stage: for a GPU, only one that runs there."""
+        """Whether a test can be evidence for the stage: for another device than the
+        default, only one that runs there."""
         return (
-            self.device == "cpu"
+            self.on_default
             or "device" in getattr(item, "fixturenames", ())
             or item.get_closest_marker("requires_gpu") is not None
         )
 
-    def criteria_of_place(self, item: pytest.Item, rootpath: Path) -> list[str]:
+    def criteria_of_place(self, item: pytest.Item) -> list[str]:
         """Criteria that a test is evidence for because of the suite it lies in."""
         path = item.path
         if not self.is_about(item):
@@ -68,35 +78,43 @@ class Stage:
         return [
             criterion
             for criterion, suites in self.proved_by_suites.items()
-            if any(path.is_relative_to(rootpath / "suites" / name) for name in suites)
+            if any(path.is_relative_to(self.folder / name) for name in suites)
         ]
 
 
-def load_stages(rootpath: Path) -> dict[str, Stage]:
+def load_stages(project: Project) -> dict[str, Stage]:
     """Stages by name.
 
     Raises pytest.UsageError for a file that is missing or is no TOML, for a key or a suite that
     does not exist, and for a criterion that is unknown or claimed twice.
     """
+
+    def error(words: str) -> pytest.UsageError:
+        return pytest.UsageError(f"{project.stages}: {words}")
+
     stages: dict[str, Stage] = {}
     owners: dict[str, str] = {}
-    for name, table in _read_tables(rootpath).items():
-        _check_keys(name, table)
+    default = next(iter(project.devices))
+    for name, table in _read_tables(project.stages).items():
+        _check_keys(error, name, table, tuple(project.devices))
         for criterion in table["criteria"]:
             if criterion in owners:
-                raise _error(f"{criterion} is in {owners[criterion]} and in {name}")
+                raise error(f"{criterion} is in {owners[criterion]} and in {name}")
             owners[criterion] = name
         proved_by_suites = table.get("proved_by_suites", {})
         for criterion in proved_by_suites:
             if owners.get(criterion) != name:
-                raise _error(f"{name} has no criterion {criterion}")
+                raise error(f"{name} has no criterion {criterion}")
         for suite in (*table["suites"], *itertools.chain(*proved_by_suites.values())):
-            if not (rootpath / "suites" / suite).exists():
-                raise _error(f"{name} names the suite {suite!r}, and suites/{suite} does not exist")
+            if not (project.suites / suite).exists():
+                place = os.path.relpath(project.suites / suite, project.root)
+                raise error(f"{name} names the suite {suite!r}, and {place} does not exist")
         stages[name] = Stage(
             name,
             table["title"],
-            table.get("device", "cpu"),
+            device := table.get("device", default),
+            device == default,
+            project.suites,
             tuple(table["suites"]),
             table["criteria"],
             {criterion: tuple(suites) for criterion, suites in proved_by_suites.items()},
@@ -104,14 +122,13 @@ def load_stages(rootpath: Path) -> dict[str, Stage]:
     return stages
 
 
-def _read_tables(rootpath: Path) -> dict[str, Any]:
-    file = rootpath / STAGES_FILE
+def _read_tables(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         msg = (
-            f"{file} cannot be read: {error.strerror}. The harness takes its stages from there; "
-            "docs/extending.md says what is in it"
+            f"{file} cannot be read: {error.strerror}. The harness takes the stages of the project "
+            f"from there; write for example{EXAMPLE}"
         )
         raise pytest.UsageError(msg) from error
     except ValueError as error:
@@ -119,30 +136,26 @@ def _read_tables(rootpath: Path) -> dict[str, Any]:
         raise pytest.UsageError(msg) from error
 
 
-def _check_keys(name: str, table: object) -> None:
+def _check_keys(error: Error, name: str, table: object, devices: tuple[str, ...]) -> None:
     if not isinstance(table, dict):
-        raise _error(f"{name} is no table; a stage is one, with {', '.join(_REQUIRED)}")
+        raise error(f"{name} is no table; a stage is one, with {', '.join(_REQUIRED)}")
     for key in _REQUIRED:
         if key not in table:
-            raise _error(f"{name} has no {key}")
-        _check_kind(name, key, table[key])
+            raise error(f"{name} has no {key}")
+        _check_kind(error, name, key, table[key])
     for key in table:
         if key not in (*_REQUIRED, *_OPTIONAL):
             known = ", ".join((*_REQUIRED, *_OPTIONAL))
-            raise _error(f"{name} has an unknown key {key!r}; known: {known}")
-    if table.get("device", "cpu") not in DEVICES:
-        raise _error(f"{name}: device {table['device']!r} is unknown; known: {', '.join(DEVICES)}")
-    _check_kind(name, "proved_by_suites", table.get("proved_by_suites", {}))
+            raise error(f"{name} has an unknown key {key!r}; known: {known}")
+    if table.get("device", devices[0]) not in devices:
+        raise error(f"{name}: device {table['device']!r} is unknown; known: {', '.join(devices)}")
+    _check_kind(error, name, "proved_by_suites", table.get("proved_by_suites", {}))
 
 
-def _check_kind(name: str, key: str, value: object) -> None:
+def _check_kind(error: Error, name: str, key: str, value: object) -> None:
     kind, words = _KINDS[key]
     if not isinstance(value, kind):
-        raise _error(f"{name}: {key} is {value!r}, and has to be {words}")
-
-
-def _error(message: str) -> pytest.UsageError:
-    return pytest.UsageError(f"{STAGES_FILE}: {message}")
+        raise error(f"{name}: {key} is {value!r}, and has to be {words}")
 
 
 def find_stage(stages: Mapping[str, Stage], name: str | None) -> Stage | None:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Generator
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +17,7 @@ from stagegate_baselines.records import Case
 from stagegate_harness import kernel_trace
 from stagegate_harness.chrome_trace import chrome_trace
 from stagegate_harness.hot_path import hot_path_of
-from stagegate_harness.options import SETTINGS
+from stagegate_harness.options import SETTINGS, record_path
 from stagegate_harness.trace_events import Trace
 
 # "never" switches tracing off; a gate does.
@@ -48,7 +47,7 @@ class TracedRounds:
 
         Where there is no GPU under test, or TRACE_VARIABLE says never, nothing is planned.
         """
-        if self._config.stash[SETTINGS].device == "cuda" and (
+        if self._config.stash[SETTINGS].device != "cpu" and (
             os.environ.get(TRACE_VARIABLE) != "never"
         ):
             self._planned[case.suite, case.name] = (prepare, work)
@@ -89,10 +88,10 @@ class TracedRounds:
                 self._write(case, trace)
 
     def _write(self, case: Case, trace: Trace) -> None:
-        record = self._config.getoption("benchmark_json", None)
+        record = record_path(self._config)
         if record is None:
             return
-        file = traces_of(Path(record.name)) / f"{file_name(f'{case.suite}-{case.name}')}.json"
+        file = traces_of(record) / f"{file_name(f'{case.suite}-{case.name}')}.json"
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps(chrome_trace(trace)), "utf-8")
 

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from stagegate_harness.normal_form import normal_nodes, plain_nodes
+from stagegate_harness.options import PROJECT
 from stagegate_harness.source_graph import Definition, SourceGraph
 
-HARNESS = Path(__file__).parent
+_HARNESS = Path(__file__).parent
 VERSION = "workload_version"
 
 
@@ -39,7 +40,8 @@ def work_of(item: pytest.Item) -> dict[str, object]:
 
 
 def _code(item: pytest.Item, values: Iterable[object]) -> list[object]:
-    folder = item.config.rootpath / "suites"
+    folder = item.config.stash[PROJECT].suites
+    gear = _gear(item)
     graph = SourceGraph(folder)
     test_name = item.name.partition("[")[0]
     test = Definition(item.path, _top_name(item))
@@ -53,12 +55,23 @@ def _code(item: pytest.Item, values: Iterable[object]) -> list[object]:
         parsed = tuple(graph.nodes(definition))
         nodes = normal_nodes(parsed, test_name if definition == test else None)
         waiting |= set(graph.references(definition.file, nodes)) - seen
-        if not definition.file.is_relative_to(HARNESS):
+        if not any(definition.file.is_relative_to(place) for place in gear):
             code[definition] = plain_nodes(nodes)
     return [
         [definition.file.relative_to(folder).as_posix(), definition.name, code[definition]]
         for definition in sorted(code)
     ]
+
+
+def _gear(item: pytest.Item) -> tuple[Path, ...]:
+    """What measures: the harness, and the package of the project's adapter."""
+    project = item.config.stash[PROJECT]
+    file = getattr(sys.modules.get(project.adapter or ""), "__file__", None)
+    if file is None:
+        return (_HARNESS,)
+    package = Path(file).parent
+    alone = package in (project.root, project.suites)  # a module that is in no package
+    return (_HARNESS, Path(file) if alone else package)
 
 
 def _top_name(item: pytest.Item) -> str:

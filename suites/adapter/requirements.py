@@ -7,10 +7,10 @@ from importlib.util import find_spec
 import pytest
 
 from stagegate_harness import kernel_trace
-from stagegate_harness.options import Settings, attention_of
+from suites.adapter.options import EngineSettings, attention_of
 
 
-def check(item: pytest.Item, settings: Settings) -> None:
+def check(item: pytest.Item, settings: EngineSettings) -> None:
     """Skip the test with the reason when something it needs is missing; fail where it must run."""
     for name, must_run in _needs(item, settings).items():
         reason = missing(name)
@@ -63,7 +63,7 @@ def missing_hf() -> str | None:
     return f"no {' and no '.join(absent)} (pip install -e '.[parity]')" if absent else None
 
 
-def _needs(item: pytest.Item, settings: Settings) -> dict[str, bool]:
+def _needs(item: pytest.Item, settings: EngineSettings) -> dict[str, bool]:
     """Names of the requirements; True where an option says that the test has to run."""
     fixtures = getattr(item, "fixturenames", ())
     needs: dict[str, bool] = {}

@@ -1,0 +1,1 @@
+"""What the harness has to know of this engine: a pytest plugin beside the harness."""

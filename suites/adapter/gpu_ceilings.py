@@ -1,0 +1,42 @@
+"""What a GPU can do at best, by the engine's own calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from stagegate_harness.ceilings import Ceilings, best_seconds
+
+_COPY_BYTES = 1 << 31
+_MATRIX = 8192
+_CALLS = 10  # so that starting them is nothing beside them
+
+
+def measure_gpu_ceilings() -> Ceilings:
+    """The best of some repeats on the first GPU: the driver's copy and the library's product."""
+    from engine._C import Context, Tensor, copy, empty, ops
+
+    context = Context("cuda")
+    source = empty([_COPY_BYTES], "u8", "cuda")
+    target = empty([_COPY_BYTES], "u8", "cuda")
+    # Random: zeros toggle fewer bits, and a card that draws less power clocks higher.
+    values = np.random.default_rng(0).standard_normal((_MATRIX, _MATRIX), dtype=np.float32)
+    matrix = Tensor.from_numpy(values).to(dtype="bf16").to(device="cuda")
+    product = empty([_MATRIX, _MATRIX], "bf16", "cuda")
+
+    def seconds(call: Callable[[], object]) -> float:
+        def several() -> None:
+            for _ in range(_CALLS):
+                call()
+            context.synchronize()
+
+        several()  # loads the kernels, and times the library's proposals
+        return best_seconds(several) / _CALLS
+
+    return Ceilings(
+        copy_bytes_per_s=2 * _COPY_BYTES / seconds(lambda: copy(source, target)),
+        flops_per_s=2
+        * _MATRIX**3
+        / seconds(lambda: ops.linear(context, matrix, matrix, None, product)),
+    )
