@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from stagegate_baselines import fingerprint, legacy, quantities, tables
+from stagegate_baselines import fingerprint, quantities, tables
 from stagegate_baselines.acceptable import faults
 from stagegate_baselines.gate.noise import blindness
 from stagegate_baselines.record_file import json_schema, read_record
@@ -22,11 +22,6 @@ def add(options: Namespace, store: Store) -> None:
     revision = record.environment.git_revision
     label = options.label or (revision[:8] if revision else "unversioned")
     print(store.add(record, label).name)
-
-
-def add_legacy(_: Namespace, store: Store) -> None:
-    for entry in legacy.add_to(store):
-        print(entry.name, entry.label)
 
 
 def list_records(options: Namespace, store: Store) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stagegate_baselines import legacy
 from stagegate_baselines.acceptable import faults
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import Store
+from suites.adapter import legacy
 from suites.baselines.conftest import ROOT
 
 # layout -> seconds, tokens/s, ms, hits, misses, saved tokens

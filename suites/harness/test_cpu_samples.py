@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from stagegate_baselines.kinds import Kind
 from stagegate_baselines.records import Better, MetricClass
-from stagegate_harness.metrics import KINDS, Kind, as_metric
+from stagegate_harness import metrics
+from suites.adapter.metrics import KINDS
 
+as_metric = partial(metrics.as_metric, declared=KINDS)
 HALF = [0.5, 0.25, 1.0]
 
 
@@ -26,9 +31,9 @@ def test_what_has_no_value_by_cpu_time(name: str) -> None:
 
 def test_memory_has_none_whatever_its_unit() -> None:
     declared = {"peak": Kind("MiB", Better.LOWER, MetricClass.MEMORY)}
-    assert as_metric("peak", [8.0, 8.0, 8.0], declared, on_cpu=HALF).cpu_samples == ()
+    assert as_metric("peak", [8.0, 8.0, 8.0], declared=declared, on_cpu=HALF).cpu_samples == ()
     bare = {"ratio_of": Kind("1", Better.HIGHER, MetricClass.THROUGHPUT)}
-    assert as_metric("ratio_of", [8.0, 8.0, 8.0], bare, on_cpu=HALF).cpu_samples == ()
+    assert as_metric("ratio_of", [8.0, 8.0, 8.0], declared=bare, on_cpu=HALF).cpu_samples == ()
 
 
 @pytest.mark.parametrize("on_cpu", [[], [0.5, 0.5], [0.5, 0.5, 0.0]])
@@ -38,6 +43,6 @@ def test_rounds_that_were_not_all_measured_have_none(on_cpu: list[float]) -> Non
 
 def test_every_judged_kind_has_a_unit_that_is_understood() -> None:
     judged = (MetricClass.KERNEL, MetricClass.THROUGHPUT, MetricClass.LATENCY_P50)
-    for name, kind in KINDS.items():
+    for name, kind in {**metrics.KINDS, **KINDS}.items():
         if kind.metric_class in judged and not kind.of_cpu:
             assert as_metric(name, [8.0, 8.0, 8.0], on_cpu=HALF).cpu_samples, name

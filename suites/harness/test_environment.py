@@ -72,6 +72,15 @@ def test_every_requirement_has_a_pin_that_satisfies_it(
             assert requirement.specifier.contains(pin.version), requirement
 
 
+def test_the_suites_install_what_the_harness_needs(root: Path, pyproject: dict) -> None:
+    """With the versions that its own distribution asks for."""
+    text = (root / "suites" / "harness" / "pyproject.toml").read_text("utf-8")
+    harness = by_name(tomllib.loads(text)["project"]["dependencies"])
+    project = pyproject["project"]
+    installed = by_name(project["dependencies"] + project["optional-dependencies"]["test"])
+    assert harness.items() <= installed.items()
+
+
 def test_an_isolated_build_takes_what_the_build_group_names(pyproject: dict) -> None:
     isolated = by_name(pyproject["build-system"]["requires"])
     group = by_name(pyproject["dependency-groups"]["build"])

@@ -35,7 +35,7 @@ class Example:
             "PYTEST_ADDOPTS": "-p pytest_benchmark.plugin -p stagegate_harness.rootdir",
         }
         return subprocess.run(
-            command, cwd=self.root, capture_output=True, text=True, check=False, timeout=120,
+            command, cwd=self.root, capture_output=True, text=True, check=False, timeout=300,
             env=environment,
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine import _C
 from engine._C import Context, Tensor, ops
 from engine.errors import DTypeError, ShapeError
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.block_operands import (
     EPS,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine._C import Context, Tensor, ops
 from engine.errors import ArgumentError
-from stagegate_harness.options import DTYPES
+from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.block_operands import (
     EPS,

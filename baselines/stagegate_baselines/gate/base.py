@@ -91,7 +91,7 @@ def _of_accepted(store: Store, entry: Entry, mode: Mode, noise: Noise) -> Base:
         if len(stored) < LEAST_STORED_LAUNCHES:
             msg = (
                 f"{entry.name} has {len(stored)} launches in the store and --mode stored needs "
-                f"{LEAST_STORED_LAUNCHES}; take more at its revision with `nox -s baseline -- "
+                f"{LEAST_STORED_LAUNCHES}; take more at its revision with `stagegate-harness "
                 f"measure {entry.folder.name} --label {entry.label}`, or use --mode paired"
             )
             raise NoBaseError(msg)
@@ -115,7 +115,7 @@ def _newest_elsewhere(store: Store, stage: str) -> Entry:
     if not accepted:
         msg = (
             f"nothing was accepted for {stage} yet; name a revision with --against, or take "
-            f"launches with `nox -s baseline -- measure {stage}` and accept them"
+            f"launches with `stagegate-harness measure {stage}` and accept them"
         )
         raise NoBaseError(msg)
     return store.find(max(accepted)[1])

@@ -76,7 +76,7 @@ def add_gate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="inconclusive and not comparable fail, in nox, JUnit and GitHub too",
+        help="inconclusive and not comparable fail, in JUnit and on GitHub too",
     )
     parser.add_argument("--explain", action="store_true", help="say what each verdict means")
     parser.add_argument(

@@ -84,7 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     add = subparser("add", commands.add, "put the record of a run into the store")
     add.add_argument("file", type=Path, help="JSON file that a suite wrote")
     add.add_argument("--label", help="such as a version; default: how the git revision begins")
-    subparser("legacy", commands.add_legacy, "add the measurements older than the records")
     add_selection(subparser("list", commands.list_records, "all records, and which are accepted"))
     show = subparser("show", commands.show, "one record")
     show.add_argument("name", help=name)
