@@ -15,10 +15,11 @@ from suites.harness.conftest import PYTHONPATH
 
 EXAMPLE = Path(__file__).parent / "example"
 QUICK = ("--benchmark-max-time=0.05", "--benchmark-min-rounds=3", "--bench-rounds=3")
-# Twice the work: the sieve is made again for nothing.
+# The work four times: what a busy host hides nothing of.
 PLANT = (
     "def primes_below(limit: int) -> list[int]:\n",
-    "def primes_below(limit: int) -> list[int]:\n    _sieve(limit)\n    return _sieve(limit)\n\n\n"
+    "def primes_below(limit: int) -> list[int]:\n"
+    "    for _ in range(3):\n        _sieve(limit)\n    return _sieve(limit)\n\n\n"
     "def _sieve(limit: int) -> list[int]:\n",
 )
 
@@ -48,10 +49,10 @@ class Example:
             done = self.run("git", *command)
             assert done.returncode == 0, done.stderr
 
-    def gate(self) -> tuple[dict[str, str], Path]:
+    def gate(self, launches: int) -> tuple[dict[str, str], Path]:
         """Verdicts by metric of HEAD against the commit before it, and where they lie."""
         done = self.harness(
-            "gate", "stage0", "--against", "HEAD~1", "--launches", "2", "--", *QUICK
+            "gate", "stage0", "--against", "HEAD~1", "--launches", str(launches), "--", *QUICK
         )
         assert done.returncode in (0, 1, 3), done.stdout + done.stderr
         assert done.stdout, done.stderr
@@ -72,14 +73,14 @@ def example(tmp_path: Path) -> Example:
 def test_a_gate_finds_the_slowdown_of_a_commit(example: Example) -> None:
     (example.root / "notes.txt").write_text("nothing that runs")
     example.commit("Write something down")
-    unchanged, _ = example.gate()
+    unchanged, _ = example.gate(launches=2)
     assert unchanged.keys() == {"primes_per_s", "latency_us"}
     assert "regressed" not in unchanged.values()
 
     module = example.root / "primes" / "__init__.py"
     module.write_text(module.read_text().replace(*PLANT))
-    example.commit("Do the work twice")
-    slower, folder = example.gate()
+    example.commit("Do the work four times")
+    slower, folder = example.gate(launches=3)
     assert slower == {"primes_per_s": "regressed", "latency_us": "regressed"}
 
     done = example.harness("report", "--gate", str(folder))
