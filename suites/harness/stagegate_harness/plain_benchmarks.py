@@ -13,6 +13,7 @@ from stagegate_baselines.acceptable import PLANT_VARIABLE
 from stagegate_harness import planted
 from stagegate_harness.cases import CASES, METRICS, PARAMS, describe, suite_of
 from stagegate_harness.measure import MOST_ROUNDS
+from stagegate_harness.options import SETTINGS
 
 
 class PlainBenchmarks:
@@ -27,7 +28,8 @@ class PlainBenchmarks:
             return
         with planted.slower(item.config, share) as by_the_project:
             if not by_the_project:
-                _slow(fixture, share)
+                clock = planted.clock_of(item.config.stash[SETTINGS].device)
+                _slow(fixture, share, clock)
             yield
 
     @pytest.hookimpl(wrapper=True)
@@ -60,11 +62,11 @@ def _fixture(item: pytest.Item) -> Any | None:
     return getattr(item, "funcargs", {}).get("benchmark")
 
 
-def _slow(fixture: Any, share: float) -> None:
+def _slow(fixture: Any, share: float, clock: Callable[[], float]) -> None:
     make_runner = fixture._make_runner
 
     def slower(function: Callable[..., object], *arguments: object) -> object:
-        return make_runner(planted.slowed(function, share), *arguments)
+        return make_runner(planted.slowed(function, share, clock), *arguments)
 
     fixture._make_runner = slower
 
