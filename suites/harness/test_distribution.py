@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
@@ -19,10 +20,22 @@ PACKAGES = {
 }
 
 
-def test_the_wheel_has_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("hatchling")
+@pytest.fixture
+def backend() -> Any:
+    return pytest.importorskip("hatchling.build")
+
+
+@pytest.mark.parametrize("source", ["checkout", "source distribution"])
+def test_the_wheel_has_every_file(
+    backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
     monkeypatch.chdir(ROOT / "suites" / "harness")
-    name = importlib.import_module("hatchling.build").build_wheel(str(tmp_path))
+    if source != "checkout":
+        archive = backend.build_sdist(str(tmp_path))
+        with tarfile.open(tmp_path / archive) as packed_source:
+            packed_source.extractall(tmp_path, filter="data")
+        monkeypatch.chdir(tmp_path / archive.removesuffix(".tar.gz"))
+    name = backend.build_wheel(str(tmp_path))
     with ZipFile(tmp_path / name) as wheel:
         packed = {path for path in wheel.namelist() if ".dist-info/" not in path}
         [entry_points] = [path for path in wheel.namelist() if path.endswith("entry_points.txt")]
@@ -36,6 +49,16 @@ def test_the_wheel_has_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         for file in folder.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
+
+
+def test_an_editable_installation_has_no_copy(
+    backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT / "suites" / "harness")
+    with ZipFile(tmp_path / backend.build_editable(str(tmp_path))) as wheel:
+        [paths] = [path for path in wheel.namelist() if ".dist-info/" not in path]
+        folders = {Path(line).resolve() for line in wheel.read(paths).decode().splitlines()}
+    assert folders == {folder.parent for folder in PACKAGES.values()}
 
 
 def test_it_imports_no_engine() -> None:
