@@ -86,11 +86,12 @@ def test_no_round_is_spent_where_nothing_can_be_traced(
 # A GPU's machine for a process that has none: a binding that traces one kernel.
 CONFTEST = """
 from stagegate_harness import kernel_trace
-from suites.adapter import requirements
+from suites.adapter import plugin, requirements
 from suites.harness.fake_cupti import KERNEL, FakeCupti
 
 kernel_trace._load = lambda: FakeCupti(KERNEL)
 requirements.missing_gpu = lambda: None
+plugin.device_control = lambda: lambda: 0.0002
 """
 TRACE = """
 from stagegate_harness.kernel_trace import kernel_trace

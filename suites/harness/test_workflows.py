@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 SESSIONS = set(
     re.findall(
-        r"@nox\.session(?:\((?:name=\"([\w-]+)\")?.*\))?\ndef (\w+)",
+        r"@(?:nox\.session|with_engine)(?:\((?:name=\"([\w-]+)\")?.*\))?\ndef (\w+)",
         (ROOT / "noxfile.py").read_text(),
     )
 )
