@@ -50,8 +50,10 @@ def slowed(
     would let it cool and cost a wake-up that the plan did not order.
 
     clock: by which it takes longer. With time.thread_time a call that other work on the host holds
-    up is not held up for longer than that.
+    up is not held up for longer than that. The thread does not give way then: on a busy host it
+    would wait for its turn each time, and seem to wait for its work.
     """
+    gives_way = clock is not time.thread_time
 
     @functools.wraps(call)
     def slower(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -60,7 +62,7 @@ def slowed(
         until = clock()
         until += share * (until - began)
         while (left := until - clock()) > 0:
-            if left > _YIELD_S:
+            if gives_way and left > _YIELD_S:
                 time.sleep(0)  # other threads get the interpreter, as they do while the core works
         return result
 
