@@ -15,7 +15,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,6 @@ if sys.version_info < tuple(map(int, LEAST_PYTHON)):
 if not os.access(ROOT, os.W_OK) and not {"-l", "--list", "doctor"} & set(sys.argv):
     sys.exit(f"{ROOT} cannot be written to, and sessions build there: take a copy of your own")
 
-Session = Callable[[nox.Session], None]
-
 # What the build session leaves for those that require it: the Python to run.
 INTERPRETER = [sys.executable]
 
@@ -55,15 +53,21 @@ sys.path[:0] = HARNESS
 from stagegate_baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
 
 
-def wants_cuda(arguments: list[str]) -> bool:
+def option(arguments: list[str], name: str) -> str | None:
+    """The value of an option among those of another command; None where it is not given."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--device")
-    device = parser.parse_known_args([item for item in arguments if item != "--"])[0].device
+    parser.add_argument(name, dest="value")
+    value: str | None = parser.parse_known_args([a for a in arguments if a != "--"])[0].value
+    return value
+
+
+def wants_cuda(arguments: list[str]) -> bool:
     stages = [STAGES[argument] for argument in arguments if argument in STAGES]
-    return device in ("nvidia", "cuda") or any(stage.get("device") == "nvidia" for stage in stages)
+    on_gpu = any(stage.get("device") == "nvidia" for stage in stages)
+    return on_gpu or option(arguments, "--device") in ("nvidia", "cuda")
 
 
-def with_engine(**settings: Any) -> Callable[[Session], Session]:
+def with_engine(**settings: Any) -> Any:
     """A session that runs in the environment of `build`, or of `build-cuda` for work on a GPU."""
     environment = "build-cuda" if wants_cuda(sys.argv) else "build"
     return nox.session(venv_backend="none", requires=[environment], **settings)
@@ -78,6 +82,11 @@ def build(session: nox.Session) -> None:
 @nox.session(name="build-cuda", default=False, tags=["gpu"])
 def build_cuda(session: nox.Session) -> None:
     """Build with CUDA; compiles without a GPU too: nox -s build-cuda [-- --flashinfer]"""
+    before = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    if before[-1] == "build-cuda":  # else the arguments are those of the session that requires it
+        parser = argparse.ArgumentParser(prog="nox -s build-cuda --")
+        parser.add_argument("--flashinfer", action="store_true", help="with --backend flashinfer")
+        parser.parse_args(session.posargs)
     make_environment(session, cuda=True)
 
 
@@ -164,10 +173,8 @@ def gate(session: nox.Session) -> None:
 def gate_rates(session: nox.Session) -> None:
     """How often the gate is right, on synthetic launches: nox -s gate-rates -- [--gates 1000]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    session.run(
-        "python", "-m", "suites.baselines.gate_rates", *session.posargs,
-        env={"PYTHONPATH": PYTHONPATH},
-    )  # fmt: skip
+    session.env["PYTHONPATH"] = PYTHONPATH
+    session.run("python", "-m", "suites.baselines.gate_rates", *session.posargs)
 
 
 @with_engine(name="gate-busy-host", default=False)
@@ -186,10 +193,8 @@ def baseline(session: nox.Session) -> None:
 def report(session: nox.Session) -> None:
     """Write reports/out/report.html: nox -s report -- [RECORD ...] [--gate FOLDER] [--open]"""
     install(session, *project_list("dependencies"), *project_list("test"))
-    session.run(
-        "python", "-m", "stagegate_harness", "report", *paths_of_the_caller(session),
-        env={"PYTHONPATH": PYTHONPATH},
-    )  # fmt: skip
+    session.env["PYTHONPATH"] = PYTHONPATH
+    session.run("python", "-m", "stagegate_harness", "report", *paths_of_the_caller(session))
 
 
 @nox.session
@@ -242,15 +247,11 @@ def python(session: nox.Session, *arguments: str, **settings: Any) -> None:
 def make_environment(session: nox.Session, *, cuda: bool) -> None:
     """Build the engine and install it with what the server and the suites need."""
     check_stages(session)
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--run-parity")
-    parser.add_argument("--run-hf")
-    wanted, _ = parser.parse_known_args(session.posargs)
     install_engine(session, cuda=cuda, flashinfer=wants_flashinfer(session.posargs))
     install(session, *project_list("server"), *project_list("test"))
     if cuda:
         install(session, *project_list("gpu"))
-    if "always" in (wanted.run_parity, wanted.run_hf):
+    if "always" in (option(session.posargs, name) for name in ("--run-parity", "--run-hf")):
         # Gigabytes: only for who insists. Otherwise the parity tests run where torch is already.
         install(session, *project_list("parity"))
     if session.venv_backend != "none":
@@ -276,11 +277,7 @@ def record_of(name: str, arguments: list[str]) -> Path:
 
 
 def wants_flashinfer(arguments: list[str]) -> bool:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--backend")
-    parser.add_argument("--flashinfer", action="store_true")
-    wanted, _ = parser.parse_known_args(arguments)
-    return wanted.flashinfer or wanted.backend == "flashinfer"
+    return "--flashinfer" in arguments or option(arguments, "--backend") == "flashinfer"
 
 
 def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False) -> None:
@@ -324,7 +321,6 @@ def doctor_on_failure(session: nox.Session) -> Iterator[None]:
 
 def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
     """Compilers and libraries: all from environment.yml under conda, else what pip has of them."""
-    renew_environment(session)
     if session.venv_backend in CONDA:
         verb = ["install"] if session.venv_backend == "micromamba" else ["env", "update"]
         yes = ["--yes"] if session.venv_backend == "micromamba" else []

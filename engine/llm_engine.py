@@ -7,13 +7,13 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from engine.chat_template import ChatTemplate
+from engine.end_tokens import end_tokens
 from engine.errors import ConfigError, DeviceLostError, InvalidRequestError, StagegateError
 from engine.input_processor import InputProcessor
 from engine.kv.block_manager import BlockManager
 from engine.kv.prefix_cache import PrefixCache
 from engine.kv.sizing import kv_capacity_tokens, memory_table
 from engine.kv.slot_manager import SlotManager
-from engine.models.end_tokens import end_tokens
 from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config
 from engine.request import Choice, Request

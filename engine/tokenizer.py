@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from engine.added_tokens import check_ids, merge_added_tokens
 from engine.errors import InvalidRequestError, ModelError, TokenizerError
-from engine.models.json_object import parse_object
+from engine.json_object import parse_object
 from engine.tokenizer_config import TokenizerConfig
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import ModelError, TokenizerError
-from engine.models.json_object import JsonObject
+from engine.json_object import JsonObject
 
 _logger = logging.getLogger(__name__)
 

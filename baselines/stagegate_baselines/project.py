@@ -186,7 +186,7 @@ def _self_test(table: _Table) -> SelfTest:
 
 
 class _Table:
-    """A table of the file: its values are asked for with their type, and no other may be there."""
+    """Reads a table of the file: checks the type of each value and refuses unknown keys."""
 
     def __init__(self, file: str, name: str, content: Any) -> None:
         self._file, self._name = file, name

@@ -12,8 +12,8 @@ CONFIGURATION = "pyproject.toml"
 def find_root(folder: Path) -> Path | None:
     """The folder of the nearest pyproject.toml with [tool.stagegate], upwards from `folder`.
 
-    None where there is none. A git repository ends the search: what lies around a checkout is
-    another project.
+    Returns None if there is no such file. The search ends at the root of a git repository: a
+    checkout does not belong to the project around it.
     """
     folder = folder.resolve()
     for candidate in (folder, *folder.parents):
@@ -25,9 +25,9 @@ def find_root(folder: Path) -> Path | None:
 
 
 def read_table(root: Path) -> Any:
-    """[tool.stagegate] of the pyproject.toml in a folder; None where it has none.
+    """[tool.stagegate] of the pyproject.toml in a folder; None if there is no such table.
 
-    What is no TOML counts as none: whoever it belongs to says what is wrong with it.
+    A file that is not valid TOML counts as having no table: its own tools report the error.
     """
     try:
         document = tomllib.loads((root / CONFIGURATION).read_text("utf-8"))

@@ -25,8 +25,8 @@ namespace stagegate::bindings {
 
 namespace {
 
-// None stands for an operand that may be left out. Throws TypeError for one that is missing, and
-// for a name that is none.
+// An optional operand may be left out or None. Throws TypeError for a missing operand and for an
+// unknown name.
 SamplingInputs sampling_inputs(const py::kwargs& tensors) {
   SamplingInputs inputs;
   std::size_t found = 0;

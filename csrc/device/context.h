@@ -31,9 +31,9 @@ struct Context {
   std::shared_ptr<cuda::Stream> stream;
 };
 
-// A context for a device. Throws DeviceError when this build or machine does not have it or cannot
-// run instruction_set, or has no FlashInfer where that is asked for; ArgumentError when it is to be
-// deterministic as well: how FlashInfer cuts the keys of a sequence depends on the other sequences.
+// A context for a device. Throws DeviceError if this build or machine lacks the device, the
+// instruction set, or FlashInfer when attention asks for it. Throws ArgumentError for FlashInfer in
+// deterministic mode: how it splits the keys of a sequence depends on the other sequences.
 Context make_context(Device device, int num_threads, bool deterministic, AttentionBackend attention,
                      InstructionSet instruction_set);
 

@@ -15,7 +15,7 @@ enum class InstructionSet {
 
 const char* instruction_set_name(InstructionSet instruction_set);
 
-// Throws ArgumentError for a name that is none.
+// Throws ArgumentError for an unknown name.
 InstructionSet instruction_set_from_name(const std::string& name);
 
 // The last that this processor runs and the operating system lets this process use.

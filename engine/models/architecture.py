@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.json_object import JsonObject
     from engine.models.decoder_config import DecoderConfig
-    from engine.models.json_object import JsonObject
 
 # The role of a weight in the core, such as "layers.3.qkv" or "layers.3.qkv.bias", to the tensors of
 # a checkpoint that it is the concatenation of.

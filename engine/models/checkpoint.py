@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import ModelError
-from engine.models.json_object import JsonObject
+from engine.json_object import JsonObject
 from engine.models.safetensors_file import StoredTensor, read_safetensors
 
 if TYPE_CHECKING:
-    from engine.models.weights import TensorMap
+    from engine.models.tensor_map import TensorMap
 
 SINGLE_FILE_NAME: Final = "model.safetensors"
 INDEX_FILE_NAME: Final = "model.safetensors.index.json"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from engine.models.json_object import JsonObject
+    from engine.json_object import JsonObject
 
 # Keys that any model's config.json may have and that change nothing here; docs/checkpoints.md has
 # the reasons.

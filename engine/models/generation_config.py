@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engine.models.json_object import JsonObject
+from engine.json_object import JsonObject
 from engine.sampling import MAX_STOP_STRINGS
 
 FILE_NAME = "generation_config.json"

@@ -9,7 +9,7 @@ from engine.models.architecture import Architecture, WeightNames
 from engine.models.decoder_config import DecoderConfig
 
 if TYPE_CHECKING:
-    from engine.models.json_object import JsonObject
+    from engine.json_object import JsonObject
 
 # Keys of config.json that would change the computation, with the values that are supported. The
 # first is what an absent key means; "swish" is another name of SiLU.

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import ModelError
+from engine.json_object import JsonObject
 from engine.models import qwen2
 from engine.models.architecture import Architecture
 from engine.models.checkpoint import stored_dtype
-from engine.models.json_object import JsonObject
 from engine.models.model_config import ModelConfig
 
 _logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.errors import ModelError
-from engine.models.json_object import parse_object
+from engine.json_object import parse_object
 
 _LENGTH_BYTES: Final = 8
 # The reference implementation has the same limit.

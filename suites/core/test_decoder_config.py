@@ -11,7 +11,7 @@ import pytest
 from engine import _C
 from engine.errors import ArgumentError, DTypeError, ShapeError
 from engine.models.decoder_config import DecoderConfig, RopeScaling
-from engine.models.weights import core_config
+from engine.models.tensor_map import core_config
 
 CONFIG = DecoderConfig(
     vocab_size=11, hidden_size=8, intermediate_size=12, num_layers=2, num_heads=4, num_kv_heads=2,

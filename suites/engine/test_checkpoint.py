@@ -18,7 +18,7 @@ from engine.errors import ModelError
 from engine.models.checkpoint import Checkpoint
 from engine.models.registry import load_model_config
 from engine.models.safetensors_file import read_safetensors
-from engine.models.weights import TensorMap
+from engine.models.tensor_map import TensorMap
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 
 UNTIED = PRESETS["untied"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from engine.chat_template import ChatTemplate
+from engine.end_tokens import end_tokens
 from engine.errors import TokenizerError
-from engine.models.end_tokens import end_tokens
 from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config
 from engine.tokenizer import Tokenizer

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.end_tokens import end_tokens
 from engine.errors import ModelError
 from engine.guidance import Guidance
 from engine.llm import LLM
-from engine.models.end_tokens import end_tokens
 from engine.models.generation_config import GenerationConfig
 from engine.models.registry import load_model_config
 from engine.sampling import SamplingParams

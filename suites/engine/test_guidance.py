@@ -48,7 +48,7 @@ def generate(llm: LLM, guidance: Guidance, seeds: range, **params: Any) -> list[
 def test_json_of_a_schema(llm: LLM) -> None:
     # With all the white space that it may have, a character a token.
     params = {"max_tokens": 600}
-    for output in generate(llm, Guidance.json_schema(PERSON), range(12), **params):
+    for output in generate(llm, Guidance.json_schema(PERSON), range(24), **params):
         person = json.loads(output.text)
         assert person.keys() == {"name", "age", "friends"}
         assert 7 <= person["age"] <= 99

@@ -11,7 +11,7 @@ import pytest
 
 from engine.errors import ModelError
 from engine.models.registry import load_model_config
-from engine.models.weights import TensorMap
+from engine.models.tensor_map import TensorMap
 
 # As the 0.5B model of the family states it.
 STATED: dict[str, Any] = {

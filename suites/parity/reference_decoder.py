@@ -12,7 +12,7 @@ from engine.models.checkpoint import Checkpoint
 from engine.models.decoder_config import DecoderConfig
 from engine.models.registry import load_model_config
 from engine.models.safetensors_file import StoredTensor
-from engine.models.weights import TensorMap
+from engine.models.tensor_map import TensorMap
 from suites.ops.references import rope_angles
 
 Array = npt.NDArray[np.float64]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from engine import LLM, SamplingParams
+from engine.json_object import JsonObject
 from engine.models import qwen2, registry
 from engine.models.architecture import Architecture, WeightNames
 from engine.models.decoder_config import DecoderConfig, RopeScaling
-from engine.models.json_object import JsonObject
 from suites.models.random_qwen2 import TOKENIZER
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.reference_decoder import ReferenceDecoder

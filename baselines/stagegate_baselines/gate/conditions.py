@@ -1,8 +1,8 @@
-"""Under which conditions the launches of a case ran, and by which clock that lets them be judged.
+"""The conditions under which launches ran, and the clock by which they can be judged.
 
-A busy host makes work on it take longer, and a busy GPU work there. Fixed pieces of work beside the
-rounds, the controls, show that. Where the work of a case is one thread that never waits, the
-seconds it had a processor say what it costs, whoever else wanted one.
+Work takes longer on a busy host or a busy GPU. The controls, fixed pieces of work that run beside
+the rounds, show when that happens. A case that is one thread and never waits can be judged by its
+CPU time instead, which other processes do not add to.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def samples_of(metric: Metric, clock: Clock) -> Sequence[float | None]:
 
 
 def median_of(samples: Sequence[float | None]) -> float:
-    """NaN where there is none."""
+    """The median of the samples that are not None; NaN if all are."""
     known = [sample for sample in samples if sample is not None]
     return float(np.median(known)) if known else math.nan
 
