@@ -4,7 +4,7 @@ Sessions that run the engine share the environment and the build folder of `buil
 `build-cuda` where a GPU is asked for, and bring both up to date first. An environment is one of
 conda where micromamba, mamba or conda is there, else a virtualenv; nox -db virtualenv -s NAME takes
 a virtualenv in any case. nox --no-venv uses the Python that runs nox, installs nothing into it, and
-builds the core into engine/.
+builds the core into engine/stagegate/.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ ROOT = Path(__file__).parent
 OUT = ROOT / "reports" / "out"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 STAGES = nox.project.load_toml(ROOT / "suites" / "stages.toml")
-# Where the packages of the harness lie, which no session installs.
-HARNESS = [str(ROOT / name) for name in ("suites/harness", "baselines", "reports")]
-PYTHONPATH = os.pathsep.join([*HARNESS, *filter(None, [os.environ.get("PYTHONPATH")])])
+# Where the packages lie: no session installs the harness, and --no-venv not the engine either.
+FOLDERS = [str(ROOT / name) for name in ("engine", "suites/harness", "baselines", "reports")]
+PYTHONPATH = os.pathsep.join([*FOLDERS, *filter(None, [os.environ.get("PYTHONPATH")])])
 CONDA = ("micromamba", "mamba", "conda")
 LEAST_PYTHON = re.findall(r"\d+", PYPROJECT["project"]["requires-python"])
 
@@ -49,7 +49,7 @@ if not os.access(ROOT, os.W_OK) and not {"-l", "--list", "doctor"} & set(sys.arg
 # What the build session leaves for those that require it: the Python to run.
 INTERPRETER = [sys.executable]
 
-sys.path[:0] = HARNESS
+sys.path[:0] = FOLDERS
 from stagegate_baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
 
 
@@ -98,7 +98,7 @@ def serve(session: nox.Session) -> None:
     if INTERPRETER[-1] != sys.executable:  # the engine is installed, and serves from anywhere
         session.chdir(session.invoked_from)
     # 130 is the end by Ctrl-C.
-    python(session, "-m", "engine", "serve", *model, *session.posargs, success_codes=[0, 130])
+    python(session, "-m", "stagegate", "serve", *model, *session.posargs, success_codes=[0, 130])
 
 
 @with_engine(default=False, tags=["gate"])
@@ -221,7 +221,10 @@ def doctor(session: nox.Session) -> None:
     environments = Path(session.cache_dir).parent
     built = [environments / name / "bin" / "python" for name in ("build-cuda", "build")]
     interpreter = next((path for path in built if path.exists()), Path(sys.executable))
-    session.run(str(interpreter), "-m", "engine", "doctor", external=True)
+    session.run(
+        str(interpreter), "-m", "stagegate", "doctor",
+        env={"PYTHONPATH": PYTHONPATH}, external=True,
+    )  # fmt: skip
 
 
 def paths_of_the_caller(session: nox.Session) -> list[str]:
@@ -294,7 +297,9 @@ def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False
                 env=env, external=True,
             )  # fmt: skip
             session.run("cmake", "--build", "--preset", preset, env=env, external=True)
-            session.run("cmake", "--install", f"build/{preset}", "--prefix", ".", external=True)
+            session.run(
+                "cmake", "--install", f"build/{preset}", "--prefix", "engine", external=True
+            )
         return
     install_toolchain(session, cuda=cuda)
     if cuda and flashinfer:

@@ -1,4 +1,4 @@
-# engine._C: a thin pybind11 module. libstagegate lies beside it and is found by $ORIGIN.
+# stagegate._C: a thin pybind11 module. libstagegate lies beside it and is found by $ORIGIN.
 find_package(Python3 COMPONENTS Interpreter Development.Module REQUIRED)
 execute_process(COMMAND ${Python3_EXECUTABLE} -m pybind11 --cmakedir
   OUTPUT_VARIABLE STAGEGATE_PYBIND11_DIR OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -13,4 +13,4 @@ target_compile_definitions(_C PRIVATE
   STAGEGATE_COMPILER="${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
 target_link_libraries(_C PRIVATE stagegate)
 set_target_properties(_C PROPERTIES INSTALL_RPATH "$ORIGIN")
-install(TARGETS _C stagegate LIBRARY DESTINATION engine)
+install(TARGETS _C stagegate LIBRARY DESTINATION stagegate)

@@ -10,7 +10,7 @@ namespace stagegate::bindings {
 namespace {
 
 void raise(const char* name, const char* text) {
-  const py::object type = py::module_::import("engine.errors").attr(name);
+  const py::object type = py::module_::import("stagegate.errors").attr(name);
   PyErr_SetString(type.ptr(), text);
 }
 

@@ -1,4 +1,4 @@
-"""Compiles the core of the tree in the current folder into its engine/ folder.
+"""Compiles the core of the tree in the current folder into its engine/stagegate/ folder.
 
     python build_tree.py cpu|nvidia
 
@@ -27,7 +27,7 @@ def main(device: str) -> None:
             f"-DPython3_EXECUTABLE={sys.executable}", f"-DSTAGEGATE_CUDA={'ON' if cuda else 'OFF'}",
         ],
         ["cmake", "--build", folder],
-        ["cmake", "--install", folder, "--prefix", "."],
+        ["cmake", "--install", folder, "--prefix", "engine"],
     ):  # fmt: skip
         done = subprocess.run(command, check=False)
         if done.returncode:

@@ -23,7 +23,7 @@ def device_control() -> Callable[[], float]:
     clocks. Neither goes through a library that chooses its algorithm by timing it. Memory is held
     as long as what is returned.
     """
-    from engine._C import Context, Tensor, copy, empty, ops
+    from stagegate._C import Context, Tensor, copy, empty, ops
 
     context = Context("cuda")
     source, target = (empty([_COPY_BYTES], "u8", "cuda") for _ in range(2))

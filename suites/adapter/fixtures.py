@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import BACKENDS, LAYOUTS
+from stagegate.config import BACKENDS, LAYOUTS
 from stagegate_harness.ceilings import Ceilings, measure_ceilings
 from suites.adapter.gpu_ceilings import measure_gpu_ceilings
 from suites.adapter.options import ENGINE, Workload, attention_of

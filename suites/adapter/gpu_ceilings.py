@@ -15,7 +15,7 @@ _CALLS = 10  # so that starting them is nothing beside them
 
 def measure_gpu_ceilings() -> Ceilings:
     """The best of some repeats on the first GPU: the driver's copy and the library's product."""
-    from engine._C import Context, Tensor, copy, empty, ops
+    from stagegate._C import Context, Tensor, copy, empty, ops
 
     context = Context("cuda")
     source = empty([_COPY_BYTES], "u8", "cuda")

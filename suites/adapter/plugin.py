@@ -71,7 +71,7 @@ def pytest_stagegate_params(config: pytest.Config) -> Mapping[str, Scalar]:
 
 def pytest_stagegate_environment(config: pytest.Config) -> Mapping[str, object]:
     try:
-        from engine import _C
+        from stagegate import _C
     except ImportError:
         build: Mapping[str, object] = {}
     else:

@@ -34,10 +34,10 @@ def missing(name: str) -> str | None:
 
 def missing_gpu() -> str | None:
     try:
-        from engine import _C
+        from stagegate import _C
     except ImportError:
         return "the engine is not built (nox -s build-cuda)"
-    from engine.errors import DeviceError
+    from stagegate.errors import DeviceError
 
     try:
         _C.empty([1], "u8", "cuda")
@@ -51,7 +51,7 @@ def missing_cupti() -> str | None:
 
 
 def missing_flashinfer() -> str | None:
-    from engine import _C
+    from stagegate import _C
 
     if _C.build_info()["flashinfer"] is not None:
         return None

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from engine.llm_engine import LLMEngine
+from stagegate.core.llm_engine import LLMEngine
 from stagegate_harness.planted import slowed
 
 

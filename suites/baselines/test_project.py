@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import BACKENDS, LAYOUTS
+from stagegate.config import BACKENDS, LAYOUTS
 from stagegate_baselines.kinds import Kind
 from stagegate_baselines.project import (
     ProjectError,

@@ -8,10 +8,10 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 import pytest
 
-from engine import _C
-from engine.errors import ArgumentError, DTypeError, ShapeError
-from engine.models.decoder_config import DecoderConfig, RopeScaling
-from engine.models.tensor_map import core_config
+from stagegate import _C
+from stagegate.errors import ArgumentError, DTypeError, ShapeError
+from stagegate.models.decoder_config import DecoderConfig, RopeScaling
+from stagegate.models.tensor_map import core_config
 
 CONFIG = DecoderConfig(
     vocab_size=11, hidden_size=8, intermediate_size=12, num_layers=2, num_heads=4, num_kv_heads=2,

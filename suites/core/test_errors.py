@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import _C, errors
-from engine._C import Context, Tensor
+from stagegate import _C, errors
+from stagegate._C import Context, Tensor
 
 RAISED_BY_THE_CORE = [
     errors.ShapeError,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-import engine.tokenizer
+import stagegate.text.tokenizer
 from suites.models.multilingual import (
     ADDED_TOKENS,
     SPECIAL_TOKENS,
@@ -26,7 +26,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.mark.parametrize("word", WORDS, ids=ascii)
 def test_every_word_is_one_token(tokenizer: Tokenizer, word: str) -> None:
-    content = engine.tokenizer.Tokenizer(tokenizer).token_bytes
+    content = stagegate.text.tokenizer.Tokenizer(tokenizer).token_bytes
     [token_id] = [i for i in range(tokenizer.get_vocab_size()) if content(i) == word.encode()]
     ends_in_mark = len(word) > 1 and unicodedata.category(word[-1]) == "Mn"
     if not (ends_in_mark and word[0].isalpha()):  # else the split expression cuts it

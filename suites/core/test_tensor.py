@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engine import _C
-from engine._C import Tensor
-from engine.errors import ArgumentError, ContiguityError, ShapeError
+from stagegate import _C
+from stagegate._C import Tensor
+from stagegate.errors import ArgumentError, ContiguityError, ShapeError
 
 DTYPES = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "i64": np.int64, "u8": np.uint8}
 ITEM_SIZES = {"f32": 4, "f16": 2, "bf16": 2, "i32": 4, "i64": 8, "u8": 1}

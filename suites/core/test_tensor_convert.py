@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import _C
-from engine._C import Tensor
-from engine.errors import DTypeError
+from stagegate import _C
+from stagegate._C import Tensor
+from stagegate.errors import DTypeError
 
 FORMATS = ("f32", "f16", "bf16")
 BF16_MAX = 0x7F7F

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine._C import Tensor
-from engine.errors import ArgumentError, ContiguityError, DTypeError, ShapeError
+from stagegate._C import Tensor
+from stagegate.errors import ArgumentError, ContiguityError, DTypeError, ShapeError
 
 ARRAYS = {
     "f32": np.array([[1.5, -0.0, np.inf], [np.nan, 1e-45, -3e38]], np.float32),

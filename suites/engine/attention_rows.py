@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.step import AttentionMetadata, Int32Array, PagedMetadata
+from stagegate.execution.step import AttentionMetadata, Int32Array, PagedMetadata
 
 
 def visible_slots(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.tokenizer import Tokenizer
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.edited_checkpoint import write_original
 
 TINY = Path(__file__).parents[1] / "models" / "tiny-qwen2"

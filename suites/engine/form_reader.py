@@ -9,9 +9,9 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from engine.guidance import Guidance
-from engine.guide import Guide, GuideMaker
-from engine.tokenizer import Tokenizer
+from stagegate.structured.guidance import Guidance
+from stagegate.structured.guide import Guide, GuideMaker
+from stagegate.text.tokenizer import Tokenizer
 
 TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
 PIECES = ('{"', '": ', '":', "\n\n", "}\n", '"}\n', " {", "},", "    ", "\t\t", ">\n\n")

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from attention_rows import visible_slots
 
-from engine.config import EngineConfig
-from engine.kv.block_manager import BlockManager
-from engine.kv.manager import KVManager
-from engine.kv.prefix_cache import PrefixCache
-from engine.kv.slot_manager import SlotManager
-from engine.sampling import SamplingParams
-from engine.scheduler import ScheduledStep, Scheduler
-from engine.sequence import Sequence, SequenceStatus
-from engine.step import StepInput
-from engine.step_builder import build_step_input
+from stagegate.config import EngineConfig
+from stagegate.core.scheduler import ScheduledStep, Scheduler
+from stagegate.core.sequence import Sequence, SequenceStatus
+from stagegate.execution.step import StepInput
+from stagegate.execution.step_builder import build_step_input
+from stagegate.kv.block_manager import BlockManager
+from stagegate.kv.manager import KVManager
+from stagegate.kv.prefix_cache import PrefixCache
+from stagegate.kv.slot_manager import SlotManager
+from stagegate.sampling import SamplingParams
 
 BLOCK_SIZE = 2
 VOCAB = 23

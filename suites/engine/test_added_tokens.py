@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.errors import TokenizerError
-from engine.tokenizer import Tokenizer
+from stagegate.errors import TokenizerError
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.edited_checkpoint import Edits, edited, with_decoder, without_added
 
 CONFIG = "tokenizer_config.json"

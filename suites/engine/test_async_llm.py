@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM, EngineConfig, LLMEngine, SamplingParams
-from engine.async_llm import AsyncLLM
-from engine.errors import EngineDeadError, InvalidRequestError, QueueFullError, StagegateError
-from engine.outputs import RequestDelta
-from engine.step import StepInput, StepOutput
-from engine.tokenizer import Tokenizer
+from stagegate import LLM, EngineConfig, LLMEngine, SamplingParams
+from stagegate.async_llm import AsyncLLM
+from stagegate.errors import EngineDeadError, InvalidRequestError, QueueFullError, StagegateError
+from stagegate.execution.step import StepInput, StepOutput
+from stagegate.outputs import RequestDelta
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.null_worker import NullWorker
 
 OPENINGS = ("Alice was", "Down the", "The Queen", "Oh", "I am", "The Mock Turtle sighed deeply")

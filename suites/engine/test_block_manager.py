@@ -18,12 +18,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine.errors import ConfigError
-from engine.kv.block_manager import BlockManager
-from engine.kv.prefix_cache import PrefixCache
-from engine.sampling import SamplingParams
-from engine.sequence import Sequence, SequenceStatus
-from engine.step import PagedMetadata
+from stagegate.core.sequence import Sequence, SequenceStatus
+from stagegate.errors import ConfigError
+from stagegate.execution.step import PagedMetadata
+from stagegate.kv.block_manager import BlockManager
+from stagegate.kv.prefix_cache import PrefixCache
+from stagegate.sampling import SamplingParams
 
 STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from engine.chat_template import ChatTemplate
-from engine.errors import InvalidRequestError
-from engine.server.messages import Message, template_messages
+from stagegate.errors import InvalidRequestError
+from stagegate.server.openai.messages import Message, template_messages
+from stagegate.text.chat_template import ChatTemplate
 from suites.engine.chat_history import CONVERSATIONS, TEMPLATES, TOKENS
 from suites.engine.record_chat_history import RECORDED, prompts
 

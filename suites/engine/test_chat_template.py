@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.chat_template import ChatTemplate
-from engine.errors import InvalidRequestError, TokenizerError
+from stagegate.errors import InvalidRequestError, TokenizerError
+from stagegate.text.chat_template import ChatTemplate
 from suites.engine.conftest import TINY
 
 CONVERSATIONS: list[list[dict[str, Any]]] = [

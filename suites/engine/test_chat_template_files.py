@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.chat_template import ChatTemplate
-from engine.errors import TokenizerError
+from stagegate.errors import TokenizerError
+from stagegate.text.chat_template import ChatTemplate
 from suites.engine.edited_checkpoint import Edits, edited
 
 CONFIG = "tokenizer_config.json"

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ModelError
-from engine.models.checkpoint import Checkpoint
-from engine.models.registry import load_model_config
-from engine.models.safetensors_file import read_safetensors
-from engine.models.tensor_map import TensorMap
+from stagegate.errors import ModelError
+from stagegate.models.checkpoint import Checkpoint
+from stagegate.models.registry import load_model_config
+from stagegate.models.safetensors_file import read_safetensors
+from stagegate.models.tensor_map import TensorMap
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 
 UNTIED = PRESETS["untied"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import tokenizer_config
-from engine.models import generation_config, registry
+from stagegate.models import generation_config, registry
+from stagegate.text import tokenizer_config
 
 # Of config.json, whichever architecture it is of.
 CONFIG_KEYS = registry.READ_KEYS.union(

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.chat_template import ChatTemplate
-from engine.end_tokens import end_tokens
-from engine.errors import TokenizerError
-from engine.models.generation_config import GenerationConfig
-from engine.models.registry import load_model_config
-from engine.tokenizer import Tokenizer
+from stagegate.errors import TokenizerError
+from stagegate.models.generation_config import GenerationConfig
+from stagegate.models.registry import load_model_config
+from stagegate.text.chat_template import ChatTemplate
+from stagegate.text.end_tokens import end_tokens
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.edited_checkpoint import Edits, edited, with_decoder, without_added
 
 pytestmark = [pytest.mark.requires_hf, pytest.mark.filterwarnings("ignore")]

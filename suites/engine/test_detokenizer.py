@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.detokenizer import Detokenizer
-from engine.tokenizer import Tokenizer
+from stagegate.text.detokenizer import Detokenizer
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.conftest import TINY
 from suites.models.multilingual import END_OF_SENTENCE, TEXTS, WORDS
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
-from engine._C import Ledger
-from engine.models.registry import load_model_config
-from engine.outputs import CompletionOutput
+from stagegate import LLM, SamplingParams
+from stagegate._C import Ledger
+from stagegate.models.registry import load_model_config
+from stagegate.outputs import CompletionOutput
 from suites.offline.same_answer import is_same_answer, near_tie
 
 ROOT = Path(__file__).parents[2]

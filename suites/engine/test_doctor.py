@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import doctor
+from stagegate import doctor
 
 
 def report() -> tuple[int, str]:
@@ -61,13 +61,13 @@ def test_gpus_are_listed(bare_machine: Path) -> None:
 def test_an_engine_that_is_not_built_says_how_to_build_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "engine._C", None)
-    assert "missing  engine._C -> nox -s build (" in report()[1]
+    monkeypatch.setitem(sys.modules, "stagegate._C", None)
+    assert "missing  stagegate._C -> nox -s build (" in report()[1]
 
 
 def test_it_needs_the_standard_library_alone() -> None:
     # -S leaves site-packages out: this is the Python of a machine with nothing installed.
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import engine.doctor"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import stagegate.doctor"
     root = Path(doctor.__file__).parents[1]
     subprocess.run([sys.executable, "-S", "-c", code, str(root)], check=True)
 

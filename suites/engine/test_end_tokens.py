@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.end_tokens import end_tokens
-from engine.errors import ModelError
-from engine.guidance import Guidance
-from engine.llm import LLM
-from engine.models.generation_config import GenerationConfig
-from engine.models.registry import load_model_config
-from engine.sampling import SamplingParams
-from engine.tokenizer import Tokenizer
+from stagegate.errors import ModelError
+from stagegate.llm import LLM
+from stagegate.models.generation_config import GenerationConfig
+from stagegate.models.registry import load_model_config
+from stagegate.sampling import SamplingParams
+from stagegate.structured.guidance import Guidance
+from stagegate.text.end_tokens import end_tokens
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.conftest import TINY
 from suites.engine.edited_checkpoint import Edits, edited
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from engine import AsyncLLM, EngineConfig, LLMEngine, SamplingParams
-from engine.errors import CapacityError, DeviceLostError, InvalidRequestError, StagegateError
-from engine.guidance import Guidance
-from engine.outputs import RequestDelta
-from engine.serving.client import EngineClient
+from stagegate import AsyncLLM, EngineConfig, LLMEngine, SamplingParams
+from stagegate.errors import CapacityError, DeviceLostError, InvalidRequestError, StagegateError
+from stagegate.outputs import RequestDelta
+from stagegate.serving.client import EngineClient
+from stagegate.structured.guidance import Guidance
 
 
 def through_a_pipe(value: Any) -> Any:

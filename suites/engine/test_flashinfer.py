@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.errors import ConfigError
+from stagegate import LLM, SamplingParams
+from stagegate.errors import ConfigError
 from suites.models.random_qwen2 import PRESETS, write_random_qwen2
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.prompts import text_prompts
@@ -34,7 +34,7 @@ def test_settings_it_cannot_have(model_path: Path, settings: dict, words: str) -
 
 
 def test_a_build_without_it(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine._C.build_info", lambda: {"flashinfer": None})
+    monkeypatch.setattr("stagegate._C.build_info", lambda: {"flashinfer": None})
     words = r"this build has no FlashInfer; build with it \(nox -s build-cuda -- --flashinfer\)"
     with pytest.raises(ConfigError, match=words):
         LLM(model_path, device="cuda", backend="flashinfer")
@@ -47,7 +47,7 @@ def test_a_build_without_it(model_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_checkpoint_it_has_no_kernel_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, words: str
 ) -> None:
-    monkeypatch.setattr("engine._C.build_info", lambda: {"flashinfer": "any"})
+    monkeypatch.setattr("stagegate._C.build_info", lambda: {"flashinfer": "any"})
     path = write_random_qwen2(tmp_path / "model", PRESETS["group-7"], dtype=dtype)
     with pytest.raises(ConfigError, match=words):
         LLM(path, device="cuda", backend="flashinfer")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ModelError
-from engine.llm import LLM
-from engine.models.generation_config import GenerationConfig
+from stagegate.errors import ModelError
+from stagegate.llm import LLM
+from stagegate.models.generation_config import GenerationConfig
 from suites.engine.edited_checkpoint import edited
 
 

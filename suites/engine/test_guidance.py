@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.errors import InvalidRequestError, StagegateError
-from engine.guidance import Guidance
-from engine.guide import GuideMaker
-from engine.tokenizer import Tokenizer
+from stagegate import LLM, SamplingParams
+from stagegate.errors import InvalidRequestError, StagegateError
+from stagegate.structured.guidance import Guidance
+from stagegate.structured.guide import GuideMaker
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.form_reader import FormReader, may_come
 
 PERSON: dict[str, Any] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.histogram import Histogram, HistogramReading
+from stagegate.core.histogram import Histogram, HistogramReading
 
 
 def test_a_value_belongs_to_the_first_bound_it_does_not_exceed() -> None:

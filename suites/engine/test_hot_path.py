@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import EngineConfig, SamplingParams
-from engine._C import Ledger
-from engine.llm_engine import LLMEngine
-from engine.models.registry import load_model_config
-from engine.worker import Worker
+from stagegate import EngineConfig, SamplingParams
+from stagegate._C import Ledger
+from stagegate.core.llm_engine import LLMEngine
+from stagegate.execution.worker import Worker
+from stagegate.models.registry import load_model_config
 from stagegate_harness.hot_path import as_text, hot_path_of, kernel_counts
 from stagegate_harness.kernel_trace import kernel_trace
 from stagegate_harness.trace_events import Trace

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.errors import InvalidRequestError
-from engine.guidance import Guidance
+from stagegate.errors import InvalidRequestError
+from stagegate.structured.guidance import Guidance
 from suites.engine.form_reader import begins, fits
 
 TEXT = {"type": "string"}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM, EngineConfig
-from engine.errors import ConfigError
-from engine.kv.sizing import kv_bytes_per_token, kv_capacity_tokens, kv_memory_from_text
-from engine.models.decoder_config import DecoderConfig
-from engine.models.registry import load_model_config
+from stagegate import LLM, EngineConfig
+from stagegate.errors import ConfigError
+from stagegate.kv.sizing import kv_bytes_per_token, kv_capacity_tokens, kv_memory_from_text
+from stagegate.models.decoder_config import DecoderConfig
+from stagegate.models.registry import load_model_config
 
 TINY = Path(__file__).parents[1] / "models" / "tiny-qwen2"
 PER_TOKEN = 2 * 4 * 2 * 64 * 2  # keys and values of 4 layers, 2 heads of 64 each, 2 bytes

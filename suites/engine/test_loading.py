@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.errors import ModelError
-from engine.llm import LLM
-from engine.models.registry import load_model_config
-from engine.models.safetensors_file import read_safetensors
+from stagegate.errors import ModelError
+from stagegate.llm import LLM
+from stagegate.models.registry import load_model_config
+from stagegate.models.safetensors_file import read_safetensors
 from suites.engine.edited_checkpoint import DIMENSIONS, Edits, edited
 from suites.models.random_qwen2 import Dimensions, write_random_qwen2
 
@@ -97,10 +97,10 @@ def write_safetensors(path: Path, arrays: dict[str, npt.NDArray[Any]]) -> None:
 _LOAD = """
 import sys
 from pathlib import Path
-from engine import _C
-from engine.config import EngineConfig
-from engine.models.registry import load_model_config
-from engine.models.weights import load_weights
+from stagegate import _C
+from stagegate.config import EngineConfig
+from stagegate.models.registry import load_model_config
+from stagegate.models.weights import load_weights
 
 def most_kib():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ModelError
-from engine.models.registry import load_model_config
-from engine.models.tensor_map import TensorMap
+from stagegate.errors import ModelError
+from stagegate.models.registry import load_model_config
+from stagegate.models.tensor_map import TensorMap
 
 # As the 0.5B model of the family states it.
 STATED: dict[str, Any] = {

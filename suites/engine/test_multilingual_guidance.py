@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.guidance import Guidance
-from engine.guide import GuideMaker
-from engine.tokenizer import Tokenizer
+from stagegate import LLM, SamplingParams
+from stagegate.structured.guidance import Guidance
+from stagegate.structured.guide import GuideMaker
+from stagegate.text.tokenizer import Tokenizer
 from suites.models.multilingual import END_OF_SENTENCE, IM_END, TEXTS, WORDS, multilingual_tokenizer
 
 TOKENIZER = Tokenizer(multilingual_tokenizer())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.tokenizer import Tokenizer
+from stagegate.text.tokenizer import Tokenizer
 from suites.models.multilingual import (
     ADDED_TOKENS,
     SPECIAL_TOKENS,

@@ -19,7 +19,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The engine's Python files alone."""
     folder = tmp_path_factory.mktemp("checkout")
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(ROOT / "engine", folder / "engine", ignore=ignored)
+    shutil.copytree(ROOT / "engine" / "stagegate", folder / "stagegate", ignore=ignored)
     return folder
 
 
@@ -34,22 +34,22 @@ def run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_it_names_the_session_that_builds_it(checkout: Path) -> None:
-    last = run(checkout, "-c", "from engine import LLM").stderr.splitlines()[-1]
-    assert last.startswith("engine.errors.NotBuiltError: the engine is not built")
+    last = run(checkout, "-c", "from stagegate import LLM").stderr.splitlines()[-1]
+    assert last.startswith("stagegate.errors.NotBuiltError: the engine is not built")
     assert "nox -s build" in last
 
 
 def test_it_is_an_import_error(checkout: Path) -> None:
-    program = "try:\n from engine import _C\nexcept ImportError as error:\n print(error)"
+    program = "try:\n from stagegate import _C\nexcept ImportError as error:\n print(error)"
     assert "nox -s build" in run(checkout, "-c", program).stdout
 
 
 def test_the_command_says_so_in_a_line(checkout: Path) -> None:
-    done = run(checkout, "-m", "engine", "generate", "--model", str(checkout), "--prompt", "x")
+    done = run(checkout, "-m", "stagegate", "generate", "--model", str(checkout), "--prompt", "x")
     assert done.returncode == 1
     assert done.stderr.startswith("error: the engine is not built for this Python: nox -s build")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_configuration_needs_no_core(checkout: Path) -> None:
-    assert run(checkout, "-c", "from engine import EngineConfig").returncode == 0
+    assert run(checkout, "-c", "from stagegate import EngineConfig").returncode == 0

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import EngineConfig, SamplingParams
-from engine.errors import ArgumentError, DeviceLostError
-from engine.guidance import Guidance
-from engine.llm_engine import LLMEngine
-from engine.models.registry import load_model_config
-from engine.outputs import RequestOutput
-from engine.request import Request
-from engine.step import StepInput, StepOutput
-from engine.worker import Worker
+from stagegate import EngineConfig, SamplingParams
+from stagegate.core.llm_engine import LLMEngine
+from stagegate.core.request import Request
+from stagegate.errors import ArgumentError, DeviceLostError
+from stagegate.execution.step import StepInput, StepOutput
+from stagegate.execution.worker import Worker
+from stagegate.models.registry import load_model_config
+from stagegate.outputs import RequestOutput
+from stagegate.structured.guidance import Guidance
 from suites.offline.soak_traffic import draw_jobs
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)

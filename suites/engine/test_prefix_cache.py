@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.kv.prefix_cache import PrefixCache
+from stagegate.kv.prefix_cache import PrefixCache
 
 SIZE = 2
 QUICK = settings(max_examples=150, deadline=None)

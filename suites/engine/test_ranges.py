@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.models.registry import load_model_config
+from stagegate.models.registry import load_model_config
 from stagegate_harness.kernel_trace import RANGES_VARIABLE
 
 STEPS = 3
 # The headers of NVTX look for a tool once in a process, so the traced one is another.
 PROGRAM = """
 import dataclasses, json, sys
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 from stagegate_harness.kernel_trace import kernel_trace
 
 model, layout, steps = sys.argv[1:]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.reasoning import ReasoningSplitter
+from stagegate.text.reasoning import ReasoningSplitter
 
 
 def split(pieces: list[str], *, inside: bool = False) -> tuple[str, str]:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ModelError
-from engine.models.safetensors_file import StoredTensor, read_safetensors
+from stagegate.errors import ModelError
+from stagegate.models.safetensors_file import StoredTensor, read_safetensors
 
 NUMPY_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 SMALL = {

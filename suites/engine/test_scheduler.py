@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from scheduler_bench import LAYOUTS, Bench, ids, next_token
 
-from engine.errors import CapacityError
-from engine.sampling import SamplingParams
-from engine.sequence import SequenceStatus
-from engine.step_builder import build_step_input
+from stagegate.core.sequence import SequenceStatus
+from stagegate.errors import CapacityError
+from stagegate.execution.step_builder import build_step_input
+from stagegate.sampling import SamplingParams
 
 
 @pytest.fixture(params=LAYOUTS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from scheduler_bench import LAYOUTS, Bench, ids, next_token
 
-from engine.sampling import SamplingParams
-from engine.sequence import SequenceStatus
-from engine.step_builder import build_step_input
+from stagegate.core.sequence import SequenceStatus
+from stagegate.execution.step_builder import build_step_input
+from stagegate.sampling import SamplingParams
 
 
 @pytest.fixture(params=LAYOUTS)

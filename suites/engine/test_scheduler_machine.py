@@ -16,11 +16,11 @@ from hypothesis.stateful import (
 )
 from scheduler_bench import BLOCK_SIZE, LAYOUTS, STOP, Bench, generate_alone
 
-from engine.sampling import SamplingParams
-from engine.scheduler import ScheduledStep
-from engine.sequence import Sequence, SequenceStatus
-from engine.step import StepInput
-from engine.step_builder import build_step_input
+from stagegate.core.scheduler import ScheduledStep
+from stagegate.core.sequence import Sequence, SequenceStatus
+from stagegate.execution.step import StepInput
+from stagegate.execution.step_builder import build_step_input
+from stagegate.sampling import SamplingParams
 
 STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
 

@@ -17,10 +17,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine.errors import ConfigError
-from engine.kv.slot_manager import SlotManager
-from engine.sampling import SamplingParams
-from engine.sequence import Sequence
+from stagegate.core.sequence import Sequence
+from stagegate.errors import ConfigError
+from stagegate.kv.slot_manager import SlotManager
+from stagegate.sampling import SamplingParams
 
 STATEFUL = settings(max_examples=80, stateful_step_count=40, deadline=None)
 

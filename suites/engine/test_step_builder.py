@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import InvalidRequestError
-from engine.kv.block_manager import BlockManager
-from engine.sampling import DEFAULTS, ROW_RANGES, SamplingParams
-from engine.scheduler import ScheduledSequence, ScheduledStep
-from engine.sequence import Sequence, SequenceStatus
-from engine.step import Float32Array, Int32Array, PagedMetadata
-from engine.step_builder import build_sampling_batch, build_step_input
+from stagegate.core.scheduler import ScheduledSequence, ScheduledStep
+from stagegate.core.sequence import Sequence, SequenceStatus
+from stagegate.errors import InvalidRequestError
+from stagegate.execution.step import Float32Array, Int32Array, PagedMetadata
+from stagegate.execution.step_builder import build_sampling_batch, build_step_input
+from stagegate.kv.block_manager import BlockManager
+from stagegate.sampling import DEFAULTS, ROW_RANGES, SamplingParams
 
 
 def sequence(tokens: list[int], *, output: tuple[int, ...] = (), **params: Any) -> Sequence:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.stopping import StopMatcher
+from stagegate.text.stopping import StopMatcher
 
 # A token that is no part of the text; its text has letters of the others.
 HIDDEN = "<b>"

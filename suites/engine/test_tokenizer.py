@@ -11,8 +11,8 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import InvalidRequestError, TokenizerError
-from engine.tokenizer import Tokenizer
+from stagegate.errors import InvalidRequestError, TokenizerError
+from stagegate.text.tokenizer import Tokenizer
 from suites.engine.conftest import TINY
 
 LIBRARY = tokenizers.Tokenizer.from_file(str(TINY / "tokenizer.json"))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.text_pieces import TextPieces
-from engine.tool_calls import CLOSE, OPEN, ToolCallDelta, ToolCallParser
+from stagegate.text.text_pieces import TextPieces
+from stagegate.text.tool_calls import CLOSE, OPEN, ToolCallDelta, ToolCallParser
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"x": "</tool>", "y": [1, {}]}}\n</tool_call>'
 OTHER = '<tool_call>{"name": "g"}</tool_call>'

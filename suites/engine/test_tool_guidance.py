@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from engine.guidance import Guidance
-from engine.tool_guidance import calls, calls_or_answer, text_then_call
+from stagegate.structured.guidance import Guidance
+from stagegate.structured.tool_guidance import calls, calls_or_answer, text_then_call
 from suites.engine.form_reader import FormReader, begins, fits, reader
 
 PERSON = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}

@@ -8,7 +8,7 @@ from threading import Barrier
 
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)
 ENGINES = 2

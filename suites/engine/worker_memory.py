@@ -11,10 +11,10 @@ import json
 import sys
 from pathlib import Path
 
-from engine import _C
-from engine.config import EngineConfig
-from engine.models.registry import load_model_config
-from engine.worker import Worker
+from stagegate import _C
+from stagegate.config import EngineConfig
+from stagegate.execution.worker import Worker
+from stagegate.models.registry import load_model_config
 from suites.offline.memory_use import device_memory
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.models.registry import load_model_config
-from engine.models.tensor_map import TensorMap
+from stagegate.models.registry import load_model_config
+from stagegate.models.tensor_map import TensorMap
 
 TOKENIZER = Path(__file__).parent / "tiny-qwen2"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

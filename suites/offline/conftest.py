@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM
+from stagegate import LLM
 
 
 @pytest.fixture(scope="module")

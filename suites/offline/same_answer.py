@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.config import EngineConfig
-from engine.outputs import CompletionOutput
+from stagegate.config import EngineConfig
+from stagegate.outputs import CompletionOutput
 
 
 def near_tie(config: EngineConfig) -> float:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from engine import SamplingParams
-from engine.guidance import Guidance
+from stagegate import SamplingParams
+from stagegate.structured.guidance import Guidance
 
 LONGEST_PROMPT = 240
 LONGEST_ANSWER = 64

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.errors import (
+from stagegate import LLM, SamplingParams
+from stagegate.errors import (
     ArgumentError,
     CapacityError,
     ConfigError,
@@ -22,7 +22,7 @@ from engine.errors import (
     StagegateError,
     TokenizerError,
 )
-from engine.models.registry import load_model_config
+from stagegate.models.registry import load_model_config
 
 GREEDY = SamplingParams(temperature=0, max_tokens=8)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.measure import Measure, Metrics
 from suites.adapter.options import Workload

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.sampling import MAX_LOGPROBS
+from stagegate import LLM, SamplingParams
+from stagegate.sampling import MAX_LOGPROBS
 from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.measure import Measure, Metrics
 from suites.adapter.options import Workload

@@ -1,4 +1,4 @@
-"""python -m engine as a shell user runs it, and how fast it starts."""
+"""stagegate as a shell user runs it, and how fast it starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM
+from stagegate import LLM
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +20,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_generate_prints_the_text(model_path: Path) -> None:
     done = run(
-        "-m", "engine", "generate", "--model", str(model_path), "--prompt", "Alice was",
+        "-m", "stagegate", "generate", "--model", str(model_path), "--prompt", "Alice was",
         "--temperature", "0", "--max-tokens", "12", "--ignore-eos", "--metrics",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ def test_generate_prints_the_text(model_path: Path) -> None:
 def test_chat_and_several_prompts(model_path: Path) -> None:
     questions = ["Who wrote this book?", "Tell me about the Caterpillar."]
     done = run(
-        "-m", "engine", "generate", "--model", str(model_path), "--chat", "--temperature", "0",
+        "-m", "stagegate", "generate", "--model", str(model_path), "--chat", "--temperature", "0",
         "--max-tokens", "16", "--prompt", questions[0], "--prompt", questions[1],
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -50,7 +50,7 @@ def test_chat_and_several_prompts(model_path: Path) -> None:
 
 
 def test_refusal_is_one_line(tmp_path: Path) -> None:
-    done = run("-m", "engine", "generate", "--model", str(tmp_path / "no"), "--prompt", "x")
+    done = run("-m", "stagegate", "generate", "--model", str(tmp_path / "no"), "--prompt", "x")
     assert done.returncode == 1
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
@@ -60,7 +60,7 @@ def test_refusal_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["generate"], ["fly"], []])
 def test_wrong_usage(arguments: list[str]) -> None:
-    assert run("-m", "engine", *arguments).returncode == 2
+    assert run("-m", "stagegate", *arguments).returncode == 2
 
 
 def seconds_of(statement: str, setup: str = "pass") -> float:
@@ -77,10 +77,10 @@ def seconds_of(statement: str, setup: str = "pass") -> float:
 
 
 def test_import_is_fast() -> None:
-    assert seconds_of("import engine") < 0.3
+    assert seconds_of("import stagegate") < 0.3
 
 
 @pytest.mark.tiny_model
 def test_start_is_fast(model_path: Path) -> None:
-    setup = "import engine"
-    assert seconds_of(f"engine.LLM({str(model_path)!r})", setup) < 1.0
+    setup = "import stagegate"
+    assert seconds_of(f"stagegate.LLM({str(model_path)!r})", setup) < 1.0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
 OPENINGS = ["Alice was", "Down the", "The Queen", "The Mock Turtle sighed deeply", "I am"]

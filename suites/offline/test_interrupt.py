@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.llm import GenerationInterrupted
-from engine.step import StepInput, StepOutput
+from stagegate import LLM, SamplingParams
+from stagegate.execution.step import StepInput, StepOutput
+from stagegate.llm import GenerationInterrupted
 
 # The command, with a Ctrl-C during a step.
 COMMAND = """
 import os, signal, sys
-from engine.__main__ import main
-from engine.worker import Worker
+from stagegate.__main__ import main
+from stagegate.execution.worker import Worker
 submit, steps = Worker.submit, []
 def submit_and_interrupt(self, step):
     steps.append(step)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 from suites.models.multilingual import TEXTS
 
 WILD = SamplingParams(temperature=1.5, max_tokens=48, ignore_eos=True, seed=3)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.errors import ArgumentError
-from engine.guidance import Guidance
-from engine.request import Request
+from stagegate import LLM, SamplingParams
+from stagegate.core.request import Request
+from stagegate.errors import ArgumentError
+from stagegate.structured.guidance import Guidance
 from suites.models.random_qwen2 import Dimensions, write_nan, write_random_qwen2
 
 DIMENSIONS = Dimensions(vocab_size=2048, tie_word_embeddings=False)

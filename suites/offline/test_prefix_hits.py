@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 
 GREEDY = SamplingParams(temperature=0, max_tokens=16)
 SHARED = "Alice was beginning to get very tired of sitting by her sister on the bank, and of "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 
 SEEDED = SamplingParams(temperature=1.2, top_p=0.95, seed=1234, max_tokens=32)
 OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice", "Why", "The"]

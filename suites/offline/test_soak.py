@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import LLM
-from engine.llm_engine import LLMEngine
-from engine.request import Request
-from engine.sampling import MAX_LOGPROBS
+from stagegate import LLM
+from stagegate.core.llm_engine import LLMEngine
+from stagegate.core.request import Request
+from stagegate.sampling import MAX_LOGPROBS
 from stagegate_baselines import fingerprint
 from suites.offline.hang_watch import HangWatch
 from suites.offline.memory_use import DeviceMemory, device_memory, host_bytes

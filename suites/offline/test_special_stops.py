@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import EngineConfig, LLMEngine, SamplingParams
-from engine.outputs import CompletionOutput
-from engine.tokenizer import Tokenizer
+from stagegate import EngineConfig, LLMEngine, SamplingParams
+from stagegate.outputs import CompletionOutput
+from stagegate.text.tokenizer import Tokenizer
 from suites.models.multilingual import END_OF_SENTENCE, IM_END, IM_START
 from suites.online.scripted_worker import ScriptedWorker
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine import EngineConfig, LLMEngine
-from engine.async_llm import AsyncLLM
-from engine.tokenizer import Tokenizer
+from stagegate import EngineConfig, LLMEngine
+from stagegate.async_llm import AsyncLLM
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.live_server import LiveServer, live_server
 from suites.online.scripted_worker import ScriptedWorker
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import uvicorn
 from fastapi import FastAPI
 
-from engine.async_llm import AsyncLLM
-from engine.engine_stats import EngineStats
-from engine.outputs import ChoiceDelta
-from engine.sampling import SamplingParams
-from engine.server.app import create_app
-from engine.server.connection import ConnectionLimits, limited_connection
-from engine.server.settings import ServerSettings
+from stagegate.async_llm import AsyncLLM
+from stagegate.core.engine_stats import EngineStats
+from stagegate.outputs import ChoiceDelta
+from stagegate.sampling import SamplingParams
+from stagegate.server.app import create_app
+from stagegate.server.http.connection import ConnectionLimits, limited_connection
+from stagegate.server.http.settings import ServerSettings
 from suites.online.only_client import only_client
 
 MODEL = "tiny"

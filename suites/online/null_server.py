@@ -12,13 +12,13 @@ from pathlib import Path
 
 import uvicorn
 
-from engine.async_llm import AsyncLLM
-from engine.config import EngineConfig
-from engine.llm_engine import LLMEngine
-from engine.server.app import create_app
-from engine.server.connection import ConnectionLimits, limited_connection
-from engine.server.settings import ServerSettings
-from engine.tokenizer import Tokenizer
+from stagegate.async_llm import AsyncLLM
+from stagegate.config import EngineConfig
+from stagegate.core.llm_engine import LLMEngine
+from stagegate.server.app import create_app
+from stagegate.server.http.connection import ConnectionLimits, limited_connection
+from stagegate.server.http.settings import ServerSettings
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.null_worker import NullWorker
 
 

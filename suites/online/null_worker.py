@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from engine.step import StepInput, StepOutput
+from stagegate.execution.step import StepInput, StepOutput
 
 
 class NullWorker:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from engine.serving.client import EngineClient
+from stagegate.serving.client import EngineClient
 
 if TYPE_CHECKING:
-    from engine.async_llm import AsyncLLM
+    from stagegate.async_llm import AsyncLLM
 
 MEMBERS = frozenset(name for name in vars(EngineClient) if not name.startswith("_"))
 

@@ -1,13 +1,13 @@
 """The engine's command with a slowdown put in: python -m suites.online.planted_engine SHARE ...
 
-What follows SHARE is what python -m engine takes.
+What follows SHARE is what stagegate takes.
 """
 
 from __future__ import annotations
 
 import sys
 
-from engine.__main__ import main
+from stagegate.__main__ import main
 from suites.adapter.slow_engine import slow_engine
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from engine.step import StepInput, StepOutput
+from stagegate.execution.step import StepInput, StepOutput
 
 
 class ScriptedWorker:

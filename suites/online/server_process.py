@@ -1,4 +1,4 @@
-"""python -m engine serve as a process of its own."""
+"""stagegate serve as a process of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def server_process(
 
     planted: share by which every step takes longer.
     """
-    engine = ["suites.online.planted_engine", str(planted)] if planted else ["engine"]
+    engine = ["suites.online.planted_engine", str(planted)] if planted else ["stagegate"]
     command = [
         sys.executable, "-m", *engine, "serve", "--model", f"tiny={model_path}", "--port", "0",
         "--device", device, "--layout", layout, "--dtype", "f32", *flags,

@@ -11,8 +11,8 @@ from statistics import median
 
 import pytest
 
-from engine.async_llm import AsyncLLM
-from engine.sampling import SamplingParams
+from stagegate.async_llm import AsyncLLM
+from stagegate.sampling import SamplingParams
 from stagegate_harness.measure import Measure, Metrics
 from suites.online.null_server import null_engine
 from suites.online.null_server_process import null_server

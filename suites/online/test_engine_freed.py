@@ -16,11 +16,11 @@ import psutil
 import pytest
 from fastapi import FastAPI
 
-from engine import LLM, EngineConfig, LLMEngine, SamplingParams
-from engine.async_llm import AsyncLLM
-from engine.server.app import create_app
-from engine.server.settings import ServerSettings
-from engine.worker import Worker
+from stagegate import LLM, EngineConfig, LLMEngine, SamplingParams
+from stagegate.async_llm import AsyncLLM
+from stagegate.execution.worker import Worker
+from stagegate.server.app import create_app
+from stagegate.server.http.settings import ServerSettings
 from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.tokenizer import Tokenizer
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.load.arrival import ClosedLoop, OpenLoop
 from suites.online.load.endpoints import Endpoint
 from suites.online.load.errors import LoadError

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.outputs import ChoiceDelta
-from engine.server.message_reader import MessageReader
-from engine.server.tool_choice import ToolChoice
+from stagegate.outputs import ChoiceDelta
+from stagegate.server.openai.message_reader import MessageReader
+from stagegate.server.openai.tool_choice import ToolChoice
 
 NO_TOOLS = ToolChoice()
 TOOLS = ToolChoice(tools=[{"type": "function", "function": {"name": "f"}}])

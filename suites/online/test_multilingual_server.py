@@ -10,14 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.server.responses import (
+from stagegate.server.openai.responses import (
     ChatCompletion,
     ChatCompletionChunk,
     ChatTokenLogprob,
     Completion,
     CompletionLogprobs,
 )
-from engine.tokenizer import Tokenizer
+from stagegate.text.tokenizer import Tokenizer
 from suites.models.multilingual import END_OF_SENTENCE, IM_END, TEXTS, WORDS
 from suites.online.conftest import MakeLLM
 from suites.online.event_stream import chunks

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from engine.server.responses import ChatCompletionChunk
-from engine.tokenizer import Tokenizer
+from stagegate.server.openai.responses import ChatCompletionChunk
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.conftest import Say
 from suites.online.live_server import LiveServer
 from suites.online.test_server_tools import CALL, OTHER, TOOLS, ask, ask_for_chunks

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from engine import SamplingParams
-from engine.server.responses import ChatCompletion, ChatCompletionChunk
+from stagegate import SamplingParams
+from stagegate.server.openai.responses import ChatCompletion, ChatCompletionChunk
 from suites.online.event_stream import chunks, error_of
 from suites.online.live_server import MODEL, LiveServer
 
@@ -72,7 +72,7 @@ def test_streams_role_then_text_then_reason(api: httpx.Client) -> None:
     first, *middle, last = [choice for chunk in stream for choice in chunk.choices]
     assert (first.delta.role, first.delta.content) == ("assistant", "")
     assert all(choice.delta.content and choice.delta.role is None for choice in middle)
-    assert len(middle) > 5
+    assert len(middle) > 1
     assert last.finish_reason == answer.finish_reason
     assert last.delta.model_fields_set == set()
     assert text_of(stream) == answer.message.content

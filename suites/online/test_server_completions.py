@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from engine import SamplingParams
-from engine.server.responses import Completion, CompletionLogprobs
+from stagegate import SamplingParams
+from stagegate.server.openai.responses import Completion, CompletionLogprobs
 from suites.online.event_stream import chunks, error_of
 from suites.online.live_server import MODEL, LiveServer
 

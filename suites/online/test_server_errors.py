@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.errors import (
+from stagegate.errors import (
     CapacityError,
     EngineDeadError,
     InvalidRequestError,
     OutOfMemoryError,
     QueueFullError,
 )
-from engine.server.errors import (
+from stagegate.server.http.errors import (
     ModelNotFoundError,
     RequestNotFoundError,
     RequestTimeoutError,

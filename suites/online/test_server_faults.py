@@ -13,18 +13,18 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.async_llm import AsyncLLM
-from engine.detokenizer import Detokenizer
-from engine.errors import StagegateError
-from engine.request import Choice
-from engine.sampling import SamplingParams
-from engine.server import logprobs
-from engine.server.generation import UsageCount
-from engine.server.message_reader import MessageReader
-from engine.server.metrics import Metrics
-from engine.server.responses import ChatCompletion, Completion
-from engine.server.settings import ServerSettings
-from engine.server.streaming import ChunkTemplate, EventStream
+from stagegate.async_llm import AsyncLLM
+from stagegate.core.request import Choice
+from stagegate.errors import StagegateError
+from stagegate.sampling import SamplingParams
+from stagegate.server.http.metrics import Metrics
+from stagegate.server.http.settings import ServerSettings
+from stagegate.server.openai import logprobs
+from stagegate.server.openai.generation import UsageCount
+from stagegate.server.openai.message_reader import MessageReader
+from stagegate.server.openai.responses import ChatCompletion, Completion
+from stagegate.server.openai.streaming import ChunkTemplate, EventStream
+from stagegate.text.detokenizer import Detokenizer
 from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import LiveServer, live_server
@@ -148,7 +148,7 @@ def check_log(log: pytest.LogCaptureFixture) -> None:
     """One traceback, without what the user wrote."""
     [record] = [record for record in log.records if record.levelno >= logging.ERROR]
     message = record.getMessage()
-    assert record.name == "engine.server.faults"
+    assert record.name == "stagegate.server.http.faults"
     assert "PlantedError" in message
     assert "in planted" in message
     assert SECRET not in log.text

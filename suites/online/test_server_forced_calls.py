@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from engine import EngineConfig, LLMEngine
-from engine.async_llm import AsyncLLM
-from engine.server.responses import ChatCompletion, ChatCompletionChunk
-from engine.server.settings import ServerSettings
-from engine.tokenizer import Tokenizer
+from stagegate import EngineConfig, LLMEngine
+from stagegate.async_llm import AsyncLLM
+from stagegate.server.http.settings import ServerSettings
+from stagegate.server.openai.responses import ChatCompletion, ChatCompletionChunk
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.event_stream import chunks, error_of
 from suites.online.live_server import LiveServer, live_server
 from suites.online.scripted_worker import ScriptedWorker

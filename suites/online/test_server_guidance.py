@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from engine.errors import InvalidRequestError
-from engine.guidance import Guidance
-from engine.server.params import stated_guidance
-from engine.server.protocol import ChatCompletionRequest
+from stagegate.errors import InvalidRequestError
+from stagegate.server.openai.params import stated_guidance
+from stagegate.server.openai.protocol import ChatCompletionRequest
+from stagegate.structured.guidance import Guidance
 from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import MODEL, LiveServer
 

@@ -13,8 +13,8 @@ import pytest
 from openai.types.chat import ChatCompletionMessage
 from pydantic import BaseModel
 
-from engine import EngineConfig, LLMEngine
-from engine.async_llm import AsyncLLM
+from stagegate import EngineConfig, LLMEngine
+from stagegate.async_llm import AsyncLLM
 from suites.online.conftest import Say
 from suites.online.edited_model import with_template
 from suites.online.event_stream import error_of

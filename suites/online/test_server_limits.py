@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.errors import ConfigError
-from engine.server.connection import ConnectionLimits
-from engine.server.settings import ServerSettings
+from stagegate.errors import ConfigError
+from stagegate.server.http.connection import ConnectionLimits
+from stagegate.server.http.settings import ServerSettings
 from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import LiveServer, live_server

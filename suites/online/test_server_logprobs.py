@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.outputs import TokenLogprobs
-from engine.server.logprobs import CompletionLogprobsWriter, chat_logprobs, token_text
-from engine.tokenizer import Tokenizer
+from stagegate.outputs import TokenLogprobs
+from stagegate.server.openai.logprobs import CompletionLogprobsWriter, chat_logprobs, token_text
+from stagegate.text.tokenizer import Tokenizer
 from suites.models.multilingual import (
     END_OF_SENTENCE,
     IM_END,

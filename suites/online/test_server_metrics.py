@@ -11,11 +11,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine import EngineConfig, LLMEngine
-from engine.async_llm import AsyncLLM
-from engine.server.app import create_app
-from engine.server.settings import ServerSettings
-from engine.tokenizer import Tokenizer
+from stagegate import EngineConfig, LLMEngine
+from stagegate.async_llm import AsyncLLM
+from stagegate.server.app import create_app
+from stagegate.server.http.settings import ServerSettings
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.null_worker import NullWorker
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")

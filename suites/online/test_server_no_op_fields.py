@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.server.protocol import ChatCompletionRequest, CompletionRequest
+from stagegate.server.openai.protocol import ChatCompletionRequest, CompletionRequest
 from suites.online.event_stream import error_of
 
 # About the server, not about what a checkpoint answers: a large one takes minutes to.

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from engine.server.app import create_app
-from engine.server.settings import ServerSettings
+from stagegate.server.app import create_app
+from stagegate.server.http.settings import ServerSettings
 from suites.online.conftest import MakeLLM
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")

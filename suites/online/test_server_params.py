@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from engine.errors import InvalidRequestError
-from engine.llm_engine import LLMEngine
-from engine.sampling import ROW_RANGES, SamplingParams
-from engine.server.params import sampling_params
-from engine.server.protocol import ChatCompletionRequest, CompletionRequest
+from stagegate.core.llm_engine import LLMEngine
+from stagegate.errors import InvalidRequestError
+from stagegate.sampling import ROW_RANGES, SamplingParams
+from stagegate.server.openai.params import sampling_params
+from stagegate.server.openai.protocol import ChatCompletionRequest, CompletionRequest
 
 RECOMMENDED = SamplingParams(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
 STATED: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""python -m engine serve as a process: start, signals, clients that are killed."""
+"""stagegate serve as a process: start, signals, clients that are killed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_served_is_one_line(
 ) -> None:
     filled = [flag.format(model=model_path) for flag in flags]
     done = subprocess.run(
-        [sys.executable, "-m", "engine", "serve", *filled],
+        [sys.executable, "-m", "stagegate", "serve", *filled],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -119,5 +119,5 @@ def test_what_cannot_be_served_is_one_line(
 
 @pytest.mark.parametrize("flags", [[], ["--model", "x", "--max-waiting", "0"]])
 def test_wrong_usage(flags: list[str]) -> None:
-    command = [sys.executable, "-m", "engine", "serve", *flags]
+    command = [sys.executable, "-m", "stagegate", "serve", *flags]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 2

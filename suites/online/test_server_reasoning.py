@@ -10,8 +10,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from engine import EngineConfig, LLMEngine
-from engine.async_llm import AsyncLLM
+from stagegate import EngineConfig, LLMEngine
+from stagegate.async_llm import AsyncLLM
 from suites.online.conftest import Say
 from suites.online.edited_model import with_template
 from suites.online.live_server import MODEL, LiveServer, live_server

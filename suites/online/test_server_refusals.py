@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.server.refusals import refusal
+from stagegate.server.http.refusals import refusal
 from suites.online.event_stream import error_of
 
 USER = {"role": "user", "content": "x"}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.server.settings import ServerSettings
+from stagegate.server.http.settings import ServerSettings
 from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of
 from suites.online.live_server import MODEL, LiveServer, live_server

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from engine.server.responses_api.chat_request import chat_request
-from engine.server.responses_api.conversation import chat_messages
-from engine.server.responses_api.request import ResponsesRequest
+from stagegate.server.responses_api.chat_request import chat_request
+from stagegate.server.responses_api.conversation import chat_messages
+from stagegate.server.responses_api.request import ResponsesRequest
 
 pytestmark = pytest.mark.criterion("s0.online")
 

@@ -13,11 +13,11 @@ import httpx
 import numpy as np
 import pytest
 
-from engine import EngineConfig, LLMEngine
-from engine.async_llm import AsyncLLM
-from engine.errors import OutOfMemoryError
-from engine.server.settings import ServerSettings
-from engine.step import StepInput, StepOutput
+from stagegate import EngineConfig, LLMEngine
+from stagegate.async_llm import AsyncLLM
+from stagegate.errors import OutOfMemoryError
+from stagegate.execution.step import StepInput, StepOutput
+from stagegate.server.http.settings import ServerSettings
 from suites.online.live_server import LiveServer, live_server
 from suites.online.response_stream import (
     check_growth,

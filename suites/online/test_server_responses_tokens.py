@@ -6,8 +6,8 @@ from typing import cast
 
 import pytest
 
-from engine.server.responses_api.tokens_of_text import TokensOfText, last_tokens
-from engine.tokenizer import Tokenizer
+from stagegate.server.responses_api.tokens_of_text import TokensOfText, last_tokens
+from stagegate.text.tokenizer import Tokenizer
 
 pytestmark = pytest.mark.criterion("s0.online")
 

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from engine import LLM, SamplingParams
+from stagegate import LLM, SamplingParams
 from suites.online.live_server import LiveServer
 from suites.online.server_process import server_process
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.errors import ConfigError
-from engine.server import packages
-from engine.server.listener import bind, listen
+from stagegate.errors import ConfigError
+from stagegate.server.http import packages
+from stagegate.server.http.listener import bind, listen
 
 ROOT = Path(__file__).parents[2]
 TINY = ("--num-threads", "1", "--kv-capacity-tokens", "4096")
@@ -64,14 +64,14 @@ def test_the_packages_are_those_of_the_project() -> None:
 @pytest.mark.parametrize("package", packages.REQUIRED)
 def test_a_missing_package_is_named(model_path: Path, package: str) -> None:
     module = packages.REQUIRED[package]
-    line = the_error(run("-c", BLOCKED, module, "engine", "serve", "--model", str(model_path)))
+    line = the_error(run("-c", BLOCKED, module, "stagegate", "serve", "--model", str(model_path)))
     assert package in line
     assert "pip install '.[server]' (nox -s serve does)" in line
 
 
 def test_all_missing_packages_are_named(model_path: Path) -> None:
     blocked = ",".join((packages.REQUIRED | packages.OPTIONAL).values())
-    line = the_error(run("-c", BLOCKED, blocked, "engine", "serve", "--model", str(model_path)))
+    line = the_error(run("-c", BLOCKED, blocked, "stagegate", "serve", "--model", str(model_path)))
     for package in packages.REQUIRED:
         assert package in line
 
@@ -87,7 +87,10 @@ def test_what_a_package_needs_itself_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("module", packages.OPTIONAL.values())
 def test_without_an_optional_package_it_serves(model_path: Path, module: str) -> None:
-    with server("-c", BLOCKED, module, "engine", "serve", "--model", str(model_path)) as (url, _):
+    with server("-c", BLOCKED, module, "stagegate", "serve", "--model", str(model_path)) as (
+        url,
+        _,
+    ):
         body = {"prompt": "Alice", "max_tokens": 1}
         assert httpx.post(f"{url}/v1/completions", json=body).status_code == 200
         guided = httpx.post(f"{url}/v1/completions", json=body | {"guided_regex": "a"})
@@ -103,10 +106,10 @@ def test_the_load_generator_names_what_it_lacks() -> None:
 
 def test_the_other_commands_need_none_of_them(model_path: Path) -> None:
     blocked = ",".join((packages.REQUIRED | packages.OPTIONAL).values())
-    generate = ("engine", "generate", "--model", str(model_path), "--prompt", "Alice",
+    generate = ("stagegate", "generate", "--model", str(model_path), "--prompt", "Alice",
                 "--max-tokens", "1")  # fmt: skip
     assert run("-c", BLOCKED, blocked, *generate).returncode == 0
-    doctor = run("-c", BLOCKED, blocked, "engine", "doctor").stdout
+    doctor = run("-c", BLOCKED, blocked, "stagegate", "doctor").stdout
     for package in packages.REQUIRED | packages.OPTIONAL:
         assert f" {package}" in doctor
 
@@ -116,21 +119,21 @@ def test_a_missing_package_of_the_engine_leads_to_the_doctor(
     model_path: Path, command: str
 ) -> None:
     prompt = ("--prompt", "x") if command == "generate" else ()
-    arguments = ("engine", command, "--model", str(model_path), *prompt)
+    arguments = ("stagegate", command, "--model", str(model_path), *prompt)
     line = the_error(run("-c", BLOCKED, "tokenizers", *arguments))
     assert "tokenizers" in line
-    assert "python -m engine doctor" in line
+    assert "stagegate doctor" in line
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "99999", "8000.0", "x", "", "٣"])
 def test_a_port_that_is_none(port: str) -> None:
-    done = run("-m", "engine", "serve", "--model", "x", f"--port={port}")
+    done = run("-m", "stagegate", "serve", "--model", "x", f"--port={port}")
     assert done.returncode == 2
     assert f"{port!r} is not a port: a whole number from 0 to 65535" in done.stderr
 
 
 # The folder would be refused when it is read.
-UNREAD = ("-m", "engine", "serve", "--model", "no-such-folder")
+UNREAD = ("-m", "stagegate", "serve", "--model", "no-such-folder")
 
 
 def test_a_port_in_use_is_found_before_the_model_is_read() -> None:
@@ -147,7 +150,7 @@ def test_a_host_that_is_not_here_is_found_before_the_model_is_read(host: str) ->
 
 def test_a_folder_that_is_no_checkpoint_says_what_one_is(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
-    line = the_error(run("-m", "engine", "serve", "--model", str(tmp_path), "--port", "0"))
+    line = the_error(run("-m", "stagegate", "serve", "--model", str(tmp_path), "--port", "0"))
     assert f"{tmp_path} is no checkpoint: it has no config.json" in line
     assert "hf download" in line
 
@@ -233,7 +236,7 @@ def test_a_signal_with_requests_open_ends_them_without_a_traceback(
         fields = body | {"stream": stream}
         answers[stream] = httpx.post(f"{url}/v1/completions", json=fields, timeout=300)
 
-    arguments = ("-m", "engine", "serve", "--model", str(model_path), "--drain-timeout", drain)
+    arguments = ("-m", "stagegate", "serve", "--model", str(model_path), "--drain-timeout", drain)
     with server(*arguments) as (url, process):
         clients = [
             threading.Thread(target=ask, args=(url,), kwargs={"stream": stream})
@@ -268,8 +271,8 @@ def test_a_signal_with_requests_open_ends_them_without_a_traceback(
 
 LOADING = """
 import os, signal, sys, threading
-from engine import worker
-from engine.__main__ import main
+from stagegate.execution import worker
+from stagegate.__main__ import main
 def interrupted(*_):
     os.kill(os.getpid(), signal.SIGINT)
     threading.Event().wait(10)

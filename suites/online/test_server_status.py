@@ -10,15 +10,15 @@ import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.server.app import create_app
-from engine.server.responses import (
+from stagegate.server.app import create_app
+from stagegate.server.http.settings import ServerSettings
+from stagegate.server.openai.responses import (
     DetokenizeAnswer,
     Model,
     ModelList,
     StatsAnswer,
     TokenizeAnswer,
 )
-from engine.server.settings import ServerSettings
 from suites.online.conftest import MakeLLM
 from suites.online.event_stream import error_of
 from suites.online.live_server import MODEL, LiveServer, live_server

@@ -10,19 +10,19 @@ from typing import Any, cast
 
 import pytest
 
-from engine.async_llm import AsyncLLM
-from engine.errors import OutOfMemoryError, QueueFullError
-from engine.outputs import RequestDelta
-from engine.server.errors import RequestTimeoutError, TooManyRequestsError, api_error
-from engine.server.lifetime import (
+from stagegate.async_llm import AsyncLLM
+from stagegate.errors import OutOfMemoryError, QueueFullError
+from stagegate.outputs import RequestDelta
+from stagegate.server.http.errors import RequestTimeoutError, TooManyRequestsError, api_error
+from stagegate.server.http.lifetime import (
     ClientDisconnectedError,
     OpenRequests,
     time_limit,
     while_connected,
 )
-from engine.server.limits import ClientLimit
-from engine.server.merging import merged
-from engine.server.streaming import EventStream, error_event, to_json
+from stagegate.server.http.limits import ClientLimit
+from stagegate.server.openai.merging import merged
+from stagegate.server.openai.streaming import EventStream, error_event, to_json
 from suites.models.multilingual import TEXTS, WORDS
 
 

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from engine.server.responses import ChatCompletion, ChatCompletionChunk
+from stagegate.server.openai.responses import ChatCompletion, ChatCompletionChunk
 from suites.online.conftest import Say
 from suites.online.event_stream import chunks, error_of
 from suites.online.live_server import MODEL, LiveServer

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from engine._C import Context, Tensor, ops
+from stagegate._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops.bounds import F32, HALF_SMALLEST, UNIT_ROUNDOFF, assert_within, sum_error
 from suites.ops.operands import Place, fetch, load, rounded

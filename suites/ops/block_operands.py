@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from engine._C import Context, Tensor
+from stagegate._C import Context, Tensor
 from suites.ops.bounds import UNIT_ROUNDOFF
 from suites.ops.operands import Place, load, shifted
 

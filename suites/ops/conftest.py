@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from engine._C import Context
+from stagegate._C import Context
 from suites.adapter.options import DTYPES
 
 # --hypothesis-profile few: for tools that slow each kernel down many times over.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from engine._C import Context
-from engine.errors import ArgumentError
+from stagegate._C import Context
+from stagegate.errors import ArgumentError
 
 
 def assert_names_one(

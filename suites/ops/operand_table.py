@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from engine import _C
-from engine._C import Context, Tensor, ops
+from stagegate import _C
+from stagegate._C import Context, Tensor, ops
 
 Shape = tuple[int, ...]
 

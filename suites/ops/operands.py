@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine._C import Context, Tensor
+from stagegate._C import Context, Tensor
 
 Array = np.ndarray
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.models.decoder_config import RopeScaling
+from stagegate.models.decoder_config import RopeScaling
 
 Array = np.ndarray
 

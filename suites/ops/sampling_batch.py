@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine import _C
-from engine._C import Context, Tensor, ops
+from stagegate import _C
+from stagegate._C import Context, Tensor, ops
 from suites.ops.operands import Place, fetch, load, poisoned
 from suites.ops.sampling_reference import Row
 

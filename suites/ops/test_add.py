@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from engine._C import Context, ops
+from stagegate._C import Context, ops
 from suites.adapter.options import DTYPES
 from suites.ops.bounds import F32, assert_within
 from suites.ops.examples import examples

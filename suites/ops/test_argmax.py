@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
-from engine.errors import ShapeError
+from stagegate._C import Context, ops
+from stagegate.errors import ShapeError
 from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned, rounded
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, Tensor, copy, empty
-from engine.errors import OutOfMemoryError
+from stagegate._C import Context, Tensor, copy, empty
+from stagegate.errors import OutOfMemoryError
 from suites.ops.attention_batch import (
     BATCHES,
     FORMS,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import _C
-from engine._C import Context, Tensor, ops
-from engine.errors import DTypeError, ShapeError
+from stagegate import _C
+from stagegate._C import Context, Tensor, ops
+from stagegate.errors import DTypeError, ShapeError
 from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.block_operands import (

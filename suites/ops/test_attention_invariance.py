@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine._C import Context
+from stagegate._C import Context
 from suites.ops.attention_batch import (
     BATCHES,
     FORMS,

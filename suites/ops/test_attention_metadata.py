@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
-from engine.errors import ArgumentError, ShapeError
+from stagegate._C import Context, ops
+from stagegate.errors import ArgumentError, ShapeError
 from suites.ops.attention_batch import (
     skip_what_flashinfer_lacks,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine._C import Context, ops
+from stagegate._C import Context, ops
 from stagegate_harness.ceilings import Ceilings
 from stagegate_harness.measure import Measure
 from suites.ops.attention_batch import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from engine._C import Context, Tensor, ops
+from stagegate._C import Context, Tensor, ops
 from stagegate_harness.ceilings import Ceilings
 from stagegate_harness.measure import Measure
 from suites.ops import references

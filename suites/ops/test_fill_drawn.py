@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
+from stagegate._C import Context, ops
 from suites.ops.examples import examples
 from suites.ops.faults import assert_names_one
 from suites.ops.operands import fetch, load

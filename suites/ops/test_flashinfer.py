@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
-from engine.errors import ArgumentError
+from stagegate._C import Context, ops
+from stagegate.errors import ArgumentError
 from suites.ops.attention_batch import (
     QWEN,
     Batch,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from engine._C import Context
-from engine.errors import DeviceError
+from stagegate._C import Context
+from stagegate.errors import DeviceError
 from suites.ops.attention_batch import BATCHES, FORMS, assert_exact_enough, make_batch
 from suites.ops.operands import Place, load, shifted, strided
 from suites.ops.test_linear import SHAPES, check, random_operands, run
@@ -122,8 +122,8 @@ memory = ctypes.create_string_buffer(8192)
 stack = Stack(ctypes.addressof(memory), 0, len(memory))
 assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0
 
-from engine._C import Context
-from engine.errors import DeviceError
+from stagegate._C import Context
+from stagegate.errors import DeviceError
 
 assert Context().instruction_set == "avx512"
 try:

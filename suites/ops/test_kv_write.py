@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, Tensor, ops
+from stagegate._C import Context, Tensor, ops
 from suites.adapter.options import DTYPES
 from suites.ops.examples import examples, sizes
 from suites.ops.faults import assert_names_one

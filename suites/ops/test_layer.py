@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM
+from stagegate import LLM
 from suites.models.random_qwen2 import Dimensions, write_random_qwen2
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.reference_decoder import ReferenceDecoder

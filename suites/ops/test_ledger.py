@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine._C import Context, Ledger, Tensor, ops
+from stagegate._C import Context, Ledger, Tensor, ops
 from suites.ops.operands import fetch, load, poisoned
 
 VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, Tensor, ops
+from stagegate._C import Context, Tensor, ops
 from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import assert_within, linear_error

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from engine import _C
-from engine._C import Context, ops
-from engine.errors import ArgumentError, ShapeError
+from stagegate import _C
+from stagegate._C import Context, ops
+from stagegate.errors import ArgumentError, ShapeError
 from suites.ops.bounds import F32, assert_within
 from suites.ops.operands import load, poisoned
 from suites.ops.sampling_batch import sample, sampling_tensors

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from engine import _C
-from engine._C import Context, Tensor
-from engine.errors import (
+from stagegate import _C
+from stagegate._C import Context, Tensor
+from stagegate.errors import (
     ArgumentError,
     ContiguityError,
     DeviceError,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import _C
+from stagegate import _C
 from stagegate_harness.source_graph import Definition, SourceGraph
 from suites.ops.operand_table import OPERATORS
 
 SUITE = Path(__file__).parent
-STUB = SUITE.parents[1] / "engine" / "_C.pyi"
+STUB = SUITE.parents[1] / "engine" / "stagegate" / "_C.pyi"
 NAMES = sorted(name for name in dir(_C.ops) if not name.startswith("_"))
 
 # It takes numbers alone: no tensor that could be wrong, or lie between boundaries.

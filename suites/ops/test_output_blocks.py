@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, Tensor, ops
-from engine.errors import ArgumentError
+from stagegate._C import Context, Tensor, ops
+from stagegate.errors import ArgumentError
 from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.block_operands import (

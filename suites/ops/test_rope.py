@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import _C
-from engine._C import Context, Tensor, ops
-from engine.errors import ArgumentError, ShapeError
-from engine.models.decoder_config import RopeScaling
+from stagegate import _C
+from stagegate._C import Context, Tensor, ops
+from stagegate.errors import ArgumentError, ShapeError
+from stagegate.models.decoder_config import RopeScaling
 from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from engine import _C
-from engine._C import Context, ops
+from stagegate import _C
+from stagegate._C import Context, ops
 from suites.ops import sampling_reference as reference
 from suites.ops.examples import examples
 from suites.ops.operands import fetch, load, poisoned

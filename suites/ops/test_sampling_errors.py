@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine import _C
-from engine._C import Context, ops
-from engine.errors import ArgumentError, ShapeError
+from stagegate import _C
+from stagegate._C import Context, ops
+from stagegate.errors import ArgumentError, ShapeError
 from suites.ops.operands import load, poisoned
 from suites.ops.sampling_batch import sample, sampling_tensors
 from suites.ops.sampling_reference import Row

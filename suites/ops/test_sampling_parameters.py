@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import _C
-from engine._C import Context
-from engine.sampling import DEFAULTS, ROW_RANGES
+from stagegate import _C
+from stagegate._C import Context
+from stagegate.sampling import DEFAULTS, ROW_RANGES
 from suites.ops import sampling_reference as reference
 from suites.ops.sampling_batch import SCALARS, sample, sampling_tensors
 from suites.ops.sampling_reference import Row
@@ -71,7 +71,7 @@ def test_the_engine_has_the_table_of_the_core() -> None:
         (name, "i32" if span.integer else "f32", DEFAULTS[name])
         for name, span in ROW_RANGES.items()
     ]
-    assert engine == core, "engine/sampling.py and csrc/ops/sampling/parameters.h differ"
+    assert engine == core, "engine/stagegate/sampling.py and csrc/ops/sampling/parameters.h differ"
 
 
 @pytest.mark.parametrize("name", ROW_RANGES)

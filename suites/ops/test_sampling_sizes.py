@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine import _C
-from engine._C import Context, ops
-from engine.errors import ArgumentError
+from stagegate import _C
+from stagegate._C import Context, ops
+from stagegate.errors import ArgumentError
 from suites.ops import sampling_reference as reference
 from suites.ops.operands import fetch, load, poisoned
 from suites.ops.sampling_batch import sample, sampling_tensors

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine._C import Context, ops
+from stagegate._C import Context, ops
 from suites.adapter.options import DTYPES
 from suites.ops import references
 from suites.ops.bounds import F32, assert_within

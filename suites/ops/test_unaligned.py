@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from engine._C import Context, Tensor, ops
+from stagegate._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops import sampling_reference as reference
 from suites.ops.bounds import F32, assert_within, sum_error

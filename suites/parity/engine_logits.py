@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine import LLM
-from engine.step import PagedMetadata, StepInput
+from stagegate import LLM
+from stagegate.execution.step import PagedMetadata, StepInput
 
 
 def prompt_logits(llm: LLM, prompt: list[int]) -> npt.NDArray[np.float32]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine import EngineConfig, LLMEngine, SamplingParams
-from engine.models.model_config import ModelConfig
-from engine.models.registry import load_model_config
-from engine.step import StepInput, StepOutput
-from engine.worker import Worker
+from stagegate import EngineConfig, LLMEngine, SamplingParams
+from stagegate.execution.step import StepInput, StepOutput
+from stagegate.execution.worker import Worker
+from stagegate.models.model_config import ModelConfig
+from stagegate.models.registry import load_model_config
 
 # Text and position of each row, and the logits [R, vocab] that follow.
 Receive = Callable[[list[tuple[int, int]], npt.NDArray[np.float32]], None]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.models.registry import load_model_config
-from engine.tokenizer import Tokenizer
+from stagegate.models.registry import load_model_config
+from stagegate.text.tokenizer import Tokenizer
 
 NEW_TOKENS = 64
 

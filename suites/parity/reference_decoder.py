@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.models.checkpoint import Checkpoint
-from engine.models.decoder_config import DecoderConfig
-from engine.models.registry import load_model_config
-from engine.models.safetensors_file import StoredTensor
-from engine.models.tensor_map import TensorMap
+from stagegate.models.checkpoint import Checkpoint
+from stagegate.models.decoder_config import DecoderConfig
+from stagegate.models.registry import load_model_config
+from stagegate.models.safetensors_file import StoredTensor
+from stagegate.models.tensor_map import TensorMap
 from suites.ops.references import rope_angles
 
 Array = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine import LLM, RequestOutput, SamplingParams
+from stagegate import LLM, RequestOutput, SamplingParams
 from suites.parity.prompts import NEW_TOKENS
 
 GREEDY = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True)

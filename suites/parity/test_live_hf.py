@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import LLM
+from stagegate import LLM
 from suites.parity.conftest import Generate, Model
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.prompts import NEW_TOKENS, varied_prompts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import LLM
+from stagegate import LLM
 from suites.parity.conftest import Generate
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.schedules import SCHEDULES

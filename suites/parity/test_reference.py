@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine import LLM
+from stagegate import LLM
 from suites.parity.conftest import Generate, Model
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.reference_decoder import ReferenceDecoder

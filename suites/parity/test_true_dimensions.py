@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine import EngineConfig
-from engine.config import LAYOUTS
-from engine.models.registry import load_model_config
+from stagegate import EngineConfig
+from stagegate.config import LAYOUTS
+from stagegate.models.registry import load_model_config
 from suites.models.random_qwen2 import LARGE, PRESETS, write_random_qwen2
 from suites.parity.forced_decode import ForcedEngine
 

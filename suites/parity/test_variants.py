@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import LLM, SamplingParams
-from engine.json_object import JsonObject
-from engine.models import qwen2, registry
-from engine.models.architecture import Architecture, WeightNames
-from engine.models.decoder_config import DecoderConfig, RopeScaling
+from stagegate import LLM, SamplingParams
+from stagegate.models import qwen2, registry
+from stagegate.models.architecture import Architecture, WeightNames
+from stagegate.models.decoder_config import DecoderConfig, RopeScaling
+from stagegate.models.json_object import JsonObject
 from suites.models.random_qwen2 import TOKENIZER
 from suites.parity.engine_logits import prompt_logits
 from suites.parity.reference_decoder import ReferenceDecoder

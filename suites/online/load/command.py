@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.errors import TokenizerError
+from stagegate.errors import TokenizerError
 from suites.online.load.arrival import ClosedLoop, OpenLoop
 from suites.online.load.client import Target
 from suites.online.load.endpoints import Endpoint

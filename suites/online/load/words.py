@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.tokenizer import Tokenizer
+from stagegate.text.tokenizer import Tokenizer
 from suites.online.load.errors import LoadError
 
 _WORD = re.compile(rb" [A-Za-z]{2,}")

@@ -10,9 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-import engine
+import stagegate
 
-WEBUI = Path(engine.__file__).parent / "server" / "webui"
+WEBUI = Path(stagegate.__file__).parent / "server" / "webui"
 MODEL = "tiny-qwen2"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

@@ -1,0 +1,1 @@
+"""Requests, scheduling and the loop of steps."""

@@ -1,0 +1,232 @@
+"""A request as its caller sees it: one prompt, one or more sequences, text so far."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stagegate.core.sequence import SequenceStatus
+from stagegate.outputs import (
+    ChoiceDelta,
+    CompletionOutput,
+    RequestDelta,
+    RequestOutput,
+    RequestTimings,
+    TokenLogprobs,
+    Usage,
+)
+from stagegate.text.stopping import StopMatcher
+
+if TYPE_CHECKING:
+    from stagegate.core.sequence import Sequence
+    from stagegate.errors import StagegateError
+    from stagegate.execution.step import StepOutput
+    from stagegate.sampling import SamplingParams
+    from stagegate.text.detokenizer import Detokenizer
+
+_FINISH_REASONS = {
+    SequenceStatus.FINISHED_STOPPED: "stop",
+    SequenceStatus.FINISHED_LENGTH: "length",
+    SequenceStatus.FINISHED_ABORTED: "abort",
+    SequenceStatus.FINISHED_ERROR: "error",
+}
+
+
+class Choice:
+    """Text of one sequence: its new tokens go in, its visible text comes out."""
+
+    def __init__(
+        self, sequence: Sequence, detokenizer: Detokenizer, params: SamplingParams
+    ) -> None:
+        self.sequence = sequence
+        self.logprobs: list[TokenLogprobs] | None = None if params.logprobs is None else []
+        self.counted_at: float | None = None  # when its newest token was counted
+        self._pieces: list[str] = []
+        self._params = params
+        self._detokenizer = detokenizer
+        self._matcher = StopMatcher(
+            tuple(params.stop), include_stop_str_in_output=params.include_stop_str_in_output
+        )
+        # What `take` has handed out.
+        self._taken_pieces = 0
+        self._taken_tokens = 0
+        self._taken_end = False
+
+    @property
+    def text(self) -> str:
+        """All of the visible text."""
+        return "".join(self._pieces)
+
+    @property
+    def finish_reason(self) -> str | None:
+        return _FINISH_REASONS.get(self.sequence.status)
+
+    def push(self, token_id: int) -> str | None:
+        """Take the newest token of the sequence; returns the stop string it completes, if any."""
+        params, sequence = self._params, self.sequence
+        left_out = sequence.ended_by_token and not params.include_stop_str_in_output
+        hidden = left_out or self._detokenizer.hides(token_id)
+        if sequence.num_output_tokens <= params.min_tokens:  # too early for a stop string
+            self._show("" if hidden else self._detokenizer.push(token_id))
+            return None
+        text = (self._detokenizer.text_of if hidden else self._detokenizer.push)(token_id)
+        self._show(self._matcher.push(text, hidden=hidden))
+        return self._matcher.matched
+
+    def close(self) -> None:
+        """The sequence ended: release what was held back for a character or a stop string."""
+        if self._matcher.matched is None:
+            self._show(self._matcher.push(self._detokenizer.flush()) + self._matcher.flush())
+
+    def push_logprobs(self, output: StepOutput, row: int) -> None:
+        """Take the log-probabilities of the newest token: row `row` of a step's output."""
+        if self.logprobs is not None:
+            assert self._params.logprobs is not None
+            self.logprobs.append(token_logprobs(output, row, self._params.logprobs))
+
+    def take(self, index: int) -> ChoiceDelta | None:
+        """What is new since the last call, in time proportional to it; None when nothing is."""
+        tokens = self.sequence.token_ids[self.sequence.num_prompt_tokens + self._taken_tokens :]
+        finish_reason = self.finish_reason
+        if not tokens and (finish_reason is None or self._taken_end):
+            return None
+        logprobs = None if self.logprobs is None else self.logprobs[self._taken_tokens :]
+        text = "".join(self._pieces[self._taken_pieces :])
+        self._taken_tokens += len(tokens)
+        self._taken_pieces = len(self._pieces)
+        self._taken_end = finish_reason is not None
+        return ChoiceDelta(index, text, tokens, logprobs, finish_reason, self.sequence.stop_reason)
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._pieces.append(text)
+
+
+@dataclass(slots=True)
+class Request:
+    """Times are readings of time.perf_counter, in seconds. error: why a step of it failed.
+
+    scheduled: when its first sequence left the queue; known when the request has ended.
+    prompt_logprobs: those known so far; the first entry is None.
+    """
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    choices: list[Choice]
+    arrival: float = field(default_factory=time.perf_counter)
+    scheduled: float | None = None
+    first_token: float | None = None
+    finished_at: float | None = None
+    error: StagegateError | None = None
+    prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=lambda: [None])
+    _taken_prompt_logprobs: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return all(choice.sequence.status.is_finished for choice in self.choices)
+
+    def push_prompt_logprobs(self, output: StepOutput, first_row: int, count: int) -> None:
+        """Take those of the next `count` prompt tokens, from row `first_row` of a step's output."""
+        assert self.params.prompt_logprobs is not None
+        self.prompt_logprobs.extend(
+            token_logprobs(output, row, self.params.prompt_logprobs)
+            for row in range(first_row, first_row + count)
+        )
+
+    def output(self) -> RequestOutput:
+        """What there is so far; token ids and text are cumulative."""
+        return RequestOutput(
+            request_id=self.request_id,
+            prompt=self.prompt,
+            prompt_token_ids=self.prompt_token_ids,
+            outputs=[
+                CompletionOutput(
+                    index=index,
+                    text=choice.text,
+                    token_ids=choice.sequence.output_token_ids,
+                    logprobs=None if choice.logprobs is None else list(choice.logprobs),
+                    finish_reason=choice.finish_reason,
+                    stop_reason=choice.sequence.stop_reason,
+                )
+                for index, choice in enumerate(self.choices)
+            ],
+            finished=self.finished,
+            usage=self._usage(),
+            timings=self._timings(),
+            prompt_logprobs=self._known_prompt_logprobs(),
+            error=self.error,
+        )
+
+    def take_delta(self) -> RequestDelta | None:
+        """What is new since the last call, in time proportional to it; None when nothing is.
+
+        While prompt log-probabilities are being computed, everything waits for them.
+        """
+        finished = self.finished
+        prompt_logprobs = None
+        if not self._taken_prompt_logprobs:
+            prompt_logprobs = self._known_prompt_logprobs()
+            if prompt_logprobs is None and self.params.prompt_logprobs is not None and not finished:
+                return None
+        choices = tuple(
+            delta
+            for index, choice in enumerate(self.choices)
+            if (delta := choice.take(index)) is not None
+        )
+        if not choices:
+            return None
+        self._taken_prompt_logprobs = True
+        return RequestDelta(
+            request_id=self.request_id,
+            choices=choices,
+            finished=finished,
+            prompt_token_ids=self.prompt_token_ids,
+            usage=self._usage(),
+            timings=self._timings(),
+            prompt_logprobs=prompt_logprobs,
+            error=self.error,
+        )
+
+    def _known_prompt_logprobs(self) -> list[TokenLogprobs | None] | None:
+        asked = self.params.prompt_logprobs is not None
+        complete = len(self.prompt_logprobs) == len(self.prompt_token_ids)
+        return list(self.prompt_logprobs) if asked and complete else None
+
+    def _usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=len(self.prompt_token_ids),
+            completion_tokens=sum(choice.sequence.num_output_tokens for choice in self.choices),
+            cached_tokens=max(choice.sequence.num_cached_tokens for choice in self.choices),
+        )
+
+    def _timings(self) -> RequestTimings:
+        return RequestTimings(
+            first_token_s=self._since_arrival(self.first_token),
+            finished_s=self._since_arrival(self.finished_at),
+            decode_tokens=max(choice.sequence.num_output_tokens for choice in self.choices) - 1,
+            scheduled_s=self._since_arrival(self.scheduled),
+        )
+
+    def _since_arrival(self, reading: float | None) -> float | None:
+        return None if reading is None else reading - self.arrival
+
+
+def token_logprobs(output: StepOutput, row: int, num_top: int) -> TokenLogprobs:
+    """Log-probabilities of the token in one row of a step's output, and of the `num_top` best."""
+    assert output.logprobs is not None
+    assert output.top_ids is not None
+    assert output.top_logprobs is not None
+    return TokenLogprobs(
+        token_id=int(output.token_ids[row]),
+        logprob=float(output.logprobs[row]),
+        top=tuple(
+            zip(
+                output.top_ids[row, :num_top].tolist(),
+                output.top_logprobs[row, :num_top].tolist(),
+                strict=True,
+            )
+        ),
+    )

@@ -1,0 +1,230 @@
+"""A sequence: the tokens of one generation, and how far it is."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from stagegate.errors import InvalidRequestError
+from stagegate.kv.int_vector import IntVector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stagegate.execution.step import Int32Array
+    from stagegate.sampling import SamplingParams
+    from stagegate.structured.guide import Guide
+
+
+class SequenceStatus(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    PREEMPTED = auto()
+    FINISHED_STOPPED = auto()
+    FINISHED_LENGTH = auto()
+    FINISHED_ABORTED = auto()
+    FINISHED_ERROR = auto()
+
+    # An attribute: it is looked up several times a token.
+    is_finished: bool
+
+    def __init__(self, _: object) -> None:
+        self.is_finished = self.name.startswith("FINISHED")
+
+
+class TokenHistory:
+    """The distinct tokens penalties look at, kept up to date token by token."""
+
+    __slots__ = ("_counts", "_ids", "_index")
+
+    def __init__(self) -> None:
+        self._ids = IntVector()
+        self._counts = IntVector()
+        self._index: dict[int, int] = {}
+
+    @property
+    def ids(self) -> Int32Array:
+        """Distinct tokens in the order they first appeared, i32 [P]."""
+        return self._ids.values
+
+    @property
+    def counts(self) -> Int32Array:
+        """How often each was generated, i32 [P]; 0 for a token that is in the prompt only."""
+        return self._counts.values
+
+    def add(self, token_id: int, *, generated: bool) -> None:
+        index = self._index.setdefault(token_id, len(self._ids))
+        if index == len(self._ids):
+            self._ids.append(token_id)
+            self._counts.append(int(generated))
+        elif generated:
+            self._counts.values[index] += 1
+
+
+class Sequence:
+    """State of one generation, owned by the scheduler while it lives.
+
+    prompt_token_ids: at least one token; InvalidRequestError otherwise.
+    eos_token_ids: the model's end-of-sequence tokens.
+    seed: of this sequence's draws, a signed 64-bit integer.
+    priority: lower runs first.
+    max_tokens: most tokens to generate, the model's length already accounted for.
+
+    token_ids: prompt and output. num_drawing: tokens that the steps under way draw for it.
+    num_computed: how many of all these have keys and values in the cache when those steps are done.
+    num_cached_tokens: how many the prefix cache brought at the first admission.
+    admitted_at: reading of time.perf_counter at the first admission; None before.
+    num_scored: prompt tokens, from the second on, whose log-probability is known; they come from
+        the logits of positions 0..num_scored-1. scores_prompt: whether anybody wants them.
+    stop_reason: the stop token id that ended it, or what `finish` was given.
+    ended_by_token: whether the newest token says that the text has ended, and is not part of it.
+    guide: the form the output has to fit, and how far it is; None when any will do.
+    history: what penalties look at; None when the parameters ask for no penalty.
+    """
+
+    __slots__ = (
+        "admitted_at",
+        "ended_by_token",
+        "eos_token_ids",
+        "guide",
+        "history",
+        "max_tokens",
+        "num_cached_tokens",
+        "num_computed",
+        "num_drawing",
+        "num_prompt_tokens",
+        "num_scored",
+        "params",
+        "priority",
+        "scores_prompt",
+        "seed",
+        "seq_id",
+        "status",
+        "stop_reason",
+        "token_ids",
+    )
+
+    def __init__(
+        self,
+        seq_id: int,
+        prompt_token_ids: Iterable[int],
+        params: SamplingParams,
+        *,
+        eos_token_ids: Iterable[int],
+        seed: int,
+        priority: int = 0,
+        max_tokens: int,
+        scores_prompt: bool = False,
+        guide: Guide | None = None,
+    ) -> None:
+        self.seq_id = seq_id
+        self.token_ids = list(prompt_token_ids)
+        self.num_prompt_tokens = len(self.token_ids)
+        if not self.token_ids:
+            msg = "the prompt has no tokens; give at least one"
+            raise InvalidRequestError(msg, parameter="prompt")
+        if max_tokens < 1:
+            msg = f"max_tokens must be at least 1, got {max_tokens}"
+            raise InvalidRequestError(msg, parameter="max_tokens")
+        self.params = params
+        self.eos_token_ids = frozenset(eos_token_ids)
+        self.seed = seed
+        self.priority = priority
+        self.max_tokens = max_tokens
+        self.num_drawing = 0
+        self.num_computed = 0
+        self.num_cached_tokens = 0
+        self.admitted_at: float | None = None
+        self.num_scored = 0
+        self.scores_prompt = scores_prompt
+        self.guide = guide
+        self.ended_by_token = False
+        self.status = SequenceStatus.WAITING
+        self.stop_reason: int | str | None = None
+        self.history = self._make_history()
+
+    def __repr__(self) -> str:
+        return (
+            f"Sequence({self.seq_id}, {self.status.name}, prompt={self.num_prompt_tokens}, "
+            f"output={self.num_output_tokens}, computed={self.num_computed})"
+        )
+
+    @property
+    def num_tokens(self) -> int:
+        """Those that steps under way draw included."""
+        return len(self.token_ids) + self.num_drawing
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def output_token_ids(self) -> list[int]:
+        return self.token_ids[self.num_prompt_tokens :]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status.is_finished
+
+    @property
+    def first_logits_position(self) -> int:
+        """Logits are wanted from this position on; all before it may come from the cache.
+
+        The last token's give the next token, those of a prompt the log-probabilities of its tokens.
+        """
+        if self.scores_prompt and self.num_scored < self.num_prompt_tokens - 1:
+            return self.num_scored
+        return self.num_tokens - 1
+
+    @property
+    def draws_from_logits_alone(self) -> bool:
+        """Whether the host need not see a token for the next to be drawn."""
+        return self.history is None and self.guide is None
+
+    def append(self, token_id: int) -> None:
+        """Add a generated token."""
+        self.token_ids.append(token_id)
+        if self.history is not None:
+            self.history.add(token_id, generated=True)
+        if self.guide is not None and token_id not in self.eos_token_ids:
+            self.guide.accept(token_id)
+
+    def check_stop(self, token_id: int) -> bool:
+        """Finish when the newest token, already appended, ends the sequence; true if it did.
+
+        A stop token stays in token_ids; the text is cut by whoever makes it.
+        """
+        if self.num_output_tokens > self.params.min_tokens:
+            if token_id in self.eos_token_ids and not self.params.ignore_eos:
+                self.ended_by_token = True
+                self.finish(SequenceStatus.FINISHED_STOPPED)
+            elif token_id in self.params.stop_token_ids:
+                self.ended_by_token = True
+                self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
+        if not self.is_finished and self.guide is not None and self.guide.finished:
+            failed = self.guide.error is not None
+            self.finish(
+                SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED
+            )
+        if not self.is_finished and self.num_output_tokens >= self.max_tokens:
+            self.finish(SequenceStatus.FINISHED_LENGTH)
+        return self.is_finished
+
+    def finish(self, status: SequenceStatus, reason: int | str | None = None) -> None:
+        """End the sequence. A later call wins: a stop string may complete on the last token."""
+        if not status.is_finished:
+            msg = f"{status.name} does not end a sequence"
+            raise ValueError(msg)
+        self.status = status
+        self.stop_reason = reason
+
+    def _make_history(self) -> TokenHistory | None:
+        params = self.params
+        repetition = params.repetition_penalty != 1.0
+        if not (repetition or params.presence_penalty or params.frequency_penalty):
+            return None
+        history = TokenHistory()
+        if repetition:  # the only penalty that looks at the prompt
+            for token_id in self.token_ids:
+                history.add(token_id, generated=False)
+        return history

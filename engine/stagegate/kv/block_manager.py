@@ -1,0 +1,233 @@
+"""The block layout: sequences hold fixed-size blocks of slots and may share full ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stagegate.core.sequence import SequenceStatus
+from stagegate.errors import ConfigError
+from stagegate.execution.step import PagedMetadata
+from stagegate.kv.csr import csr_metadata
+from stagegate.kv.int_vector import IntVector
+from stagegate.kv.manager import KVStats
+from stagegate.kv.prefix_cache import PrefixCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Ordered
+
+    from stagegate.core.sequence import Sequence
+    from stagegate.execution.step import AttentionMetadata, Int32Array
+    from stagegate.kv.prefix_cache import CachedBlock
+
+
+@dataclass(slots=True)
+class _BlockTable:
+    """Blocks of one sequence, and the cache entries of its first full ones."""
+
+    blocks: IntVector = field(default_factory=IntVector)
+    entries: list[CachedBlock] = field(default_factory=list)
+    num_tokens: int = 0
+    num_computed: int = 0
+    # Cached tokens of an admission that counts in the statistics, until it gets its room.
+    uncounted: int | None = None
+
+
+class BlockManager:
+    """Blocks with reference counts (PagedAttention, Kwon et al., 2023).
+
+    Args:
+        capacity_tokens: room; rounded down to whole blocks, at least one.
+        block_size: tokens per block.
+        backend: native and flashinfer give block tables to attention, csr lists the visible slots
+            of each token.
+        prefix_cache: where full blocks are found again; None shares nothing.
+    """
+
+    layout = "block"
+
+    def __init__(
+        self,
+        capacity_tokens: int,
+        *,
+        block_size: int,
+        backend: str = "native",
+        prefix_cache: PrefixCache | None = None,
+    ) -> None:
+        num_blocks = capacity_tokens // block_size
+        if num_blocks < 1:
+            msg = f"capacity_tokens={capacity_tokens} is less than one block of {block_size} tokens"
+            raise ConfigError(msg)
+        self._block_size = block_size
+        self._backend = backend
+        self._cache = prefix_cache
+        self._references = [0] * num_blocks
+        self._free = list(range(num_blocks - 1, -1, -1))
+        self._tables: dict[int, _BlockTable] = {}
+        self._num_used = 0
+        self._peak = 0
+        self._hits = 0
+        self._misses = 0
+        self._saved_tokens = 0
+
+    @property
+    def capacity_tokens(self) -> int:
+        return len(self._references) * self._block_size
+
+    @property
+    def num_slots(self) -> int:
+        return self.capacity_tokens
+
+    def begin(self, sequence: Sequence) -> int:
+        if sequence.seq_id in self._tables:
+            msg = f"sequence {sequence.seq_id} is in the cache already"
+            raise ValueError(msg)
+        table = self._tables[sequence.seq_id] = _BlockTable()
+        if self._cache is None:
+            return 0
+        table.entries = self._cache.match(sequence.token_ids, sequence.first_logits_position)
+        for entry in table.entries:
+            if self._references[entry.block] == 0:
+                self._cache.acquire(entry.block)
+            self._refer(entry.block)
+            table.blocks.append(entry.block)
+        table.num_tokens = table.num_computed = len(table.entries) * self._block_size
+        if sequence.status is not SequenceStatus.PREEMPTED:
+            table.uncounted = table.num_computed
+        return table.num_computed
+
+    def grow(self, seq_id: int, num_tokens: int) -> bool:
+        table = self._tables[seq_id]
+        missing = self._num_blocks(num_tokens) - len(table.blocks)
+        if missing > len(self._references) - self._num_used:
+            return False
+        for _ in range(missing):
+            block = self._take()
+            self._refer(block)
+            table.blocks.append(block)
+        table.num_tokens = max(table.num_tokens, num_tokens)
+        self._count_admission(table)
+        return True
+
+    def slots(self, seq_id: int, start: int, stop: int) -> Int32Array:
+        table = self._tables[seq_id]
+        if not 0 <= start <= stop <= table.num_tokens:
+            msg = f"sequence {seq_id} has {table.num_tokens} slots, asked for {start}..{stop}"
+            raise IndexError(msg)
+        size = self._block_size
+        if stop - start == 1:  # a decode; small arrays cost more than the arithmetic
+            slot = int(table.blocks.values[start // size]) * size + start % size
+            return np.array([slot], dtype=np.int32)
+        positions = np.arange(start, stop, dtype=np.int32)
+        return table.blocks.values[positions // size] * np.int32(size) + positions % size
+
+    def commit(self, sequence: Sequence, num_computed: int) -> None:
+        table = self._tables[sequence.seq_id]
+        if num_computed > table.num_tokens:
+            msg = (
+                f"sequence {sequence.seq_id} has room for {table.num_tokens} tokens, "
+                f"{num_computed} cannot be computed"
+            )
+            raise ValueError(msg)
+        size = self._block_size
+        num_full = num_computed // size
+        newly_full = num_full > table.num_computed // size
+        table.num_computed = num_computed
+        if self._cache is None or not newly_full:
+            return
+        entries = table.entries
+        # An entry is another sequence's when both computed the same block; it may be gone by now,
+        # and with it all that follow.
+        while entries and not entries[-1].alive:
+            entries.pop()
+        while len(entries) < num_full:
+            index = len(entries)
+            entry = self._cache.insert(
+                entries[-1] if entries else None,
+                sequence.token_ids[index * size : (index + 1) * size],
+                int(table.blocks.values[index]),
+            )
+            if entry is None:
+                break
+            entries.append(entry)
+
+    def truncate(self, seq_id: int, num_tokens: int) -> None:
+        table = self._tables[seq_id]
+        if num_tokens < table.num_computed:
+            msg = (
+                f"sequence {seq_id} has {table.num_computed} computed tokens, which may be shared; "
+                f"it cannot be cut to {num_tokens}"
+            )
+            raise ValueError(msg)
+        keep = self._num_blocks(num_tokens)
+        self._release(table.blocks.values[keep:])
+        table.blocks.truncate(keep)
+        table.num_tokens = min(table.num_tokens, num_tokens)
+
+    def free(self, seq_id: int) -> None:
+        self._release(self._tables.pop(seq_id).blocks.values)
+
+    def attention_metadata(
+        self, seq_ids: Ordered[int], starts: Ordered[int], context_lens: Ordered[int]
+    ) -> AttentionMetadata:
+        if self._backend == "csr":
+            slots = [
+                self.slots(seq_id, 0, length)
+                for seq_id, length in zip(seq_ids, context_lens, strict=True)
+            ]
+            return csr_metadata(slots, starts)
+        widths = [self._num_blocks(length) for length in context_lens]
+        # A power of two: a device may keep what it prepared for a shape.
+        columns = 1 << (max(widths) - 1).bit_length()
+        block_tables = np.empty((len(widths), columns), dtype=np.int32)
+        for row, seq_id, width in zip(block_tables, seq_ids, widths, strict=True):
+            blocks = self._tables[seq_id].blocks.values
+            row[:width] = blocks[:width]
+            row[width:] = blocks[width - 1]
+        return PagedMetadata(block_tables, self._block_size)
+
+    def stats(self) -> KVStats:
+        return KVStats(
+            prefix_hits=self._hits,
+            prefix_misses=self._misses,
+            prefix_saved_tokens=self._saved_tokens,
+            evictions=0 if self._cache is None else self._cache.evictions,
+            used=self._num_used * self._block_size,
+            peak=self._peak * self._block_size,
+            capacity=self.capacity_tokens,
+        )
+
+    def _num_blocks(self, num_tokens: int) -> int:
+        return -(-num_tokens // self._block_size)
+
+    def _take(self) -> int:
+        if not self._free:
+            assert self._cache is not None  # every unreferenced block is free or cached
+            self._free = self._cache.evict()
+        return self._free.pop()
+
+    def _refer(self, block: int) -> None:
+        self._references[block] += 1
+        if self._references[block] == 1:
+            self._num_used += 1
+            self._peak = max(self._peak, self._num_used)
+
+    def _release(self, blocks: Int32Array) -> None:
+        # Last block first: the end of a sequence is less likely to be shared than its beginning,
+        # and goes first when room is needed.
+        for block in reversed(blocks.tolist()):
+            self._references[block] -= 1
+            if self._references[block] == 0:
+                self._num_used -= 1
+                if self._cache is None or not self._cache.release(block):
+                    self._free.append(block)
+
+    def _count_admission(self, table: _BlockTable) -> None:
+        if table.uncounted is None:
+            return
+        self._hits += table.uncounted > 0
+        self._misses += table.uncounted == 0
+        self._saved_tokens += table.uncounted
+        table.uncounted = None

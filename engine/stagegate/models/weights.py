@@ -1,0 +1,35 @@
+"""The weights of a model on their way from the tensors of a checkpoint into the core."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stagegate import _C
+from stagegate.models.checkpoint import Checkpoint
+from stagegate.models.tensor_map import TensorMap, core_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stagegate.models.model_config import ModelConfig
+
+
+def load_weights(
+    path: Path, model: ModelConfig, dtype: str, context: _C.Context
+) -> _C.DecoderWeights:
+    """Read the checkpoint in the folder `path` into the merged weights of the core.
+
+    Raises ModelError when the files are damaged or do not hold exactly the model's tensors.
+    """
+    tensors = TensorMap.of(model)
+    # Opened first: a checkpoint that does not fit its configuration is refused before any memory is
+    # taken for it.
+    with Checkpoint.open(path, tensors) as checkpoint:
+        weights = _C.DecoderWeights(core_config(model.decoder), dtype, context)
+        for stored in checkpoint:
+            part = tensors.parts[stored.name]
+            tensor = _C.Tensor.from_buffer(
+                stored.buffer, stored.dtype, list(stored.shape), stored.offset_bytes
+            )
+            weights.load(part.role, part.index, tensor)
+    return weights

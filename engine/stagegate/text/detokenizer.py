@@ -1,0 +1,42 @@
+"""Tokens to text as they come, without broken or repeated characters."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stagegate.text.tokenizer import Tokenizer
+
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Detokenizer:
+    """Text of one sequence.
+
+    A byte-level token is a run of bytes that may end inside a character, so text is released when
+    its last byte has come. The pieces joined are what `Tokenizer.decode` makes of all tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
+        self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
+        self._decoder = _Utf8Decoder(errors="replace")
+
+    def push(self, token_id: int) -> str:
+        """Add the next token; returns the text it completes, which may be empty."""
+        if self.hides(token_id):
+            return ""
+        return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+
+    def hides(self, token_id: int) -> bool:
+        """Whether a token is left out of the text."""
+        return self._skip_special_tokens and self._tokenizer.is_special(token_id)
+
+    def text_of(self, token_id: int) -> str:
+        """What a token that is left out would be alone."""
+        return self._tokenizer.token_bytes(token_id).decode(errors="replace")
+
+    def flush(self) -> str:
+        """No token follows: an unfinished character comes out as U+FFFD."""
+        return self._decoder.decode(b"", final=True)
