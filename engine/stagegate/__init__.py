@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stagegate.async_llm import AsyncLLM as AsyncLLM
+    from stagegate.build import build_engine as build_engine
     from stagegate.config import EngineConfig as EngineConfig
     from stagegate.core.llm_engine import LLMEngine as LLMEngine
     from stagegate.llm import LLM as LLM
@@ -35,9 +36,18 @@ _HOMES = {
     "LLMEngine": "stagegate.core.llm_engine",
     "RequestOutput": "stagegate.outputs",
     "SamplingParams": "stagegate.sampling",
+    "build_engine": "stagegate.build",
 }
 
-__all__ = ["LLM", "AsyncLLM", "EngineConfig", "LLMEngine", "RequestOutput", "SamplingParams"]
+__all__ = [
+    "LLM",
+    "AsyncLLM",
+    "EngineConfig",
+    "LLMEngine",
+    "RequestOutput",
+    "SamplingParams",
+    "build_engine",
+]
 
 
 def __getattr__(name: str) -> object:

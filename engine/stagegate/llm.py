@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from stagegate.build import build_engine
 from stagegate.config import EngineConfig
-from stagegate.core.llm_engine import LLMEngine
 from stagegate.errors import InvalidRequestError
 from stagegate.metrics import RunMetrics, summarize
 from stagegate.progress import progress_bar
@@ -39,7 +39,7 @@ class LLM:
     """A model ready to generate.
 
     model: folder with a Hugging Face checkpoint; settings: the other fields of EngineConfig.
-    Raises ConfigError and ModelError as LLMEngine does.
+    Raises ConfigError and ModelError as build_engine does.
     """
 
     def __init__(self, model: str | Path, **settings: Any) -> None:
@@ -47,7 +47,7 @@ class LLM:
             config = EngineConfig(model=model, **settings)  # type: ignore[arg-type]
         except TypeError as error:
             raise TypeError(f"LLM: {error}; the settings are the fields of EngineConfig") from None
-        self.engine = LLMEngine(config)
+        self.engine = build_engine(config)
         # Totals of the last `generate` or `chat`.
         self.last_run: RunMetrics | None = None
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stagegate.execution.step import AttentionMetadata, Int32Array, PagedMetadata
+from stagegate.arrays import Int32Array
+from stagegate.kv.metadata import AttentionMetadata, PagedMetadata
 
 
 def visible_slots(

@@ -10,15 +10,16 @@ import pytest
 from attention_rows import visible_slots
 
 from stagegate.config import EngineConfig
-from stagegate.core.scheduler import ScheduledStep, Scheduler
+from stagegate.core.scheduler import Scheduler
 from stagegate.core.sequence import Sequence, SequenceStatus
-from stagegate.execution.step import StepInput
-from stagegate.execution.step_builder import build_step_input
+from stagegate.execution.input_batch import StepInput
+from stagegate.execution.step import ScheduledStep, StepOutput
 from stagegate.kv.block_manager import BlockManager
 from stagegate.kv.manager import KVManager
 from stagegate.kv.prefix_cache import PrefixCache
 from stagegate.kv.slot_manager import SlotManager
 from stagegate.sampling import SamplingParams
+from suites.engine.fake_executor import FakeExecutor, FakeStep
 
 BLOCK_SIZE = 2
 VOCAB = 23
@@ -50,38 +51,38 @@ def generate_alone(sequence: Sequence, capacity: int) -> tuple[list[int], Sequen
 class PrefixModel:
     """Its next token depends on every token before, as read from the cache through the metadata.
 
-    GARBAGE is what it draws where the cache does not hold these tokens.
+    GARBAGE is what it samples where the cache does not hold these tokens.
     """
 
     def __init__(self, num_slots: int) -> None:
         self.tokens = np.full(num_slots, -1)
         self.positions = np.full(num_slots, -1)
-        self.drawn = np.empty(0, dtype=np.int32)  # by the step before
+        self.sampled = np.empty(0, dtype=np.int32)  # by the step before
 
     def execute(self, step: StepInput) -> list[int]:
         input_ids = step.input_ids.copy()
-        if step.drawn_rows.size:
-            pending = step.drawn_rows >= 0
+        if step.sampled_rows.size:
+            pending = step.sampled_rows >= 0
             assert (input_ids[pending] == 0).all()
-            input_ids[pending] = self.drawn[step.drawn_rows[pending]]
+            input_ids[pending] = self.sampled[step.sampled_rows[pending]]
         self.tokens[step.slot_mapping] = input_ids
         self.positions[step.slot_mapping] = step.positions
         starts = step.context_lens - np.diff(step.cu_seqlens_q)
         rows = visible_slots(step.attention, starts.tolist(), step.context_lens.tolist())
-        drawn: list[int] = []
+        sampled: list[int] = []
         for position, slots in zip(step.positions, rows, strict=True):
             in_order = sorted(slots, key=lambda slot: self.positions[slot])
             prefix = self.tokens[in_order].tolist()
             whole = self.positions[in_order].tolist() == list(range(position + 1))
-            drawn.append(next_token(prefix) if whole and GARBAGE not in prefix else GARBAGE)
-        self.drawn = np.array([drawn[index] for index in step.logits_indices], dtype=np.int32)
-        return self.drawn.tolist()
+            sampled.append(next_token(prefix) if whole and GARBAGE not in prefix else GARBAGE)
+        self.sampled = np.array([sampled[index] for index in step.logits_indices], dtype=np.int32)
+        return self.sampled.tolist()
 
     def fail(self, step: StepInput) -> None:
         """Die half way, with garbage where the step was to write."""
         self.tokens[step.slot_mapping] = GARBAGE
         self.positions[step.slot_mapping] = 10**6
-        self.drawn = np.full(len(step.logits_indices), GARBAGE, dtype=np.int32)
+        self.sampled = np.full(len(step.logits_indices), GARBAGE, dtype=np.int32)
 
 
 def make_kv(layout: str, capacity: int) -> KVManager:
@@ -109,12 +110,14 @@ class Bench:
         self.model = PrefixModel(self.kv.num_slots)
         self.max_rows = config.max_logits_rows
         self.scheduler = Scheduler(config, self.kv)
-        # What the logits of each scored position say comes next, by sequence.
+        self.executor = FakeExecutor(self.model.execute, overlaps=True)
+        self.executor.allocate(self.kv)
+        # What the logits of each position of a prompt say comes next, by sequence.
         self.scores: dict[int, list[int]] = {}
 
     def add(
         self, seq_id: int, prompt: list[int], *, max_tokens: int = 4, priority: int = 0,
-        params: SamplingParams | None = None, scores_prompt: bool = False,
+        params: SamplingParams | None = None, prompt_logprobs: bool = False,
     ) -> Sequence:  # fmt: skip
         params = params or SamplingParams(max_tokens=None, ignore_eos=True)
         sequence = Sequence(
@@ -125,7 +128,7 @@ class Bench:
             seed=0,
             priority=priority,
             max_tokens=max_tokens,
-            scores_prompt=scores_prompt,
+            prompt_logprobs=prompt_logprobs,
         )
         self.scheduler.add(sequence)
         return sequence
@@ -140,25 +143,29 @@ class Bench:
         assert step is not None
         return step
 
-    def execute(self, step: ScheduledStep) -> list[int]:
-        step_input = build_step_input(step, self.kv)
-        assert len(step_input.logits_indices) <= self.max_rows
-        return self.model.execute(step_input)
+    def submit(self, step: ScheduledStep) -> FakeStep:
+        pending = self.executor.submit(step)
+        assert len(pending.inputs.logits_indices) <= self.max_rows
+        return pending
 
-    def update(self, step: ScheduledStep, tokens: list[int]) -> list[Sequence]:
-        drawn = iter(tokens)
-        for item in step.sequences:
-            if item.samples:
-                assert next(drawn) != GARBAGE or item.sequence.is_finished
-        scored = iter(tokens[step.num_samples :])
-        for item in step.sequences:
-            scores = self.scores.setdefault(item.sequence.seq_id, [])
-            found = [next(scored) for _ in item.scored]
-            if not item.sequence.is_finished:
-                assert not found or item.scored.start == len(scores)
-                scores.extend(found)
-        assert next(scored, None) is None
-        return self.scheduler.update(step, tokens[: step.num_samples])
+    def execute(self, step: ScheduledStep) -> StepOutput:
+        return self.submit(step).wait()
+
+    def fail(self, step: ScheduledStep) -> None:
+        self.model.fail(self.submit(step).inputs)
+
+    def update(self, step: ScheduledStep, output: StepOutput) -> list[int]:
+        """Ids of the sequences that got a token."""
+        live = set(self.scheduler._live)
+        for part in step.outputs(output):
+            seq_id = part.item.sequence.seq_id
+            assert GARBAGE not in part.token_ids or seq_id not in live
+            scores = self.scores.setdefault(seq_id, [])
+            if seq_id in live and part.prompt_rows:
+                assert part.item.logits.start == len(scores)
+                scores.extend(output.token_ids[list(part.prompt_rows)].tolist())
+        advanced = self.scheduler.update(step, output)
+        return [part.item.sequence.seq_id for part in advanced if part.token_ids]
 
     def drain(self, limit: int = 500) -> int:
         for count in range(limit):
@@ -174,10 +181,14 @@ class Bench:
         self.check_scores(sequence)
 
     def check_scores(self, sequence: Sequence) -> None:
-        """Every position of a prompt but its last is scored once, when anybody asks for it."""
+        """Every position of a prompt but its last gives logits once, when anybody asks for it."""
         prompt = sequence.token_ids[: sequence.num_prompt_tokens]
         expected = [next_token(prompt[: i + 1]) for i in range(len(prompt) - 1)]
-        assert self.scores[sequence.seq_id] == (expected if sequence.scores_prompt else [])
+        assert self.scores[sequence.seq_id] == (expected if sequence.prompt_logprobs else [])
+
+
+def output_of(step: ScheduledStep, *token_ids: int) -> StepOutput:
+    return StepOutput(step.row_ptr, np.array(token_ids, dtype=np.int32))
 
 
 def ids(step: ScheduledStep) -> list[int]:

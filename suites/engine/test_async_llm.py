@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from stagegate import LLM, EngineConfig, LLMEngine, SamplingParams
+from stagegate import LLM, EngineConfig, SamplingParams, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.errors import EngineDeadError, InvalidRequestError, QueueFullError, StagegateError
-from stagegate.execution.step import StepInput, StepOutput
 from stagegate.outputs import RequestDelta
 from stagegate.text.tokenizer import Tokenizer
-from suites.online.null_worker import NullWorker
+from suites.engine.fake_executor import FakeExecutor, any_of
 
 OPENINGS = ("Alice was", "Down the", "The Queen", "Oh", "I am", "The Mock Turtle sighed deeply")
 
@@ -33,30 +31,17 @@ def engine_config(model_path: Path, device: str, layout: str, num_threads: int) 
 
 @pytest.fixture
 def llm(engine_config: EngineConfig) -> Iterator[AsyncLLM]:
-    llm = AsyncLLM(LLMEngine(engine_config))
+    llm = AsyncLLM(build_engine(engine_config))
     llm.start()
     yield llm
     assert llm.stats().kv_used_tokens == 0
     llm.close()
 
 
-class ScriptedWorker(NullWorker):
-    """Does in each step what a test says."""
-
-    def __init__(self, model: Path, act: Callable[[int], None]) -> None:
-        super().__init__(np.array(Tokenizer.load(model).encode(" the")))
-        self._act = act
-        self._steps = 0
-
-    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
-        self._steps += 1
-        self._act(self._steps)
-        return super().submit(step)
-
-
 def scripted(model: Path, act: Callable[[int], None], *, max_waiting: int = 1024) -> AsyncLLM:
     config = EngineConfig(model=model, kv_capacity_tokens=4096, max_num_seqs=2)
-    llm = AsyncLLM(LLMEngine(config, worker=ScriptedWorker(model, act)), max_waiting=max_waiting)
+    executor = FakeExecutor(any_of(Tokenizer.load(model).encode(" the")), before_step=act)
+    llm = AsyncLLM(build_engine(config, executor=executor), max_waiting=max_waiting)
     llm.start()
     return llm
 

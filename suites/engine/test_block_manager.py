@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 
 from stagegate.core.sequence import Sequence, SequenceStatus
 from stagegate.errors import ConfigError
-from stagegate.execution.step import PagedMetadata
 from stagegate.kv.block_manager import BlockManager
+from stagegate.kv.manager import KVManager
+from stagegate.kv.metadata import PagedMetadata
 from stagegate.kv.prefix_cache import PrefixCache
 from stagegate.sampling import SamplingParams
 
@@ -32,6 +33,15 @@ def sequence(seq_id: int, tokens: list[int]) -> Sequence:
     return Sequence(seq_id, tokens, SamplingParams(), eos_token_ids=(), seed=0, max_tokens=100)
 
 
+def begin(kv: KVManager, member: Sequence) -> int:
+    return kv.begin(
+        member.seq_id,
+        member.token_ids,
+        max_cached=member.first_logits_position,
+        is_first=member.status is not SequenceStatus.PREEMPTED,
+    )
+
+
 def manager(capacity: int = 32, block_size: int = 4, backend: str = "native") -> BlockManager:
     cache = PrefixCache(block_size)
     return BlockManager(capacity, block_size=block_size, backend=backend, prefix_cache=cache)
@@ -39,9 +49,9 @@ def manager(capacity: int = 32, block_size: int = 4, backend: str = "native") ->
 
 def run(kv: BlockManager, member: Sequence) -> int:
     """Compute all tokens of a sequence; how many were cached."""
-    cached = kv.begin(member)
+    cached = begin(kv, member)
     assert kv.grow(member.seq_id, member.num_tokens)
-    kv.commit(member, member.num_tokens)
+    kv.commit(member.seq_id, member.token_ids, member.num_tokens)
     return cached
 
 
@@ -54,8 +64,8 @@ def test_capacity_is_whole_blocks() -> None:
 
 def test_grow_is_all_or_nothing() -> None:
     kv = BlockManager(8, block_size=4)
-    kv.begin(sequence(1, [1]))
-    kv.begin(sequence(2, [1]))
+    begin(kv, sequence(1, [1]))
+    begin(kv, sequence(2, [1]))
     assert kv.grow(1, 4)
     assert not kv.grow(2, 5)
     assert kv.stats().used == 4
@@ -83,10 +93,10 @@ def test_the_last_token_is_always_computed() -> None:
 def test_blocks_are_shared_only_once_computed() -> None:
     kv = manager()
     first = sequence(1, list(range(9)))
-    kv.begin(first)
+    begin(kv, first)
     assert kv.grow(1, 9)
-    kv.commit(first, 7)
-    assert kv.begin(sequence(2, list(range(9)))) == 4
+    kv.commit(first.seq_id, first.token_ids, 7)
+    assert begin(kv, sequence(2, list(range(9)))) == 4
 
 
 def test_cached_blocks_outlive_their_sequence_until_room_is_needed() -> None:
@@ -99,42 +109,42 @@ def test_cached_blocks_outlive_their_sequence_until_room_is_needed() -> None:
     assert run(kv, sequence(3, list(range(50, 66)))) == 0
     assert kv.stats().evictions == 2
     kv.free(3)
-    assert kv.begin(sequence(4, list(range(9)))) == 0
+    assert begin(kv, sequence(4, list(range(9)))) == 0
 
 
 def test_a_duplicate_goes_on_being_cached_after_the_original_is_evicted() -> None:
     kv = manager(capacity=16)
     original, duplicate = sequence(1, [0, 1, 2, 3]), sequence(2, [0, 1, 2, 3, 4, 5, 6, 7])
     for member in (original, duplicate):  # both begin before either is computed
-        kv.begin(member)
+        begin(kv, member)
         assert kv.grow(member.seq_id, member.num_tokens)
-    kv.commit(original, 4)
-    kv.commit(duplicate, 4)
+    kv.commit(original.seq_id, original.token_ids, 4)
+    kv.commit(duplicate.seq_id, duplicate.token_ids, 4)
     kv.free(1)
-    kv.begin(sequence(3, [9] * 8))
+    begin(kv, sequence(3, [9] * 8))
     assert kv.grow(3, 8)  # takes the block of the original
     assert kv.stats().evictions == 1
-    kv.commit(duplicate, 8)
+    kv.commit(duplicate.seq_id, duplicate.token_ids, 8)
     kv.free(3)
-    assert kv.begin(sequence(4, [0, 1, 2, 3, 4, 5, 6, 7, 8])) == 8
+    assert begin(kv, sequence(4, [0, 1, 2, 3, 4, 5, 6, 7, 8])) == 8
 
 
 def test_statistics_count_an_admission_once_and_when_it_succeeds() -> None:
     kv = manager(capacity=16)
     run(kv, sequence(1, list(range(9))))
     late = sequence(2, [*range(8), *range(20, 26)])
-    assert kv.begin(late) == 8
+    assert begin(kv, late) == 8
     assert not kv.grow(2, 14)
     kv.free(2)
     assert (kv.stats().prefix_hits, kv.stats().prefix_misses) == (0, 1)
     kv.free(1)
-    kv.begin(late)
+    begin(kv, late)
     assert kv.grow(2, 14)
     assert kv.grow(2, 15)
-    kv.commit(late, 14)
+    kv.commit(late.seq_id, late.token_ids, 14)
     kv.free(2)
     late.status = SequenceStatus.PREEMPTED
-    kv.begin(late)
+    begin(kv, late)
     assert kv.grow(2, 14)
     stats = kv.stats()
     assert (stats.prefix_hits, stats.prefix_misses, stats.prefix_saved_tokens) == (1, 1, 8)
@@ -157,11 +167,11 @@ def test_truncate_gives_back_room_but_never_computed_tokens() -> None:
 def test_misuse_is_named() -> None:
     kv = manager()
     member = sequence(1, [1, 2])
-    kv.begin(member)
+    begin(kv, member)
     with pytest.raises(ValueError, match="sequence 1 is in the cache already"):
-        kv.begin(member)
+        begin(kv, member)
     with pytest.raises(ValueError, match="room for 0 tokens"):
-        kv.commit(member, 2)
+        kv.commit(member.seq_id, member.token_ids, 2)
     with pytest.raises(KeyError):
         kv.grow(9, 1)
 
@@ -170,7 +180,7 @@ def test_block_tables_are_padded_with_the_last_block() -> None:
     """To a width that is a power of two, so that a decode keeps its shape for long."""
     kv = BlockManager(32, block_size=4)
     for seq_id, length in ((1, 3), (2, 9)):
-        kv.begin(sequence(seq_id, list(range(length))))
+        begin(kv, sequence(seq_id, list(range(length))))
         assert kv.grow(seq_id, length)
     metadata = kv.attention_metadata([1, 2], [0, 8], [3, 9])
     assert isinstance(metadata, PagedMetadata)
@@ -217,7 +227,7 @@ class BlockMachine(RuleBasedStateMachine):
     def begin(self, tokens: list[int]) -> None:
         member = sequence(self.next_id, tokens)
         self.next_id += 1
-        member.num_computed = self.kv.begin(member)
+        member.num_computed = begin(self.kv, member)
         assert member.num_computed % self.SIZE == 0
         assert member.num_computed < len(tokens)
         self.live[member.seq_id] = member
@@ -253,7 +263,7 @@ class BlockMachine(RuleBasedStateMachine):
         for position, slot in enumerate(new, member.num_computed):
             self.storage[slot] = tuple(member.token_ids[: position + 1])
         member.num_computed = stop
-        self.kv.commit(member, stop)
+        self.kv.commit(member.seq_id, member.token_ids, stop)
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
@@ -313,7 +323,7 @@ class BlockMachine(RuleBasedStateMachine):
         for seq_id in self.live:
             self.kv.free(seq_id)
         assert self.kv.stats().used == 0
-        self.kv.begin(sequence(-1, [2] * self.SIZE * self.NUM_BLOCKS))
+        begin(self.kv, sequence(-1, [2] * self.SIZE * self.NUM_BLOCKS))
         assert self.kv.grow(-1, self.SIZE * self.NUM_BLOCKS)
         everything = self.kv.slots(-1, 0, self.SIZE * self.NUM_BLOCKS).tolist()
         assert sorted(everything) == list(range(self.kv.num_slots))

@@ -82,7 +82,7 @@ def test_weights_workspace_and_kv_take_device_memory(
     # On a GPU far more than a process takes for anything else; a host gives pages when written to.
     num_slots = -(-GIB // per_slot) if device == "cuda" else 4096
     command = [
-        sys.executable, "-m", "suites.engine.worker_memory",
+        sys.executable, "-m", "suites.engine.executor_memory",
         str(model_path), device, str(num_threads), str(num_slots),
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)

@@ -83,7 +83,7 @@ def test_a_text_ends_at_the_token_only_the_tokenizer_names(
     checkpoint_original: Path, tmp_path: Path
 ) -> None:
     llm = LLM(edited(checkpoint_original, tmp_path / "copy", NO_IDS), kv_capacity_tokens=512)
-    assert llm.engine.eos_token_ids == (2047,)
+    assert llm.engine.inputs.eos_token_ids == (2047,)
     certain = SamplingParams(temperature=0, max_tokens=8, logit_bias={2047: 100.0})
     [output] = llm.generate("a", certain)
     assert (output.outputs[0].token_ids, output.outputs[0].finish_reason) == ([2047], "stop")

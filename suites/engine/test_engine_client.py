@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stagegate import AsyncLLM, EngineConfig, LLMEngine, SamplingParams
+from stagegate import AsyncLLM, EngineConfig, SamplingParams, build_engine
 from stagegate.errors import CapacityError, DeviceLostError, InvalidRequestError, StagegateError
 from stagegate.outputs import RequestDelta
 from stagegate.serving.client import EngineClient
@@ -32,7 +32,7 @@ def client(model_path: Path, device: str, num_threads: int) -> EngineClient:
     config = EngineConfig(
         model=model_path, device=device, kv_capacity_tokens=512, num_threads=num_threads
     )
-    client = AsyncLLM(LLMEngine(config))
+    client = AsyncLLM(build_engine(config))
     client.start()
     return client
 

@@ -10,6 +10,7 @@ import pytest
 
 from stagegate import EngineConfig, SamplingParams
 from stagegate._C import Ledger
+from stagegate.build import build_engine
 from stagegate.core.llm_engine import LLMEngine
 from stagegate.execution.worker import Worker
 from stagegate.models.registry import load_model_config
@@ -78,7 +79,7 @@ class WaitedWorker(Worker):
 def start(model_path: Path, layout: str, kind: type[Worker] = WaitedWorker) -> LLMEngine:
     config = EngineConfig(model_path, device="cuda", layout=layout, kv_capacity_tokens=2048)
     model = load_model_config(model_path)
-    return LLMEngine(config, worker=kind(config, model, model.dtype))
+    return build_engine(config, executor=kind(config, model, model.dtype))
 
 
 def queue(engine: LLMEngine, params: SamplingParams) -> None:

@@ -121,7 +121,7 @@ def test_bytes_are_taken_as_they_are(model_path: Path, device: str, layout: str)
     per_token = kv_bytes_per_token(model.decoder, model.dtype)
     engine = start(model_path, device, layout=layout, kv_memory=1024 * per_token).engine
     assert engine.kv_stats().capacity == 1024
-    assert engine.worker.memory_bytes["kv"] == 1024 * per_token
+    assert engine.executor.memory_bytes["kv"] == 1024 * per_token
 
 
 def test_more_than_the_device_has_is_refused(model_path: Path, device: str) -> None:
@@ -132,7 +132,7 @@ def test_more_than_the_device_has_is_refused(model_path: Path, device: str) -> N
 def test_the_table_says_what_took_how_much(model_path: Path, device: str) -> None:
     engine = start(model_path, device, kv_capacity_tokens=4096, max_model_len=1024).engine
     *rows, last = engine.memory_table().splitlines()
-    held = engine.worker.memory_bytes
+    held = engine.executor.memory_bytes
     assert [row.split() for row in rows] == [
         [name, f"{size / 2**20:.1f}", "MiB"] for name, size in held.items()
     ]

@@ -65,8 +65,8 @@ def test_an_engine_computes_in_the_dtype_it_is_given(
     edits: Edits = {"config.json": {"torch_dtype": stated}}
     folder = edited(checkpoint_original, tmp_path / "copy", edits)
     engine = LLM(folder, dtype="bf16", kv_capacity_tokens=256).engine
-    assert engine.dtype == "bf16"
-    assert engine.worker.memory_bytes["weights"] == 2 * num_elements(folder)
+    assert engine.model.dtype == "bf16"
+    assert engine.executor.memory_bytes["weights"] == 2 * num_elements(folder)
 
 
 def num_elements(folder: Path) -> int:

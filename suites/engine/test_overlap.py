@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from stagegate import EngineConfig, SamplingParams
+from stagegate.build import build_engine
 from stagegate.core.llm_engine import LLMEngine
 from stagegate.core.request import Request
 from stagegate.errors import ArgumentError, DeviceLostError
-from stagegate.execution.step import StepInput, StepOutput
-from stagegate.execution.worker import Worker
+from stagegate.execution.executor import PendingStep
+from stagegate.execution.step import ScheduledStep, StepOutput
+from stagegate.execution.worker import Worker, _RunningStep
 from stagegate.models.registry import load_model_config
 from stagegate.outputs import RequestOutput
 from stagegate.structured.guidance import Guidance
@@ -42,17 +44,19 @@ class BesideWorker(Worker):
     def overlaps(self) -> bool:
         return self.beside
 
-    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
+    def submit(self, step: ScheduledStep) -> PendingStep:  # type: ignore[override]
         self.submitted += 1
         number = self.submitted
         self.before_submit(number)
+        inputs, start, hook = self.inputs(step), self._start, self.before_wait
 
-        def wait() -> StepOutput:
-            output = super(BesideWorker, self).submit(step)()
-            self.before_wait(number)
-            return output
+        class Later:
+            def wait(self) -> StepOutput:
+                output = _RunningStep(start(inputs, return_logits=False), step.row_ptr).wait()
+                hook(number)
+                return output
 
-        return wait
+        return Later()
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def start(model_path: Path, layout: str, num_threads: int, *, capacity: int = 10
         max_num_seqs=32, num_threads=num_threads,
     )  # fmt: skip
     worker = BesideWorker(config)
-    return Bench(LLMEngine(config, worker=worker), worker)
+    return Bench(build_engine(config, executor=worker), worker)
 
 
 @pytest.fixture
@@ -169,7 +173,7 @@ def test_what_has_to_see_its_tokens_is_waited_for(bench: Bench, needs: str) -> N
 
 
 def test_an_end_token_leaves_nothing_behind(bench: Bench) -> None:
-    """The token after it was under way when it became known."""
+    """The token after it was in flight when it became known."""
     engine = bench.engine
     whole = engine.add_request("Alice was", GREEDY)
     tokens = bench.finish()[whole].output().outputs[0].token_ids

@@ -7,7 +7,6 @@ from scheduler_bench import LAYOUTS, Bench, ids, next_token
 
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
-from stagegate.execution.step_builder import build_step_input
 from stagegate.sampling import SamplingParams
 
 
@@ -117,10 +116,10 @@ def test_a_scored_prompt_computes_every_position() -> None:
     prompt = [1, 2, 3, 4, 5]
     bench.add(0, prompt)
     bench.drain()
-    scored = bench.add(1, prompt, scores_prompt=True)
+    scored = bench.add(1, prompt, prompt_logprobs=True)
     step = bench.step()
     assert (step.sequences[0].start, step.num_tokens) == (0, 5)
-    assert step.sequences[0].scored == range(4)
+    assert step.sequences[0].prompt_logits == range(4)
     assert scored.num_cached_tokens == 0
     bench.drain()
     bench.check_alone(scored)
@@ -131,10 +130,13 @@ def test_scored_prompts_share_the_rows_of_a_step(layout: str) -> None:
     assert bench.max_rows == 32
     decode = bench.add(0, [1, 2], max_tokens=9)
     bench.step()
-    long = bench.add(1, [token % 7 for token in range(50)], scores_prompt=True)
+    long = bench.add(1, [token % 7 for token in range(50)], prompt_logprobs=True)
     plain = bench.add(2, [3] * 40)
     shapes = [
-        [(s.sequence.seq_id, s.start, s.num_tokens, len(s.scored)) for s in bench.step().sequences]
+        [
+            (s.sequence.seq_id, s.start, s.num_tokens, len(s.prompt_logits))
+            for s in bench.step().sequences
+        ]
         for _ in range(3)
     ]
     # The decode takes a row, the scored prompt all others, so that nobody else gets in.
@@ -150,7 +152,7 @@ def test_scored_prompts_share_the_rows_of_a_step(layout: str) -> None:
 
 def test_a_prompt_under_way_waits_for_a_row_with_its_last_token(layout: str) -> None:
     bench = Bench(layout, capacity=256, budget=64, seqs=3)
-    urgent = bench.add(0, [token % 5 for token in range(80)], scores_prompt=True)
+    urgent = bench.add(0, [token % 5 for token in range(80)], prompt_logprobs=True)
     plain = bench.add(1, [4] * 40)
     bench.step()
     late = bench.add(2, [5] * 9, priority=-1)
@@ -208,7 +210,7 @@ def test_abort_while_the_step_runs_drops_its_token(layout: str) -> None:
     step = bench.schedule()
     tokens = bench.execute(step)
     bench.scheduler.abort(0)
-    assert bench.scheduler.update(step, tokens) == [stays]
+    assert bench.update(step, tokens) == [1]
     assert gone.output_token_ids == []
     bench.drain()
     bench.check_alone(stays)
@@ -228,7 +230,7 @@ def test_a_failed_step_ends_its_sequences_only(layout: str) -> None:
     failed, queued = bench.add(0, [1, 2, 3]), bench.add(1, [1, 2, 3, 4])
     bench.scheduler.abort(1)
     step = bench.schedule()
-    bench.model.fail(build_step_input(step, bench.kv))
+    bench.fail(step)
     assert bench.scheduler.rollback(step) == [failed]
     assert failed.status is SequenceStatus.FINISHED_ERROR
     assert queued.status is SequenceStatus.FINISHED_ABORTED

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_bench import LAYOUTS, Bench, ids, next_token
+from scheduler_bench import LAYOUTS, Bench, ids, next_token, output_of
 
 from stagegate.core.sequence import SequenceStatus
-from stagegate.execution.step_builder import build_step_input
 from stagegate.sampling import SamplingParams
 
 
@@ -15,36 +14,36 @@ def layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_two_steps_are_under_way_at_most_and_come_back_in_order() -> None:
+def test_two_steps_are_in_flight_at_most_and_come_back_in_order() -> None:
     bench = Bench()
     bench.add(0, [1, 2])
     first, second = bench.schedule(), bench.schedule()
     with pytest.raises(RuntimeError, match="neither updated nor rolled back"):
         bench.scheduler.schedule()
-    with pytest.raises(RuntimeError, match="not the first of the steps under way"):
-        bench.scheduler.update(second, [1])
-    with pytest.raises(ValueError, match="draws 1 tokens, got 2"):
-        bench.scheduler.update(first, [1, 2])
-    bench.scheduler.update(first, [1])
-    with pytest.raises(RuntimeError, match="not the first of the steps under way"):
-        bench.scheduler.update(first, [1])
-    bench.scheduler.update(second, [1])
+    with pytest.raises(RuntimeError, match="not the first of the steps in flight"):
+        bench.scheduler.update(second, output_of(second, 1))
+    with pytest.raises(ValueError, match=r"wants rows of logits .* with 2 tokens"):
+        bench.scheduler.update(first, output_of(first, 1, 2))
+    bench.scheduler.update(first, output_of(first, 1))
+    with pytest.raises(RuntimeError, match="not the first of the steps in flight"):
+        bench.scheduler.update(first, output_of(first, 1))
+    bench.scheduler.update(second, output_of(second, 1))
 
 
-def test_a_step_goes_on_with_tokens_that_another_draws(layout: str) -> None:
+def test_a_step_goes_on_with_tokens_that_another_samples(layout: str) -> None:
     bench = Bench(layout, budget=6)
     first = bench.add(1, [1, 2], max_tokens=4)
     second = bench.add(2, list(range(10, 16)), max_tokens=3)
     shapes = []
     before = bench.schedule()
-    drawn = bench.execute(before)
+    sampled = bench.execute(before)
     while bench.scheduler.has_work:
         step = bench.scheduler.schedule()
         after = [] if step is None else bench.execute(step)
-        bench.update(before, drawn)
-        shapes.append([(s.sequence.seq_id, s.start, s.drawn_row) for s in before.sequences])
+        bench.update(before, sampled)
+        shapes.append([(s.sequence.seq_id, s.start, s.sampled_row) for s in before.sequences])
         if step is not None:
-            before, drawn = step, after
+            before, sampled = step, after
     assert shapes == [
         [(1, 0, -1), (2, 0, -1)],
         [(1, 2, 0), (2, 4, -1)],
@@ -55,7 +54,7 @@ def test_a_step_goes_on_with_tokens_that_another_draws(layout: str) -> None:
     bench.check_alone(second)
 
 
-def test_what_ends_with_the_token_under_way_has_no_other(layout: str) -> None:
+def test_what_ends_with_the_token_in_flight_has_no_other(layout: str) -> None:
     bench = Bench(layout, capacity=8)
     limited = bench.add(0, [1, 2], max_tokens=1)
     outgrown = bench.add(1, [1, 2, 3], max_tokens=100)
@@ -64,7 +63,7 @@ def test_what_ends_with_the_token_under_way_has_no_other(layout: str) -> None:
     ahead = bench.schedule()
     assert ids(ahead) == [1]
     ahead_tokens = bench.execute(ahead)
-    assert bench.update(step, tokens) == [limited, outgrown]
+    assert bench.update(step, tokens) == [0, 1]
     bench.check_alone(limited)
     while not outgrown.is_finished:
         step, tokens = ahead, ahead_tokens
@@ -77,7 +76,7 @@ def test_what_ends_with_the_token_under_way_has_no_other(layout: str) -> None:
     bench.check_alone(outgrown)
 
 
-def test_a_place_is_free_while_its_last_token_is_under_way(layout: str) -> None:
+def test_a_place_is_free_while_its_last_token_is_in_flight(layout: str) -> None:
     bench = Bench(layout, seqs=2)
     for seq_id in range(3):
         bench.add(seq_id, [seq_id, 1], max_tokens=1 + seq_id)
@@ -100,7 +99,7 @@ def test_what_ends_by_its_token_has_one_too_many_dropped(layout: str) -> None:
     tokens = bench.execute(step)
     ahead = bench.schedule()
     surplus = bench.execute(ahead)
-    assert bench.update(step, tokens) == [sequence]
+    assert bench.update(step, tokens) == [0]
     assert bench.kv.stats().used == 0
     assert bench.update(ahead, surplus) == []
     assert sequence.output_token_ids == [token]
@@ -120,7 +119,7 @@ def test_a_victim_waits_for_the_step_that_it_is_in(layout: str) -> None:
     assert victim.status is SequenceStatus.PREEMPTED
     ahead_tokens = bench.execute(ahead)
     # Its token of the step that ran is its own all the same.
-    assert bench.update(step, tokens) == [old, victim]
+    assert bench.update(step, tokens) == [0, 1]
     assert victim.num_output_tokens == 2
     bench.update(ahead, ahead_tokens)
     bench.drain()
@@ -170,13 +169,13 @@ def test_a_failed_step_takes_its_sequences_out_of_the_one_behind_it(layout: str)
     bench = Bench(layout)
     failed = bench.add(0, [1, 2, 3])
     step = bench.schedule()
-    bench.model.fail(build_step_input(step, bench.kv))
+    bench.fail(step)
     late = bench.add(1, [1, 2, 3, 4])
     ahead = bench.schedule()
     assert ids(ahead) == [0, 1]
     tokens = bench.execute(ahead)
     assert bench.scheduler.rollback(step) == [failed]
-    assert bench.update(ahead, tokens) == [late]
+    assert bench.update(ahead, tokens) == [1]
     bench.drain()
     bench.check_alone(late)
 
@@ -187,9 +186,9 @@ def test_the_step_behind_one_that_runs_may_fail_alone(layout: str) -> None:
     step = bench.schedule()
     tokens = bench.execute(step)
     ahead = bench.schedule()
-    assert bench.update(step, tokens) == [failed]
+    assert bench.update(step, tokens) == [0]
     assert bench.scheduler.rollback(ahead) == [failed]
-    assert failed.output_token_ids == tokens
+    assert failed.output_token_ids == tokens.token_ids.tolist()
     assert bench.kv.stats().used == 0
     with pytest.raises(ValueError, match="not in list"):
         bench.scheduler.rollback(ahead)

@@ -16,27 +16,26 @@ from hypothesis.stateful import (
 )
 from scheduler_bench import BLOCK_SIZE, LAYOUTS, STOP, Bench, generate_alone
 
-from stagegate.core.scheduler import ScheduledStep
 from stagegate.core.sequence import Sequence, SequenceStatus
-from stagegate.execution.step import StepInput
-from stagegate.execution.step_builder import build_step_input
+from stagegate.execution.step import ScheduledStep
 from stagegate.sampling import SamplingParams
+from suites.engine.fake_executor import FakeStep
 
 STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 @dataclass
-class UnderWay:
+class InFlight:
     step: ScheduledStep
-    inputs: StepInput
+    pending: FakeStep
     fails: bool
-    drawn: list[int] | None = None  # when it has been executed
+    executed: bool = False
 
 
 class SchedulerMachine(RuleBasedStateMachine):
     """Random arrivals, cancels, priorities and failures in a cache that is too small for them.
 
-    Up to two steps are under way. The model executes them in their order, at once or as late as
+    Up to two steps are in flight. The model executes them in their order, at once or as late as
     when the result is asked for.
     """
 
@@ -44,7 +43,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         super().__init__()
         self.sequences: dict[int, Sequence] = {}
         self.cut_short: set[int] = set()  # aborted or failed
-        self.under_way: list[UnderWay] = []
+        self.in_flight: list[InFlight] = []
 
     @initialize(
         layout=st.sampled_from(LAYOUTS),
@@ -62,11 +61,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         min_tokens=st.integers(0, 3),
         priority=st.integers(0, 1),
         ignore_eos=st.booleans(),
-        scores_prompt=st.booleans(),
+        prompt_logprobs=st.booleans(),
     )
     def add(
         self, data: st.DataObject, max_tokens: int, min_tokens: int, priority: int,
-        ignore_eos: bool, scores_prompt: bool,
+        ignore_eos: bool, prompt_logprobs: bool,
     ) -> None:  # fmt: skip
         prompt = data.draw(
             st.lists(st.integers(0, 1), min_size=1, max_size=self.bench.capacity - 1)
@@ -77,7 +76,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             prompt,
             max_tokens=max_tokens,
             priority=priority,
-            scores_prompt=scores_prompt,
+            prompt_logprobs=prompt_logprobs,
             params=SamplingParams(
                 max_tokens=None,
                 min_tokens=min_tokens,
@@ -97,14 +96,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.scheduler.abort(member.seq_id)
         assert member.status is SequenceStatus.FINISHED_ABORTED
 
-    @precondition(lambda self: self.sequences and len(self.under_way) < 2)
+    @precondition(lambda self: self.sequences and len(self.in_flight) < 2)
     @rule(fast=st.booleans(), fails=st.sampled_from([False] * 7 + [True]))
     def start_step(self, fast: bool, fails: bool) -> None:
         self.checked_start(fails=fails)
         if fast:
             self.execute()
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule()
     def land_step(self) -> None:
         self.checked_landing()
@@ -116,15 +115,15 @@ class SchedulerMachine(RuleBasedStateMachine):
             self.checked_step(ahead=ahead)
 
     def checked_step(self, *, ahead: bool) -> None:
-        if not self.under_way:
+        if not self.in_flight:
             self.checked_start(fails=False)
-        if ahead and len(self.under_way) == 1:
+        if ahead and len(self.in_flight) == 1:
             self.checked_start(fails=False)
-        if self.under_way:
+        if self.in_flight:
             self.checked_landing()
 
     def checked_start(self, *, fails: bool) -> None:
-        busy = {item.sequence.seq_id for this in self.under_way for item in this.step.sequences}
+        busy = {item.sequence.seq_id for this in self.in_flight for item in this.step.sequences}
         live = sorted(self.live(), key=lambda member: (member.priority, member.seq_id))
         was_running = [m for m in live if m.status is SequenceStatus.RUNNING]
         leaving = [m for m in was_running if self.has_all(m)]
@@ -132,7 +131,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         members = [] if step is None else [scheduled.sequence for scheduled in step.sequences]
         running = [m for m in self.live() if m.status is SequenceStatus.RUNNING]
         assert sum(m not in leaving for m in running) <= self.bench.max_num_seqs
-        # The first in the order goes on, unless the token under way is its last.
+        # The first in the order goes on, unless the token in flight is its last.
         for first in was_running[:1]:
             assert first is not live[0] or first in members or self.has_all(first)
         for member in running:
@@ -146,43 +145,48 @@ class SchedulerMachine(RuleBasedStateMachine):
             return
         assert 0 < step.num_tokens <= self.bench.budget
         for item in step.sequences:
-            assert item.drawn_row == -1 or item.sequence.seq_id in busy
+            assert item.sampled_row == -1 or item.sequence.seq_id in busy
         self.check_slots(running, step)
-        self.under_way.append(UnderWay(step, build_step_input(step, self.bench.kv), fails))
+        self.in_flight.append(InFlight(step, self.bench.submit(step), fails))
 
     def has_all(self, member: Sequence) -> bool:
-        """Whether no token may follow those that are under way."""
+        """Whether no token may follow those that are in flight."""
         outgrown = member.num_tokens > self.bench.capacity
         return outgrown or member.num_tokens - member.num_prompt_tokens == member.max_tokens
 
     def execute(self) -> None:
-        for this in self.under_way:
-            if this.drawn is None and this.fails:
-                self.bench.model.fail(this.inputs)
-                this.drawn = []
-            elif this.drawn is None:
-                this.drawn = self.bench.model.execute(this.inputs)
+        for this in self.in_flight:
+            if this.executed:
+                continue
+            this.executed = True
+            if this.fails:
+                self.bench.model.fail(this.pending.inputs)
+            else:
+                this.pending.wait()
 
     def checked_landing(self) -> None:
-        this = self.under_way[0]
-        if this.drawn is None:
-            behind, self.under_way[1:] = self.under_way[1:], []
+        this = self.in_flight[0]
+        if not this.executed:
+            behind, self.in_flight[1:] = self.in_flight[1:], []
             self.execute()
-            self.under_way += behind
-        del self.under_way[0]
-        left = [item for item in this.step.sequences if not item.sequence.is_finished]
+            self.in_flight += behind
+        del self.in_flight[0]
+        left = [
+            (item, member)
+            for item in this.step.sequences
+            if not (member := self.sequences[item.sequence.seq_id]).is_finished
+        ]
         if this.fails:
-            members = [item.sequence for item in left]
+            members = [member for _, member in left]
             assert self.scheduler.rollback(this.step) == members
             self.cut_short |= {member.seq_id for member in members}
             assert all(m.status is SequenceStatus.FINISHED_ERROR for m in members)
             return
-        before = [item.sequence.num_output_tokens for item in left]
-        assert this.drawn is not None
-        advanced = self.bench.update(this.step, this.drawn)
-        assert advanced == [item.sequence for item in left if item.samples]
-        for item, count in zip(left, before, strict=True):
-            assert item.sequence.num_output_tokens == count + item.samples
+        before = [member.num_output_tokens for _, member in left]
+        advanced = self.bench.update(this.step, this.pending.wait())
+        assert advanced == [member.seq_id for item, member in left if item.samples]
+        for (item, member), count in zip(left, before, strict=True):
+            assert member.num_output_tokens == count + item.samples
 
     def check_arrival_order(self) -> None:
         """Nobody is let in before an equally urgent sequence that came earlier."""
@@ -225,7 +229,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             if self.live():
                 self.checked_step(ahead=count % 3 > 0)
         assert not self.live()
-        while self.under_way:
+        while self.in_flight:
             self.checked_landing()
         assert self.bench.kv.stats().used == 0
         for member in self.sequences.values():

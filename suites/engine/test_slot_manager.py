@@ -17,25 +17,21 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from stagegate.core.sequence import Sequence
 from stagegate.errors import ConfigError
 from stagegate.kv.slot_manager import SlotManager
-from stagegate.sampling import SamplingParams
 
 STATEFUL = settings(max_examples=80, stateful_step_count=40, deadline=None)
 
 
-def sequence(seq_id: int, length: int = 1) -> Sequence:
-    return Sequence(
-        seq_id, [0] * length, SamplingParams(), eos_token_ids=(), seed=0, max_tokens=100
-    )
+def begin(kv: SlotManager, seq_id: int) -> int:
+    return kv.begin(seq_id, [0], max_cached=0, is_first=True)
 
 
 def started(capacity: int, **lengths: int) -> SlotManager:
     """Sequences 1, 2, ... of the given lengths."""
     kv = SlotManager(capacity)
     for seq_id, length in enumerate(lengths.values(), 1):
-        assert kv.begin(sequence(seq_id)) == 0
+        assert begin(kv, seq_id) == 0
         assert kv.grow(seq_id, length)
     return kv
 
@@ -47,7 +43,7 @@ def test_capacity_must_be_positive() -> None:
 
 def test_grow_is_all_or_nothing() -> None:
     kv = started(5, a=3)
-    kv.begin(sequence(2))
+    begin(kv, 2)
     assert not kv.grow(2, 3)
     assert kv.stats().used == 3
     assert kv.grow(2, 2)
@@ -58,7 +54,7 @@ def test_allocation_goes_round_the_free_cells() -> None:
     kv = started(6, a=2, b=2, c=2)
     kv.free(1)
     kv.free(3)
-    kv.begin(sequence(4))
+    begin(kv, 4)
     assert kv.grow(4, 1)
     assert kv.slots(4, 0, 1).tolist() == [0]
     assert kv.grow(4, 3)
@@ -72,7 +68,7 @@ def test_allocation_finds_cells_in_a_large_storage() -> None:
     kv = started(1000, a=400, b=200, c=400)
     kv.free(1)
     kv.free(3)
-    kv.begin(sequence(4))
+    begin(kv, 4)
     assert kv.grow(4, 800)
     assert sorted(kv.slots(4, 0, 800)) == [*range(400), *range(600, 1000)]
     assert not kv.grow(4, 801)
@@ -166,7 +162,7 @@ class CellMachine(RuleBasedStateMachine):
 
     @rule()
     def begin(self) -> None:
-        self.kv.begin(sequence(self.next_id))
+        begin(self.kv, self.next_id)
         self.ids.append(self.next_id)
         self.next_id += 1
 

@@ -1,4 +1,4 @@
-"""What a worker takes of its device, as JSON: python -m suites.engine.worker_memory MODEL DEVICE
+"""What a worker takes of its device, as JSON: python -m suites.engine.executor_memory MODEL DEVICE
 NUM_THREADS NUM_SLOTS.
 
 In a process of its own: the pool of a process keeps what its tests released, and would serve a
@@ -14,6 +14,7 @@ from pathlib import Path
 from stagegate import _C
 from stagegate.config import EngineConfig
 from stagegate.execution.worker import Worker
+from stagegate.kv.slot_manager import SlotManager
 from stagegate.models.registry import load_model_config
 from suites.offline.memory_use import device_memory
 
@@ -31,7 +32,7 @@ def main(model_path: str, device: str, num_threads: str, num_slots: str) -> None
     before = device_memory().size_bytes if device == "cuda" else 0
     worker = Worker(config, load_model_config(config.model), "f32")
     free = worker.prepare(max_tokens=512, max_rows=64, max_positions=512)
-    worker.allocate(int(num_slots))
+    worker.allocate(SlotManager(int(num_slots)))
     context.synchronize()
     taken = device_memory().size_bytes - before if device == "cuda" else 0
     print(json.dumps({"free": free, "held": worker.memory_bytes, "taken": taken}))

@@ -138,7 +138,7 @@ def test_bad_messages(llm: LLM, messages: Any) -> None:
 
 def test_a_step_that_fails_in_the_core(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    submit = llm.engine.worker.submit
+    submit = llm.engine.executor.submit
 
     def fail_third(step: Any) -> Any:
         calls.append(step)
@@ -148,7 +148,7 @@ def test_a_step_that_fails_in_the_core(llm: LLM, monkeypatch: pytest.MonkeyPatch
         return submit(step)
 
     with unharmed(llm):
-        monkeypatch.setattr(llm.engine.worker, "submit", fail_third)
+        monkeypatch.setattr(llm.engine.executor, "submit", fail_third)
         with pytest.raises(ArgumentError, match="planted"):
             llm.generate(["Alice was", "Down the"], GREEDY)
 
@@ -158,7 +158,7 @@ def test_an_interrupt_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with unharmed(llm), monkeypatch.context() as patch:
-        patch.setattr(llm.engine.worker, "submit", interrupt)
+        patch.setattr(llm.engine.executor, "submit", interrupt)
         with pytest.raises(KeyboardInterrupt):
             llm.generate("Alice was", GREEDY)
 

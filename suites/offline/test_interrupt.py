@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from stagegate import LLM, SamplingParams
-from stagegate.execution.step import StepInput, StepOutput
+from stagegate.execution.executor import PendingStep
+from stagegate.execution.step import ScheduledStep
 from stagegate.llm import GenerationInterrupted
 
 # The command, with a Ctrl-C during a step.
@@ -63,15 +63,15 @@ def test_the_exception_carries_the_outputs_and_nothing_is_left(
 ) -> None:
     llm = LLM(model_path, device=device, dtype="f32", kv_capacity_tokens=1024)
     whole = [output.outputs[0].token_ids for output in llm.generate(PROMPTS, GREEDY)]
-    submit, steps = llm.engine.worker.submit, []
+    submit, steps = llm.engine.executor.submit, []
 
-    def interrupted(step: StepInput) -> Callable[[], StepOutput]:
+    def interrupted(step: ScheduledStep) -> PendingStep:
         steps.append(step)
         if len(steps) == 5:
             signal.raise_signal(signal.SIGINT)
         return submit(step)
 
-    monkeypatch.setattr(llm.engine.worker, "submit", interrupted)
+    monkeypatch.setattr(llm.engine.executor, "submit", interrupted)
     with pytest.raises(GenerationInterrupted) as caught:
         llm.generate(PROMPTS, GREEDY)
     for output, expected in zip(caught.value.outputs, whole, strict=True):

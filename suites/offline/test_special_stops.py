@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stagegate import EngineConfig, LLMEngine, SamplingParams
+from stagegate import EngineConfig, SamplingParams, build_engine
 from stagegate.outputs import CompletionOutput
 from stagegate.text.tokenizer import Tokenizer
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.models.multilingual import END_OF_SENTENCE, IM_END, IM_START
-from suites.online.scripted_worker import ScriptedWorker
 
 Generate = Callable[..., CompletionOutput]
 
@@ -25,12 +25,12 @@ def tokenizer(multilingual_model: Path) -> Tokenizer:
 def generate(multilingual_model: Path, tokenizer: Tokenizer) -> Generate:
     """What a request makes of a text that the model writes, its special tokens spelled out."""
     config = EngineConfig(model=multilingual_model, kv_capacity_tokens=2048)
-    worker = ScriptedWorker([0])
-    engine = LLMEngine(config, worker=worker)
+    script = Script()
+    engine = build_engine(config, executor=FakeExecutor(script))
 
     def run(written: str | Iterable[int], **params: object) -> CompletionOutput:
-        worker.script = tokenizer.encode(written) if isinstance(written, str) else list(written)
-        fields = {"max_tokens": len(worker.script)} | params
+        script.token_ids = tokenizer.encode(written) if isinstance(written, str) else list(written)
+        fields = {"max_tokens": len(script.token_ids)} | params
         engine.add_request("x", SamplingParams(**fields))  # type: ignore[arg-type]
         seen = ""
         while engine.unfinished_requests:

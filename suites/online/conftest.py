@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.text.tokenizer import Tokenizer
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.online.live_server import LiveServer, live_server
-from suites.online.scripted_worker import ScriptedWorker
 
 MakeLLM = Callable[..., AsyncLLM]
 Say = Callable[[str], None]
@@ -32,7 +32,7 @@ def make_llm(model_path: Path, layout: str, device: str, num_threads: int) -> Ma
             "num_threads": num_threads,
         }
         config = EngineConfig(**(fields | settings))  # type: ignore[arg-type]
-        return AsyncLLM(LLMEngine(config), max_waiting=max_waiting)
+        return AsyncLLM(build_engine(config), max_waiting=max_waiting)
 
     return make
 
@@ -50,26 +50,26 @@ def api(server: LiveServer) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="module")
-def worker() -> ScriptedWorker:
-    return ScriptedWorker([0])
+def script() -> Script:
+    return Script()
 
 
 @pytest.fixture(scope="module")
-def scripted(model_path: Path, worker: ScriptedWorker) -> Iterator[LiveServer]:
+def scripted(model_path: Path, script: Script) -> Iterator[LiveServer]:
     """A server whose model writes what `say` was given."""
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
-    with live_server(AsyncLLM(LLMEngine(config, worker=worker))) as running:
+    with live_server(AsyncLLM(build_engine(config, executor=FakeExecutor(script)))) as running:
         yield running
 
 
 @pytest.fixture
-def say(model_path: Path, worker: ScriptedWorker) -> Say:
+def say(model_path: Path, script: Script) -> Say:
     """Have the model write a text and end."""
     tokenizer = Tokenizer.load(model_path)
 
     def write(text: str) -> None:
         [end] = tokenizer.encode("<|im_end|>")
-        worker.script = [*tokenizer.encode(text), end]
+        script.token_ids = [*tokenizer.encode(text), end]
 
     return write
 

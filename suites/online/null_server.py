@@ -13,20 +13,21 @@ from pathlib import Path
 import uvicorn
 
 from stagegate.async_llm import AsyncLLM
+from stagegate.build import build_engine
 from stagegate.config import EngineConfig
 from stagegate.core.llm_engine import LLMEngine
 from stagegate.server.app import create_app
 from stagegate.server.http.connection import ConnectionLimits, limited_connection
 from stagegate.server.http.settings import ServerSettings
 from stagegate.text.tokenizer import Tokenizer
-from suites.online.null_worker import NullWorker
+from suites.engine.fake_executor import FakeExecutor, any_of
 
 
 def null_engine(model: Path, *, step_seconds: float) -> LLMEngine:
     """An engine that answers every prompt with the word " the", over and over."""
     config = EngineConfig(model=model, kv_capacity_tokens=1 << 16, enable_prefix_cache=False)
     word = Tokenizer.load(model).encode(" the")
-    return LLMEngine(config, worker=NullWorker(word, step_seconds=step_seconds))
+    return build_engine(config, executor=FakeExecutor(any_of(word), step_seconds=step_seconds))
 
 
 def main() -> None:

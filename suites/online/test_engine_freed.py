@@ -16,7 +16,7 @@ import psutil
 import pytest
 from fastapi import FastAPI
 
-from stagegate import LLM, EngineConfig, LLMEngine, SamplingParams
+from stagegate import LLM, EngineConfig, LLMEngine, SamplingParams, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.execution.worker import Worker
 from stagegate.server.app import create_app
@@ -40,8 +40,8 @@ REQUESTS: tuple[tuple[str, str, dict[str, object] | None], ...] = (
 
 
 def references(engine: LLMEngine) -> list[Reference]:
-    assert isinstance(engine.worker, Worker)
-    return [weakref.ref(engine), weakref.ref(engine.worker)]
+    assert isinstance(engine.executor, Worker)
+    return [weakref.ref(engine), weakref.ref(engine.executor)]
 
 
 def assert_freed(held: list[Reference]) -> None:
@@ -179,8 +179,8 @@ def test_memory_does_not_grow_with_the_applications_of_a_process(model_path: Pat
     def resident_after(count: int) -> int:
         for _ in range(count):
             config = EngineConfig(model=model_path, dtype="f32", kv_capacity_tokens=1 << 12)
-            llm = AsyncLLM(LLMEngine(config))
-            weights.append(llm.engine.worker.memory_bytes["weights"])
+            llm = AsyncLLM(build_engine(config))
+            weights.append(llm.engine.executor.memory_bytes["weights"])
             asyncio.run(used(create_app({"a": llm}, ServerSettings())))
             del llm
             gc.collect()

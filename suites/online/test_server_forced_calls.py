@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.server.http.settings import ServerSettings
 from stagegate.server.openai.responses import ChatCompletion, ChatCompletionChunk
 from stagegate.text.tokenizer import Tokenizer
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.online.event_stream import chunks, error_of
 from suites.online.live_server import LiveServer, live_server
-from suites.online.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
@@ -147,22 +147,22 @@ def test_parameters_that_cannot_be_enforced_are_refused_in_a_forced_call(
 
 
 @pytest.fixture(scope="module")
-def worker() -> ScriptedWorker:
-    return ScriptedWorker([0])
+def script() -> Script:
+    return Script()
 
 
 @pytest.fixture(scope="module")
-def thinking(model_path: Path, worker: ScriptedWorker) -> Iterator[LiveServer]:
+def thinking(model_path: Path, script: Script) -> Iterator[LiveServer]:
     """A server that splits reasoning off; its model writes what it is told to."""
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
-    llm = AsyncLLM(LLMEngine(config, worker=worker))
+    llm = AsyncLLM(build_engine(config, executor=FakeExecutor(script)))
     with live_server(llm, ServerSettings(reasoning=True)) as running:
         yield running
 
 
 @pytest.fixture(params=[False, True], ids=["opens itself", "opened by the prompt"])
 def say(
-    request: pytest.FixtureRequest, thinking: LiveServer, worker: ScriptedWorker,
+    request: pytest.FixtureRequest, thinking: LiveServer, script: Script,
     model_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str], None]:  # fmt: skip
     """Have the model think, and write a text."""
@@ -178,7 +178,7 @@ def say(
         opened = "" if request.param else "<think>\n"
         thought = 'Is it <tool_call> or {"answer": 1}?'
         [end] = tokenizer.encode("<|im_end|>")
-        worker.script = [*tokenizer.encode(f"{opened}{thought}\n</think>\n\n{text}"), end]
+        script.token_ids = [*tokenizer.encode(f"{opened}{thought}\n</think>\n\n{text}"), end]
 
     return write
 
@@ -258,14 +258,14 @@ def test_a_thought_may_be_cut_off(
 
 
 def test_reasoning_that_is_not_split_off_is_not_allowed(
-    thinking: LiveServer, worker: ScriptedWorker, model_path: Path
+    thinking: LiveServer, script: Script, model_path: Path
 ) -> None:
     tokenizer = Tokenizer.load(model_path)
-    worker.script = tokenizer.encode("<think>")
+    script.token_ids = tokenizer.encode("<think>")
     body = {"messages": QUESTION, "response_format": ANSWER, "separate_reasoning": False}
     response = httpx.post(f"{thinking.url}/v1/chat/completions", json=body)
     assert response.status_code == 500
-    worker.script = tokenizer.encode('{"answer": "yes"}')
+    script.token_ids = tokenizer.encode('{"answer": "yes"}')
     [choice] = ask(thinking, response_format=ANSWER, separate_reasoning=False).choices
     assert choice.message.content == '{"answer": "yes"}'
 
@@ -283,7 +283,7 @@ OPEN_CALL = CALL.replace("8}", '8, "more": 1}')
     ],
 )
 def test_a_server_may_be_told_to_leave_schemas_open(
-    thinking: LiveServer, worker: ScriptedWorker, model_path: Path, path: str,
+    thinking: LiveServer, script: Script, model_path: Path, path: str,
     fields: dict[str, Any], text: str | None, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     written = {
@@ -291,7 +291,7 @@ def test_a_server_may_be_told_to_leave_schemas_open(
         "answer": '{"answer": "no", "more": 1}',
         "call": OPEN_CALL,
     }[text]
-    worker.script = Tokenizer.load(model_path).encode(f"{written}<|im_end|>")
+    script.token_ids = Tokenizer.load(model_path).encode(f"{written}<|im_end|>")
     url = f"{thinking.url}/v1/{path}"
     assert httpx.post(url, json=fields).status_code == 500
     serving = thinking.app.state.serving

@@ -13,13 +13,13 @@ import pytest
 from openai.types.chat import ChatCompletionMessage
 from pydantic import BaseModel
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.online.conftest import Say
 from suites.online.edited_model import with_template
 from suites.online.event_stream import error_of
 from suites.online.live_server import MODEL, LiveServer, live_server
-from suites.online.scripted_worker import ScriptedWorker
 
 QUESTION: dict[str, Any] = {"role": "user", "content": "What is it like?"}
 ARGUMENTS = '{"city": "Köln"}'
@@ -41,11 +41,11 @@ class Answer(BaseModel):
 
 @pytest.fixture(scope="module")
 def scripted(
-    model_path: Path, worker: ScriptedWorker, tmp_path_factory: pytest.TempPathFactory
+    model_path: Path, script: Script, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
     model = with_template(model_path, tmp_path_factory.mktemp("model"), TEMPLATE)
     config = EngineConfig(model=model, kv_capacity_tokens=4096)
-    with live_server(AsyncLLM(LLMEngine(config, worker=worker))) as running:
+    with live_server(AsyncLLM(build_engine(config, executor=FakeExecutor(script)))) as running:
         yield running
 
 

@@ -11,12 +11,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.server.app import create_app
 from stagegate.server.http.settings import ServerSettings
 from stagegate.text.tokenizer import Tokenizer
-from suites.online.null_worker import NullWorker
+from suites.engine.fake_executor import FakeExecutor, any_of
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
@@ -62,7 +62,7 @@ def metrics_after(
     """
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096, max_num_seqs=max_num_seqs)
     words = Tokenizer.load(model_path).encode(" the")
-    engine = LLMEngine(config, worker=NullWorker(words, step_seconds=STEP))
+    engine = build_engine(config, executor=FakeExecutor(any_of(words), step_seconds=STEP))
     app = create_app({"used": AsyncLLM(engine)}, ServerSettings())
 
     async def exposition() -> str:
@@ -178,7 +178,7 @@ def test_cached_prompt_tokens_are_not_computed(model_path: Path) -> None:
 
 def test_a_request_that_is_cut_off_while_it_waits_has_no_times(model_path: Path) -> None:
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
-    engine = LLMEngine(config, worker=NullWorker([5]))
+    engine = build_engine(config, executor=FakeExecutor(any_of([5])))
     request_id = engine.add_request("Alice", engine.default_sampling_params(max_tokens=3))
     ended = engine.abort_request(request_id)
     assert ended is not None

@@ -10,12 +10,12 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.online.conftest import Say
 from suites.online.edited_model import with_template
 from suites.online.live_server import MODEL, LiveServer, live_server
-from suites.online.scripted_worker import ScriptedWorker
 from suites.online.test_server_calls import Message, answers
 from suites.online.test_server_tools import CALL, OTHER, QUESTION, TOOLS, ask, ask_for_chunks
 
@@ -35,11 +35,11 @@ class Answer(BaseModel):
 
 @pytest.fixture(scope="module")
 def thinking(
-    model_path: Path, worker: ScriptedWorker, tmp_path_factory: pytest.TempPathFactory
+    model_path: Path, script: Script, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
     model = with_template(model_path, tmp_path_factory.mktemp("model"), THINKING)
     config = EngineConfig(model=model, kv_capacity_tokens=4096)
-    with live_server(AsyncLLM(LLMEngine(config, worker=worker))) as running:
+    with live_server(AsyncLLM(build_engine(config, executor=FakeExecutor(script)))) as running:
         yield running
 
 

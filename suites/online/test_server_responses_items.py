@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.errors import OutOfMemoryError
-from stagegate.execution.step import StepInput, StepOutput
 from stagegate.server.http.settings import ServerSettings
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.online.live_server import LiveServer, live_server
 from suites.online.response_stream import (
     check_growth,
@@ -26,7 +24,6 @@ from suites.online.response_stream import (
     last_response,
     response_events,
 )
-from suites.online.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.criterion("s0.online")
 
@@ -46,31 +43,15 @@ TOOLS: list[Any] = [
 Say = Callable[[str], None]
 
 
-class ScoredWorker(ScriptedWorker):
-    """Every token has the log-probability -1."""
-
-    def _execute(self, step: StepInput) -> StepOutput:
-        output = super()._execute(step)
-        if step.sampling is None or step.sampling.num_logprobs < 0:
-            return output
-        rows, tops = len(output.token_ids), step.sampling.num_logprobs
-        return replace(
-            output,
-            logprobs=np.full(rows, -1, np.float32),
-            top_ids=np.zeros((rows, tops), np.int32),
-            top_logprobs=np.full((rows, tops), -1, np.float32),
-        )
+@pytest.fixture(scope="module")
+def script() -> Script:
+    return Script()
 
 
 @pytest.fixture(scope="module")
-def worker() -> ScriptedWorker:
-    return ScoredWorker([0])
-
-
-@pytest.fixture(scope="module")
-def scripted(model_path: Path, worker: ScriptedWorker) -> Iterator[LiveServer]:
+def scripted(model_path: Path, script: Script) -> Iterator[LiveServer]:
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
-    llm = AsyncLLM(LLMEngine(config, worker=worker))
+    llm = AsyncLLM(build_engine(config, executor=FakeExecutor(script)))
     with live_server(llm, ServerSettings(reasoning=True)) as running:
         yield running
 
@@ -205,23 +186,22 @@ def test_the_conversation_goes_on_with_items_as_they_came(
 
 
 def test_a_stream_that_fails_says_so_twice(
-    scripted: LiveServer, say: Say, worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+    scripted: LiveServer, say: Say, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenAI sends both events; the client of each kind knows one of them."""
     say("I will look at the weather there.")
-    execute, started = worker._execute, threading.Event()
-    steps = 0
+    started = threading.Event()
+    executor = scripted.llm.engine.executor
+    assert isinstance(executor, FakeExecutor)
 
-    def failing(step: Any) -> Any:
-        nonlocal steps
-        steps += 1
-        if steps > 4:
+    def fail_fifth(number: int) -> None:
+        if number > before + 4:
             assert started.wait(5)
             msg = "no memory"
             raise OutOfMemoryError(msg)
-        return execute(step)
 
-    monkeypatch.setattr(worker, "_execute", failing)
+    before = executor.num_steps
+    monkeypatch.setattr(executor, "before_step", fail_fifth)
     body = {"input": "x", "stream": True}
     with httpx.stream("POST", scripted.url + PATH, json=body) as answer:
         assert answer.status_code == 200  # the first event has come

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from stagegate import EngineConfig, LLMEngine
+from stagegate import EngineConfig, build_engine
 from stagegate.async_llm import AsyncLLM
 from stagegate.server.http.settings import ServerSettings
 from stagegate.server.openai.responses import ChatCompletion
 from stagegate.text.tokenizer import Tokenizer
+from suites.engine.fake_executor import FakeExecutor, Script
 from suites.online.live_server import LiveServer, live_server
-from suites.online.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.criterion("s0.online")
 
@@ -57,13 +57,17 @@ def folder(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def worker() -> ScriptedWorker:
-    return ScriptedWorker([0])
+def script() -> Script:
+    return Script()
 
 
 @pytest.fixture(scope="module")
-def tagged(folder: Path, worker: ScriptedWorker) -> Iterator[LiveServer]:
-    llm = AsyncLLM(LLMEngine(EngineConfig(model=folder, kv_capacity_tokens=4096), worker=worker))
+def tagged(folder: Path, script: Script) -> Iterator[LiveServer]:
+    llm = AsyncLLM(
+        build_engine(
+            EngineConfig(model=folder, kv_capacity_tokens=4096), executor=FakeExecutor(script)
+        )
+    )
     with live_server(llm, ServerSettings(reasoning=True)) as running:
         yield running
 
@@ -80,11 +84,11 @@ def ask(server: LiveServer, **fields: Any) -> ChatCompletion:
     [{}, {"tool_choice": NAMED}, {"tool_choice": "required"}, {"parallel_tool_calls": False}],
 )
 def test_special_tags_are_read(
-    tagged: LiveServer, worker: ScriptedWorker, folder: Path, fields: dict[str, Any]
+    tagged: LiveServer, script: Script, folder: Path, fields: dict[str, Any]
 ) -> None:
     tokenizer = Tokenizer.load(folder)
-    worker.script = tokenizer.encode(f"<think>It rains.</think>\n\n{CALL}<|im_end|>")
-    assert sum(map(tokenizer.is_special, worker.script)) == 5
+    script.token_ids = tokenizer.encode(f"<think>It rains.</think>\n\n{CALL}<|im_end|>")
+    assert sum(map(tokenizer.is_special, script.token_ids)) == 5
     [choice] = ask(tagged, **fields).choices
     assert choice.message.reasoning_content == "It rains."
     assert not choice.message.content
@@ -94,12 +98,12 @@ def test_special_tags_are_read(
 
 
 def test_tags_that_the_text_leaves_out_are_written_in_ordinary_tokens(
-    tagged: LiveServer, worker: ScriptedWorker, folder: Path
+    tagged: LiveServer, script: Script, folder: Path
 ) -> None:
     tokenizer = Tokenizer.load(folder)
     pieces = ("<tool", "_call>", CALL[11:-12], "</tool", "_call>")
-    worker.script = [token_id for piece in pieces for token_id in tokenizer.encode(piece)]
-    assert not any(map(tokenizer.is_special, worker.script))
+    script.token_ids = [token_id for piece in pieces for token_id in tokenizer.encode(piece)]
+    assert not any(map(tokenizer.is_special, script.token_ids))
     [choice] = ask(tagged, tool_choice=NAMED, skip_special_tokens=True).choices
     assert choice.message.tool_calls is not None
     assert choice.message.tool_calls[0].function.name == "weather"

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stagegate import LLM
-from stagegate.execution.step import PagedMetadata, StepInput
+from stagegate.execution.input_batch import StepInput
+from stagegate.kv.metadata import PagedMetadata
 
 
 def prompt_logits(llm: LLM, prompt: list[int]) -> npt.NDArray[np.float32]:
@@ -18,7 +19,7 @@ def prompt_logits(llm: LLM, prompt: list[int]) -> npt.NDArray[np.float32]:
     block_size = llm.engine.config.block_size
     blocks = np.arange(-(-length // block_size), dtype=np.int32)
     positions = np.arange(length, dtype=np.int32)
-    return llm.engine.worker.logits(
+    return llm.engine.executor.logits(
         StepInput(
             input_ids=np.array(prompt, dtype=np.int32),
             positions=positions,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from stagegate import EngineConfig, LLMEngine, SamplingParams
-from stagegate.execution.step import StepInput, StepOutput
+from stagegate import EngineConfig, SamplingParams, build_engine
+from stagegate.execution.executor import PendingStep
+from stagegate.execution.step import ScheduledStep, StepOutput
 from stagegate.execution.worker import Worker
 from stagegate.models.model_config import ModelConfig
 from stagegate.models.registry import load_model_config
@@ -40,17 +42,23 @@ class ForcedWorker(Worker):
     def overlaps(self) -> bool:
         return False
 
-    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
-        positions = step.positions[step.logits_indices].tolist()
-        tokens = step.input_ids[step.logits_indices].tolist()
+    def submit(self, step: ScheduledStep) -> PendingStep:  # type: ignore[override]
         places = [
-            (self._text_of[position, token], position)
-            for position, token in zip(positions, tokens, strict=True)
+            (self._text_of[position, item.sequence.token_ids[position]], position)
+            for item in step.sequences
+            for position in item.logits
         ]
-        self._receive(places, self.logits(step))
+        self._receive(places, self.logits(self.inputs(step)))
         following = [self._texts[text][position + 1] for text, position in places]
-        output = StepOutput(token_ids=np.array(following, np.int32))
-        return lambda: output
+        return _Done(StepOutput(step.row_ptr, np.array(following, np.int32)))
+
+
+@dataclass(frozen=True)
+class _Done:
+    output: StepOutput
+
+    def wait(self) -> StepOutput:
+        return self.output
 
 
 class ForcedEngine:
@@ -58,7 +66,7 @@ class ForcedEngine:
         model = load_model_config(config.model)
         dtype = model.dtype if config.dtype == "auto" else config.dtype
         self._worker = ForcedWorker(config, model, dtype)
-        self._engine = LLMEngine(config, worker=self._worker)
+        self._engine = build_engine(config, executor=self._worker)
 
     def run(self, texts: Sequence[list[int]], new_tokens: int, receive: Receive) -> None:
         """Prefill each text but its last `new_tokens` tokens, then decode these, all together.

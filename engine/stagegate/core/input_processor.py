@@ -44,7 +44,7 @@ class InputProcessor:
     ) -> None:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
-        self._eos_token_ids = eos_token_ids
+        self.eos_token_ids = eos_token_ids
         self._max_model_len = max_model_len
         self._check_capacity = check_capacity
         self._guides = GuideMaker(tokenizer, vocab_size, eos_token_ids)
@@ -111,11 +111,11 @@ class InputProcessor:
             next(self._ids),
             token_ids,
             params,
-            eos_token_ids=self._eos_token_ids,
+            eos_token_ids=self.eos_token_ids,
             seed=_as_int64(seed + index * _SEED_STRIDE),
             priority=priority,
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
-            scores_prompt=index == 0 and params.prompt_logprobs is not None,
+            prompt_logprobs=index == 0 and params.prompt_logprobs is not None,
             guide=self._guide(params),
         )
 

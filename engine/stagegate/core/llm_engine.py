@@ -1,85 +1,66 @@
-"""The engine loop: requests in, one step at a time, requests out."""
+"""Requests in, text out, one step at a time."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from stagegate.core.input_processor import InputProcessor
-from stagegate.core.request import Choice, Request
-from stagegate.core.scheduler import Scheduler
-from stagegate.core.sequence import Sequence, SequenceStatus
-from stagegate.errors import ConfigError, DeviceLostError, InvalidRequestError, StagegateError
-from stagegate.execution.step_builder import build_step_input
-from stagegate.execution.worker import Worker
-from stagegate.kv.block_manager import BlockManager
-from stagegate.kv.prefix_cache import PrefixCache
-from stagegate.kv.sizing import kv_capacity_tokens, memory_table
-from stagegate.kv.slot_manager import SlotManager
-from stagegate.models.generation_config import GenerationConfig
-from stagegate.models.registry import load_model_config
-from stagegate.sampling import SamplingParams
+from stagegate.core.sequence import SequenceStatus
+from stagegate.core.step_pipeline import StepPipeline
+from stagegate.errors import DeviceLostError, InvalidRequestError, StagegateError
+from stagegate.kv.sizing import memory_table
 from stagegate.text.chat_template import ChatTemplate
-from stagegate.text.end_tokens import end_tokens
-from stagegate.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, KeysView
+    from collections.abc import KeysView
 
     from stagegate.config import EngineConfig
-    from stagegate.core.scheduler import ScheduledStep
-    from stagegate.execution.step import StepOutput
-    from stagegate.execution.worker import StepExecutor
+    from stagegate.core.input_processor import InputProcessor
+    from stagegate.core.request import Choice, Request
+    from stagegate.core.scheduler import Scheduler
+    from stagegate.core.step_pipeline import Progress, StepFailure
+    from stagegate.execution.executor import Executor
+    from stagegate.execution.step import SequenceOutput, StepOutput
     from stagegate.kv.manager import KVManager, KVStats
-    from stagegate.models.decoder_config import DecoderConfig
-
-    # A step that failed, and why.
-    _Failure = tuple[ScheduledStep, BaseException]
+    from stagegate.models.generation_config import GenerationConfig
+    from stagegate.models.model_config import ModelConfig
+    from stagegate.sampling import SamplingParams
+    from stagegate.text.tokenizer import Tokenizer
 
 
 class LLMEngine:
     """Serves requests on one model. Not thread-safe, but for `make_request`: one loop owns it.
 
-    worker: what executes the steps; None loads the checkpoint's weights onto the device.
+    It takes its parts ready for use; `stagegate.build.build_engine` makes them of a configuration.
 
-    Raises ConfigError for settings the model cannot have, ModelError for a checkpoint that cannot
-    be loaded.
+    inputs: makes requests of prompts. kv: where the scheduler's sequences have their memory.
     """
 
-    def __init__(self, config: EngineConfig, *, worker: StepExecutor | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        model: ModelConfig,
+        generation: GenerationConfig,
+        tokenizer: Tokenizer,
+        max_model_len: int,
+        inputs: InputProcessor,
+        kv: KVManager,
+        scheduler: Scheduler,
+        executor: Executor,
+    ) -> None:
         self.config = config
-        self.model = load_model_config(config.model, dtype=config.dtype)
-        self.generation = GenerationConfig.read(config.model)
-        self.tokenizer = Tokenizer.load(config.model)
-        self.dtype = self.model.dtype
-        self.eos_token_ids = end_tokens(self.model, self.generation, self.tokenizer)
-        self.max_model_len = _max_model_len(config, self.model.decoder)
-        _check_flashinfer(config, self.model.decoder, self.dtype)
-        self.worker = worker or Worker(config, self.model, self.dtype)
-        free_bytes = self.worker.prepare(
-            max_tokens=config.max_num_batched_tokens,
-            max_rows=config.max_logits_rows,
-            max_positions=self.max_model_len,
-        )
-        capacity = kv_capacity_tokens(
-            config, self.model.decoder, self.dtype, self.max_model_len, free_bytes
-        )
-        self._kv = _kv_manager(config, capacity, salt=f"{config.model}:{self.dtype}".encode())
-        self.worker.allocate(self._kv.num_slots)
-        self._scheduler = Scheduler(config, self._kv)
-        self._inputs = InputProcessor(
-            self.tokenizer,
-            vocab_size=self.model.decoder.vocab_size,
-            eos_token_ids=self.eos_token_ids,
-            max_model_len=self.max_model_len,
-            seed=config.seed,
-            check_capacity=self._scheduler.check_capacity,
-        )
+        self.model = model
+        self.generation = generation
+        self.tokenizer = tokenizer
+        self.max_model_len = max_model_len
+        self.executor = executor
+        self.inputs = inputs
+        self._kv = kv
+        self._scheduler = scheduler
+        self._pipeline = StepPipeline(scheduler, executor)
         self._requests: dict[str, Request] = {}
         self._owners: dict[int, tuple[Request, Choice]] = {}
-        # Steps that run or are queued behind one that does, each with what waits for its result.
-        self._under_way: deque[tuple[ScheduledStep, Callable[[], StepOutput]]] = deque()
         self._chat_template: ChatTemplate | None = None
 
     @property
@@ -110,30 +91,15 @@ class LLMEngine:
 
     def memory_table(self) -> str:
         """What the memory of the device went to, for people to read."""
-        held = self.worker.memory_bytes
+        held = self.executor.memory_bytes
         return memory_table(held, self._kv.stats().capacity, self.max_model_len)
 
     def kv_stats(self) -> KVStats:
         return self._kv.stats()
 
     def default_sampling_params(self, *, max_tokens: int | None) -> SamplingParams:
-        """What the model's authors recommend in generation_config.json.
-
-        max_tokens: None is their max_new_tokens, or up to the model's length if they have none.
-        """
-        if max_tokens is None:
-            max_tokens = self.generation.max_new_tokens
-        min_tokens = self.generation.min_new_tokens
-        return SamplingParams(
-            max_tokens=max_tokens,
-            min_tokens=min_tokens if max_tokens is None else min(min_tokens, max_tokens),
-            stop=self.generation.stop_strings,
-            min_p=self.generation.min_p,
-            temperature=self.generation.temperature,
-            top_p=self.generation.top_p,
-            top_k=self.generation.top_k,
-            repetition_penalty=self.generation.repetition_penalty,
-        )
+        """As in GenerationConfig.sampling_params."""
+        return self.generation.sampling_params(max_tokens=max_tokens)
 
     def add_request(
         self,
@@ -164,7 +130,7 @@ class LLMEngine:
 
         Arguments and errors are those of `add_request`.
         """
-        return self._inputs.make_request(prompt, params, request_id=request_id, priority=priority)
+        return self.inputs.make_request(prompt, params, request_id=request_id, priority=priority)
 
     def submit(self, request: Request) -> None:
         """Queue a request. InvalidRequestError when its id is that of an unfinished one."""
@@ -190,127 +156,77 @@ class LLMEngine:
     def step(self) -> list[Request]:
         """Advance the batch by one step; returns the requests that got a token or ended.
 
-        Where steps overlap with the host, the next one is queued behind the one that runs, so that
-        the device waits neither for scheduling nor for text; the first call starts a step and
-        returns nothing. What ends a sequence is found one token late then, and that token dropped.
-        A step whose penalties or forms have to see each token is waited for first.
+        Where steps overlap with the host, the first call starts a step and returns nothing.
 
         When the core fails, or an interrupt comes, the requests of the step end with finish reason
         "error" and carry the error; all others go on. Raises DeviceLostError when the device failed
         for good, and what interrupts.
         """
-        if not self._under_way:
-            failure = self._start()
-            if failure is not None:
-                return self._end_failed([], [failure])
-            if not self._under_way or self.worker.overlaps:
-                return []
-        step, finish = self._under_way[0]
-        goes_ahead = self.worker.overlaps and step.lets_the_next_run
-        failure = self._start() if goes_ahead else None
-        self._under_way.popleft()
-        touched: list[Request] = []
-        failures: list[_Failure] = []
-        try:
-            output = finish()
-        except BaseException as error:
-            failures.append((step, error))
-        else:
-            advanced = self._scheduler.update(step, output.token_ids[: step.num_samples])
-            if self.worker.overlaps and failure is None and not self._under_way:
-                failure = self._start()
-            touched = self._advance(step, output, advanced)
-        if failure is not None:
-            failures.append(failure)
-        return self._end_failed(touched, failures)
-
-    def _start(self) -> _Failure | None:
-        """Start the next step, if there is work for one; what became of it when that failed."""
-        step = self._scheduler.schedule()
-        if step is None:
-            return None
-        try:
-            self._under_way.append((step, self.worker.submit(build_step_input(step, self._kv))))
-        except BaseException as error:
-            return step, error
-        return None
-
-    def _end_failed(self, touched: list[Request], failures: list[_Failure]) -> list[Request]:
-        """`touched`, and the requests that end with steps that failed.
-
-        Raises what is more than the affair of these requests, when they have ended.
-        """
-        for step, error in failures:
-            known = {request.request_id for request in touched}
-            failed = self._fail(step, error)
-            touched += [request for request in failed if request.request_id not in known]
-        for _, error in failures:
+        progress = self._pipeline.advance()
+        touched = self._push(progress)
+        for failure in progress.failures:  # when what came before them is text
+            self._fail(failure, touched)
+        for failure in progress.failures:
+            error = failure.error
             if not isinstance(error, StagegateError) or isinstance(error, DeviceLostError):
-                raise error
-        return touched
+                raise error  # more than the affair of these requests
+        return list(touched.values())
 
-    def _advance(
-        self, step: ScheduledStep, output: StepOutput, advanced: list[Sequence]
-    ) -> list[Request]:
-        rows = {
-            item.sequence.seq_id: row
-            for row, item in enumerate(item for item in step.sequences if item.samples)
-        }
-        self._push_prompt_logprobs(step, output, first_row=len(rows))
+    def _push(self, progress: Progress) -> dict[str, Request]:
+        """Make text of what a step brought; the requests that got a token, by id."""
         touched: dict[str, Request] = {}
-        for sequence in advanced:
-            request, choice = self._owners[sequence.seq_id]
-            touched[request.request_id] = request
-            if request.error is not None:
-                continue  # of another of its sequences, just now
-            try:
-                choice.push_logprobs(output, rows[sequence.seq_id])
-                stop = choice.push(sequence.token_ids[-1])
-            except Exception as error:
-                sequence.finish(SequenceStatus.FINISHED_ERROR)
-                self._end_with_error(request, _text_error(error))
-                continue
-            if stop is not None:
-                self._stop(sequence, stop)
-            if sequence.guide is not None and sequence.guide.error is not None:
-                self._end_with_error(request, StagegateError(f"guidance: {sequence.guide.error}"))
-            if sequence.is_finished:
-                choice.close()
+        for part in progress.outputs:
+            assert progress.output is not None
+            request, choice = self._owners[part.item.sequence.seq_id]
+            if part.prompt_rows:
+                request.push_prompt_logprobs(progress.output, part.prompt_rows)
+            if part.token_ids:
+                touched[request.request_id] = request
+                if request.error is None:  # else of another of its sequences, just now
+                    self._push_tokens(request, choice, progress.output, part)
         now = time.perf_counter()
         for request in touched.values():
             if request.first_token is None:
                 request.first_token = now
             if request.finished:
                 self._retire(request, now)
-        return list(touched.values())
+        return touched
 
-    def _push_prompt_logprobs(
-        self, step: ScheduledStep, output: StepOutput, *, first_row: int
+    def _push_tokens(
+        self, request: Request, choice: Choice, output: StepOutput, part: SequenceOutput
     ) -> None:
-        for item in step.sequences:
-            if item.scored:
-                owner = self._owners.get(item.sequence.seq_id)
-                if owner is not None:  # else it was cancelled while the step ran
-                    owner[0].push_prompt_logprobs(output, first_row, len(item.scored))
-                first_row += len(item.scored)
-
-    def _stop(self, sequence: Sequence, stop: str) -> None:
-        """The newest token completed a stop string; it may have been the last one anyway."""
-        if not self._scheduler.finish(sequence.seq_id, SequenceStatus.FINISHED_STOPPED, stop):
+        sequence = choice.sequence
+        try:
+            choice.push_logprobs(output, part.rows[: len(part.token_ids)])
+            stop = choice.push(part.token_ids)
+        except Exception as error:
+            sequence.finish(SequenceStatus.FINISHED_ERROR)
+            self._end_with_error(request, _text_error(error))
+            return
+        if stop is not None and not self._scheduler.finish(
+            sequence.seq_id, SequenceStatus.FINISHED_STOPPED, stop
+        ):
+            # The token that completed the stop string was the last one anyway.
             sequence.finish(SequenceStatus.FINISHED_STOPPED, stop)
+        if sequence.guide is not None and sequence.guide.error is not None:
+            self._end_with_error(request, StagegateError(f"guidance: {sequence.guide.error}"))
+        if sequence.is_finished:
+            choice.close()
 
-    def _fail(self, step: ScheduledStep, error: BaseException) -> list[Request]:
+    def _fail(self, failure: StepFailure, touched: dict[str, Request]) -> None:
+        """End the requests of a step that failed, and add them to those that were touched."""
+        error = failure.error
         if not isinstance(error, StagegateError):
             error = StagegateError(f"the step was interrupted: {error!r}")
-        touched: dict[str, Request] = {}
-        for sequence in self._scheduler.rollback(step):
-            request, _ = self._owners[sequence.seq_id]
-            touched[request.request_id] = request
+        owners = (
+            self._owners[sequence.seq_id][0] for sequence in self._pipeline.roll_back(failure)
+        )
+        failed = {request.request_id: request for request in owners}
         now = time.perf_counter()
-        for request in touched.values():
+        for request in failed.values():
             self._end_with_error(request, error)
             self._retire(request, now)
-        return list(touched.values())
+        touched |= failed
 
     def _end_with_error(self, request: Request, error: StagegateError) -> None:
         """End what still runs of a request; it is not retired yet."""
@@ -339,47 +255,3 @@ def _text_error(cause: Exception) -> StagegateError:
     error = StagegateError(f"the text of the request failed: {type(cause).__name__}")
     error.__cause__ = cause
     return error
-
-
-def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManager:
-    if config.layout == "slot":
-        return SlotManager(capacity)
-    return BlockManager(
-        capacity,
-        block_size=config.block_size,
-        backend=config.backend,
-        prefix_cache=(
-            PrefixCache(config.block_size, salt=salt) if config.enable_prefix_cache else None
-        ),
-    )
-
-
-def _max_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
-    longest = decoder.max_position_embeddings
-    if config.max_model_len is None:
-        return longest
-    if config.max_model_len > longest:
-        msg = (
-            f"max_model_len={config.max_model_len} is more than the {longest} positions the model "
-            "was trained for; use at most that"
-        )
-        raise ConfigError(msg)
-    return config.max_model_len
-
-
-def _check_flashinfer(config: EngineConfig, decoder: DecoderConfig, dtype: str) -> None:
-    """What is known only with the checkpoint."""
-    if config.backend != "flashinfer":
-        return
-    if dtype == "f32":
-        msg = (
-            "backend='flashinfer' needs dtype 'f16' or 'bf16', the checkpoint is in 'f32'; state "
-            "one, or use backend='native'"
-        )
-        raise ConfigError(msg)
-    if decoder.head_dim not in (64, 128):
-        msg = (
-            "backend='flashinfer' needs a model with heads of 64 or 128, this one has "
-            f"{decoder.head_dim}; use backend='native'"
-        )
-        raise ConfigError(msg)

@@ -62,12 +62,29 @@ class Choice:
     def finish_reason(self) -> str | None:
         return _FINISH_REASONS.get(self.sequence.status)
 
-    def push(self, token_id: int) -> str | None:
-        """Take the newest token of the sequence; returns the stop string it completes, if any."""
+    def push(self, token_ids: list[int]) -> str | None:
+        """Take the newest tokens of the sequence; returns the stop string they complete, if any.
+
+        The sequence forgets the tokens behind a stop string.
+        """
+        ahead = len(token_ids)
+        for token_id in token_ids:
+            ahead -= 1
+            stop = self._push_one(token_id, ahead)
+            if stop is not None:
+                self.sequence.drop_last(ahead)
+                if self.logprobs is not None:
+                    del self.logprobs[len(self.logprobs) - ahead :]
+                return stop
+        return None
+
+    def _push_one(self, token_id: int, ahead: int) -> str | None:
+        """ahead: tokens that the sequence has behind this one."""
         params, sequence = self._params, self.sequence
-        left_out = sequence.ended_by_token and not params.include_stop_str_in_output
+        ends_text = sequence.ended_by_token and ahead == 0
+        left_out = ends_text and not params.include_stop_str_in_output
         hidden = left_out or self._detokenizer.hides(token_id)
-        if sequence.num_output_tokens <= params.min_tokens:  # too early for a stop string
+        if sequence.num_output_tokens - ahead <= params.min_tokens:  # too early for a stop string
             self._show("" if hidden else self._detokenizer.push(token_id))
             return None
         text = (self._detokenizer.text_of if hidden else self._detokenizer.push)(token_id)
@@ -79,11 +96,11 @@ class Choice:
         if self._matcher.matched is None:
             self._show(self._matcher.push(self._detokenizer.flush()) + self._matcher.flush())
 
-    def push_logprobs(self, output: StepOutput, row: int) -> None:
-        """Take the log-probabilities of the newest token: row `row` of a step's output."""
+    def push_logprobs(self, output: StepOutput, rows: range) -> None:
+        """Take the log-probabilities of the newest tokens: these rows of a step's output."""
         if self.logprobs is not None:
             assert self._params.logprobs is not None
-            self.logprobs.append(token_logprobs(output, row, self._params.logprobs))
+            self.logprobs += [token_logprobs(output, row, self._params.logprobs) for row in rows]
 
     def take(self, index: int) -> ChoiceDelta | None:
         """What is new since the last call, in time proportional to it; None when nothing is."""
@@ -128,12 +145,11 @@ class Request:
     def finished(self) -> bool:
         return all(choice.sequence.status.is_finished for choice in self.choices)
 
-    def push_prompt_logprobs(self, output: StepOutput, first_row: int, count: int) -> None:
-        """Take those of the next `count` prompt tokens, from row `first_row` of a step's output."""
+    def push_prompt_logprobs(self, output: StepOutput, rows: range) -> None:
+        """Take those of the next prompt tokens: these rows of a step's output."""
         assert self.params.prompt_logprobs is not None
         self.prompt_logprobs.extend(
-            token_logprobs(output, row, self.params.prompt_logprobs)
-            for row in range(first_row, first_row + count)
+            token_logprobs(output, row, self.params.prompt_logprobs) for row in rows
         )
 
     def output(self) -> RequestOutput:

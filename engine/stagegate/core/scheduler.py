@@ -5,76 +5,30 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
+from stagegate.execution.step import ScheduledSequence, ScheduledStep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Ordered
-
-    import numpy as np
-    import numpy.typing as npt
-
     from stagegate.config import EngineConfig
     from stagegate.core.sequence import Sequence
+    from stagegate.execution.step import SequenceOutput, StepOutput
     from stagegate.kv.manager import KVManager
 
 
-class ScheduledSequence(NamedTuple):
-    """Tokens start..start+num_tokens-1 of a sequence.
-
-    samples: its next token is drawn. scored: positions whose logits give the log-probability of the
-    prompt token that follows. drawn_row: which draw of the step before is the last of the tokens;
-    -1 when they are all known.
-    """
-
-    sequence: Sequence
-    start: int
-    num_tokens: int
-    samples: bool
-    scored: range = range(0)
-    drawn_row: int = -1
-
-    @property
-    def num_drawn_before(self) -> int:
-        """Tokens that were drawn for the sequence before the one that this step draws."""
-        return self.start + self.num_tokens - self.sequence.num_prompt_tokens
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ScheduledStep:
-    sequences: tuple[ScheduledSequence, ...]
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(scheduled.num_tokens for scheduled in self.sequences)
-
-    @property
-    def num_samples(self) -> int:
-        return sum(scheduled.samples for scheduled in self.sequences)
-
-    @property
-    def lets_the_next_run(self) -> bool:
-        """Whether the next step can be queued before anybody knows what this one drew."""
-        return all(
-            scheduled.sequence.draws_from_logits_alone
-            for scheduled in self.sequences
-            if scheduled.samples
-        )
-
-
 @dataclass(slots=True)
-class _Draft:
+class _Plan:
     """A step in the making.
 
-    tokens, rows: tokens and rows of logits it has left. drawn_rows: by sequence, the rows of the
-    step under way.
+    tokens, rows: tokens and rows of logits it has left. sampled_rows: by sequence, the row of the
+    step in flight that samples its next token.
     """
 
     tokens: int
     rows: int
-    drawn_rows: dict[int, int]
+    sampled_rows: dict[int, int]
     scheduled: list[ScheduledSequence] = field(default_factory=list)
 
     def add(self, sequence: Sequence) -> None:
@@ -85,16 +39,16 @@ class _Draft:
         stop = min(sequence.num_tokens, start + self.tokens, first_row + self.rows)
         if stop <= start:
             return
+        is_known = stop <= len(sequence.token_ids)
         item = ScheduledSequence(
             sequence,
             start,
             stop - start,
-            samples=stop == sequence.num_tokens,
-            scored=range(first_row, min(stop, sequence.num_prompt_tokens - 1)),
-            drawn_row=self.drawn_rows[sequence.seq_id] if stop > len(sequence.token_ids) else -1,
+            range(min(first_row, stop), stop),
+            -1 if is_known else self.sampled_rows[sequence.seq_id],
         )
         self.tokens -= stop - start
-        self.rows -= max(stop - first_row, 0)
+        self.rows -= len(item.logits)
         self.scheduled.append(item)
 
 
@@ -102,7 +56,7 @@ class Scheduler:
     """Continuous batching (Yu et al., 2022) with chunked prefill (Agrawal et al., 2023).
 
     One order rules everything: priority, lower first, then arrival. Decodes go first, one token
-    each; then prompts that are under way; then new ones while there is budget, memory and a place
+    each; then prompts that have begun; then new ones while there is budget, memory and a place
     among max_num_seqs. A sequence is admitted with room for all its tokens, so admitted prompts
     always get through; only decodes ask for more. When there is none, the last sequence in the
     order gives up its memory and computes its tokens anew later, generated ones included.
@@ -111,8 +65,8 @@ class Scheduler:
     first in the order is never the victim of another: so work always ends.
 
     `schedule`, run the step, then `update`, or `rollback` when it failed. One step more may be
-    scheduled while one runs, and goes on with the tokens that the first draws before they are
-    known. A sequence that turns out to have ended by its token has one too many in the second,
+    scheduled while one is in flight, and goes on with the tokens that the first samples before they
+    are known. A sequence that turns out to have ended by its token has one too many in the second,
     which is dropped. Steps must take effect in their order, so that memory a sequence gave up is
     written by the next that gets it, and come back in their order.
     """
@@ -128,7 +82,7 @@ class Scheduler:
         self._live: dict[int, Sequence] = {}
         self._waiting: list[Sequence] = []  # both lists are kept in order
         self._running: list[Sequence] = []
-        self._under_way: list[ScheduledStep] = []
+        self._in_flight: list[ScheduledStep] = []
 
     @property
     def has_work(self) -> bool:
@@ -148,6 +102,9 @@ class Scheduler:
             msg = f"sequence {sequence.seq_id} is scheduled already"
             raise ValueError(msg)
         self.check_capacity(sequence.num_tokens)
+        # The last token needs no room.
+        longest = self._kv.capacity_tokens + 1 - sequence.num_prompt_tokens
+        sequence.max_tokens = min(sequence.max_tokens, longest)
         self._live[sequence.seq_id] = sequence
         self._order[sequence.seq_id] = (sequence.priority, self._arrivals)
         self._arrivals += 1
@@ -180,81 +137,88 @@ class Scheduler:
         return True
 
     def schedule(self) -> ScheduledStep | None:
-        """Plan the next step; None when there is no work, or all of it waits for a step under way.
+        """Plan the next step; None when there is no work, or all of it waits for a step in flight.
 
         While one is, it has to be one that `lets_the_next_run`.
         """
-        if len(self._under_way) > 1:
-            msg = "two steps are under way, neither updated nor rolled back"
+        if len(self._in_flight) > 1:
+            msg = "two steps are in flight, neither updated nor rolled back"
             raise RuntimeError(msg)
-        draft = _Draft(self._max_num_batched_tokens, self._max_rows, self._rows_under_way())
-        self._add_decodes(draft)
-        self._add_chunks(draft)
-        self._admit(draft)
-        if not draft.scheduled:
+        plan = _Plan(self._max_num_batched_tokens, self._max_rows, self._sampled_rows())
+        self._add_decodes(plan)
+        self._add_chunks(plan)
+        self._admit(plan)
+        if not plan.scheduled:
             return None
-        step = ScheduledStep(tuple(draft.scheduled))
+        step = ScheduledStep(tuple(plan.scheduled))
         # Only now: an interrupt before this leaves nothing planned.
         for item in step.sequences:
-            item.sequence.num_computed = item.start + item.num_tokens
-            item.sequence.num_scored += len(item.scored)
-            item.sequence.num_drawing += item.samples
-        self._under_way.append(step)
+            sequence = self._live[item.sequence.seq_id]
+            sequence.num_computed = item.start + item.num_tokens
+            if item.logits:
+                sequence.num_prompt_logprobs += len(item.prompt_logits)
+                sequence.num_in_flight += item.samples
+        self._in_flight.append(step)
         return step
 
-    def update(
-        self, step: ScheduledStep, token_ids: Ordered[int] | npt.NDArray[np.int32]
-    ) -> list[Sequence]:
-        """Take the result of the first step under way: one token for each sequence that samples.
+    def update(self, step: ScheduledStep, output: StepOutput) -> list[SequenceOutput]:
+        """Take the result of the first step in flight.
 
-        token_ids: in the order of the step. Returns the sequences that got a token; those that
-        ended by it have their memory freed.
+        Returns what it brought each sequence that had not ended before, without the tokens behind
+        the one that ended it. Those that ended have their memory freed.
         """
-        if len(token_ids) != step.num_samples:
-            msg = f"the step draws {step.num_samples} tokens, got {len(token_ids)}"
-            raise ValueError(msg)
-        if self._under_way[:1] != [step]:
-            msg = "this is not the first of the steps under way"
+        outputs = step.outputs(output)
+        if self._in_flight[:1] != [step]:
+            msg = "this is not the first of the steps in flight"
             raise RuntimeError(msg)
-        del self._under_way[0]
-        drawn = iter(token_ids)
-        advanced: list[Sequence] = []
-        for scheduled in step.sequences:
-            token_id = int(next(drawn)) if scheduled.samples else None
-            sequence = scheduled.sequence
-            if sequence.is_finished:
+        del self._in_flight[0]
+        live: list[SequenceOutput] = []
+        for one in outputs:
+            item = one.item
+            sequence = self._live.get(item.sequence.seq_id)
+            if sequence is None:
                 continue
             if sequence.status is SequenceStatus.RUNNING:  # else it has given its memory up
-                self._kv.commit(sequence, scheduled.start + scheduled.num_tokens)
-            if token_id is not None:
-                sequence.num_drawing -= 1
-                self._advance(sequence, token_id)
-                advanced.append(sequence)
-        return advanced
+                num_computed = item.start + item.num_tokens
+                self._kv.commit(sequence.seq_id, sequence.token_ids, num_computed)
+            if one.token_ids:
+                sequence.num_in_flight -= len(one.token_ids)
+                added = sequence.append_tokens(one.token_ids)
+                if sequence.is_finished:
+                    self._forget(sequence)
+                live.append(one._replace(token_ids=added))
+            else:
+                live.append(one)
+        return live
 
     def rollback(self, step: ScheduledStep) -> list[Sequence]:
         """The step failed: its sequences end with FINISHED_ERROR, all others are as before.
 
         Nothing of a step is shared before `update`, so freeing its sequences undoes it. What
-        another step under way has of them is dropped. Returns the sequences that ended.
+        another step in flight has of them is dropped. Returns the sequences that ended.
         """
-        self._under_way.remove(step)
-        failed = [
-            scheduled.sequence for scheduled in step.sequences if not scheduled.sequence.is_finished
-        ]
+        self._in_flight.remove(step)
+        ids = [item.sequence.seq_id for item in step.sequences]
+        failed = [self._live[seq_id] for seq_id in ids if seq_id in self._live]
         for sequence in failed:
             self.finish(sequence.seq_id, SequenceStatus.FINISHED_ERROR)
         return failed
 
-    def _rows_under_way(self) -> dict[int, int]:
-        """By sequence, the row that the step under way draws for it."""
-        items = (item for step in self._under_way for item in step.sequences if item.samples)
-        return {item.sequence.seq_id: row for row, item in enumerate(items)}
+    def _sampled_rows(self) -> dict[int, int]:
+        """By sequence, the row of the step in flight that samples its next token."""
+        rows: dict[int, int] = {}
+        for step in self._in_flight:
+            end = 0
+            for item in step.sequences:
+                end += len(item.logits)
+                if item.samples:
+                    rows[item.sequence.seq_id] = end - 1
+        return rows
 
-    def _is_under_way(self, sequence: Sequence) -> bool:
-        return any(item.sequence is sequence for step in self._under_way for item in step.sequences)
+    def _is_in_flight(self, sequence: Sequence) -> bool:
+        return any(item.sequence is sequence for step in self._in_flight for item in step.sequences)
 
-    def _add_decodes(self, draft: _Draft) -> None:
+    def _add_decodes(self, plan: _Plan) -> None:
         for sequence in self._running.copy():
             # Victims come from the end of the order, so nothing added here is taken back.
             if (
@@ -263,25 +227,30 @@ class Scheduler:
                 and self._may_go_on(sequence)
                 and self._make_room(sequence)
             ):
-                draft.add(sequence)
+                plan.add(sequence)
 
-    def _add_chunks(self, draft: _Draft) -> None:
+    def _add_chunks(self, plan: _Plan) -> None:
         for sequence in self._running:
             if sequence.num_tokens - sequence.num_computed > 1:
-                draft.add(sequence)
+                plan.add(sequence)
 
-    def _admit(self, draft: _Draft) -> None:
+    def _admit(self, plan: _Plan) -> None:
         if not self._waiting:
             return
-        # Whose last token is under way needs no place in this step.
+        # Whose last token is in flight needs no place in this step.
         places = self._max_num_seqs - sum(map(self._may_go_on, self._running))
         while self._waiting and places > 0:
-            if draft.tokens == 0 or draft.rows == 0:
+            if plan.tokens == 0 or plan.rows == 0:
                 return
             sequence = self._waiting[0]
-            if self._is_under_way(sequence):
+            if self._is_in_flight(sequence):
                 return  # what that step computes is not in the memory it would get here
-            num_cached = self._kv.begin(sequence)
+            num_cached = self._kv.begin(
+                sequence.seq_id,
+                sequence.token_ids,
+                max_cached=sequence.first_logits_position,
+                is_first=sequence.status is SequenceStatus.WAITING,
+            )
             if not self._kv.grow(sequence.seq_id, sequence.num_tokens):
                 self._kv.free(sequence.seq_id)
                 return
@@ -292,16 +261,12 @@ class Scheduler:
             sequence.num_computed = num_cached
             sequence.status = SequenceStatus.RUNNING
             insort(self._running, sequence, key=self._rank)
-            draft.add(sequence)  # there is a token and a row left, whichever it needs
+            plan.add(sequence)  # there is a token and a row left, whichever it needs
             places -= 1
 
     def _may_go_on(self, sequence: Sequence) -> bool:
-        """False when the token that a step under way draws is its last, whatever it will be."""
-        num_output_tokens = sequence.num_tokens - sequence.num_prompt_tokens
-        return (
-            num_output_tokens < sequence.max_tokens
-            and sequence.num_tokens <= self._kv.capacity_tokens
-        )
+        """False when the token that a step in flight samples is its last, whatever it will be."""
+        return sequence.num_tokens - sequence.num_prompt_tokens < sequence.max_tokens
 
     def _make_room(self, sequence: Sequence) -> bool:
         """Room for all tokens of a sequence, at the cost of the last; false if that was itself."""
@@ -319,14 +284,6 @@ class Scheduler:
         # It keeps its arrival, so it is ahead of all of its priority that never ran.
         insort(self._waiting, sequence, key=self._rank)
         return sequence
-
-    def _advance(self, sequence: Sequence, token_id: int) -> None:
-        sequence.append(token_id)
-        outgrows = len(sequence.token_ids) > self._kv.capacity_tokens
-        if not sequence.check_stop(token_id) and outgrows:
-            sequence.finish(SequenceStatus.FINISHED_LENGTH)
-        if sequence.is_finished:
-            self._forget(sequence)
 
     def _forget(self, sequence: Sequence) -> None:
         queue = self._waiting

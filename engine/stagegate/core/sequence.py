@@ -6,12 +6,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stagegate.errors import InvalidRequestError
-from stagegate.kv.int_vector import IntVector
+from stagegate.execution.token_history import TokenHistory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stagegate.execution.step import Int32Array
     from stagegate.sampling import SamplingParams
     from stagegate.structured.guide import Guide
 
@@ -32,50 +31,23 @@ class SequenceStatus(Enum):
         self.is_finished = self.name.startswith("FINISHED")
 
 
-class TokenHistory:
-    """The distinct tokens penalties look at, kept up to date token by token."""
-
-    __slots__ = ("_counts", "_ids", "_index")
-
-    def __init__(self) -> None:
-        self._ids = IntVector()
-        self._counts = IntVector()
-        self._index: dict[int, int] = {}
-
-    @property
-    def ids(self) -> Int32Array:
-        """Distinct tokens in the order they first appeared, i32 [P]."""
-        return self._ids.values
-
-    @property
-    def counts(self) -> Int32Array:
-        """How often each was generated, i32 [P]; 0 for a token that is in the prompt only."""
-        return self._counts.values
-
-    def add(self, token_id: int, *, generated: bool) -> None:
-        index = self._index.setdefault(token_id, len(self._ids))
-        if index == len(self._ids):
-            self._ids.append(token_id)
-            self._counts.append(int(generated))
-        elif generated:
-            self._counts.values[index] += 1
-
-
 class Sequence:
     """State of one generation, owned by the scheduler while it lives.
 
     prompt_token_ids: at least one token; InvalidRequestError otherwise.
     eos_token_ids: the model's end-of-sequence tokens.
-    seed: of this sequence's draws, a signed 64-bit integer.
+    seed: of what this sequence samples, a signed 64-bit integer.
     priority: lower runs first.
-    max_tokens: most tokens to generate, the model's length already accounted for.
+    max_tokens: most tokens to generate, the model's length already accounted for; the scheduler
+        lowers it to what the KV cache can hold.
 
-    token_ids: prompt and output. num_drawing: tokens that the steps under way draw for it.
+    token_ids: prompt and output. num_in_flight: tokens that the steps in flight sample for it.
     num_computed: how many of all these have keys and values in the cache when those steps are done.
     num_cached_tokens: how many the prefix cache brought at the first admission.
     admitted_at: reading of time.perf_counter at the first admission; None before.
-    num_scored: prompt tokens, from the second on, whose log-probability is known; they come from
-        the logits of positions 0..num_scored-1. scores_prompt: whether anybody wants them.
+    prompt_logprobs: whether the log-probabilities of the prompt's tokens are wanted, from the
+        second on. num_prompt_logprobs: how many of them are known when those steps are done; they
+        come from the logits of the positions before.
     stop_reason: the stop token id that ended it, or what `finish` was given.
     ended_by_token: whether the newest token says that the text has ended, and is not part of it.
     guide: the form the output has to fit, and how far it is; None when any will do.
@@ -91,12 +63,12 @@ class Sequence:
         "max_tokens",
         "num_cached_tokens",
         "num_computed",
-        "num_drawing",
+        "num_in_flight",
+        "num_prompt_logprobs",
         "num_prompt_tokens",
-        "num_scored",
         "params",
         "priority",
-        "scores_prompt",
+        "prompt_logprobs",
         "seed",
         "seq_id",
         "status",
@@ -114,7 +86,7 @@ class Sequence:
         seed: int,
         priority: int = 0,
         max_tokens: int,
-        scores_prompt: bool = False,
+        prompt_logprobs: bool = False,
         guide: Guide | None = None,
     ) -> None:
         self.seq_id = seq_id
@@ -131,12 +103,12 @@ class Sequence:
         self.seed = seed
         self.priority = priority
         self.max_tokens = max_tokens
-        self.num_drawing = 0
+        self.num_in_flight = 0
         self.num_computed = 0
         self.num_cached_tokens = 0
         self.admitted_at: float | None = None
-        self.num_scored = 0
-        self.scores_prompt = scores_prompt
+        self.num_prompt_logprobs = 0
+        self.prompt_logprobs = prompt_logprobs
         self.guide = guide
         self.ended_by_token = False
         self.status = SequenceStatus.WAITING
@@ -151,8 +123,8 @@ class Sequence:
 
     @property
     def num_tokens(self) -> int:
-        """Those that steps under way draw included."""
-        return len(self.token_ids) + self.num_drawing
+        """Those that steps in flight sample included."""
+        return len(self.token_ids) + self.num_in_flight
 
     @property
     def num_output_tokens(self) -> int:
@@ -172,43 +144,31 @@ class Sequence:
 
         The last token's give the next token, those of a prompt the log-probabilities of its tokens.
         """
-        if self.scores_prompt and self.num_scored < self.num_prompt_tokens - 1:
-            return self.num_scored
+        if self.prompt_logprobs and self.num_prompt_logprobs < self.num_prompt_tokens - 1:
+            return self.num_prompt_logprobs
         return self.num_tokens - 1
 
-    @property
-    def draws_from_logits_alone(self) -> bool:
-        """Whether the host need not see a token for the next to be drawn."""
-        return self.history is None and self.guide is None
-
-    def append(self, token_id: int) -> None:
-        """Add a generated token."""
-        self.token_ids.append(token_id)
-        if self.history is not None:
-            self.history.add(token_id, generated=True)
-        if self.guide is not None and token_id not in self.eos_token_ids:
-            self.guide.accept(token_id)
-
-    def check_stop(self, token_id: int) -> bool:
-        """Finish when the newest token, already appended, ends the sequence; true if it did.
+    def append_tokens(self, token_ids: Iterable[int]) -> list[int]:
+        """Add generated tokens up to the one that ends the sequence; those that were added.
 
         A stop token stays in token_ids; the text is cut by whoever makes it.
         """
-        if self.num_output_tokens > self.params.min_tokens:
-            if token_id in self.eos_token_ids and not self.params.ignore_eos:
-                self.ended_by_token = True
-                self.finish(SequenceStatus.FINISHED_STOPPED)
-            elif token_id in self.params.stop_token_ids:
-                self.ended_by_token = True
-                self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
-        if not self.is_finished and self.guide is not None and self.guide.finished:
-            failed = self.guide.error is not None
-            self.finish(
-                SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED
-            )
-        if not self.is_finished and self.num_output_tokens >= self.max_tokens:
-            self.finish(SequenceStatus.FINISHED_LENGTH)
-        return self.is_finished
+        added: list[int] = []
+        for token_id in token_ids:
+            self.token_ids.append(token_id)
+            added.append(token_id)
+            if self.history is not None:
+                self.history.add(token_id, generated=True)
+            if self.guide is not None and token_id not in self.eos_token_ids:
+                self.guide.accept(token_id)
+            self._finish_by(token_id)
+            if self.is_finished:
+                break
+        return added
+
+    def drop_last(self, count: int) -> None:
+        """Forget the newest tokens of a finished sequence: its text ended before them."""
+        del self.token_ids[len(self.token_ids) - count :]
 
     def finish(self, status: SequenceStatus, reason: int | str | None = None) -> None:
         """End the sequence. A later call wins: a stop string may complete on the last token."""
@@ -217,6 +177,26 @@ class Sequence:
             raise ValueError(msg)
         self.status = status
         self.stop_reason = reason
+
+    def _finish_by(self, token_id: int) -> None:
+        """Finish when the newest token ends the sequence."""
+        params = self.params
+        if self.num_output_tokens > params.min_tokens:
+            if token_id in self.eos_token_ids and not params.ignore_eos:
+                self.ended_by_token = True
+                self.finish(SequenceStatus.FINISHED_STOPPED)
+                return
+            if token_id in params.stop_token_ids:
+                self.ended_by_token = True
+                self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
+                return
+        if self.guide is not None and self.guide.finished:
+            failed = self.guide.error is not None
+            self.finish(
+                SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED
+            )
+        elif self.num_output_tokens >= self.max_tokens:
+            self.finish(SequenceStatus.FINISHED_LENGTH)
 
     def _make_history(self) -> TokenHistory | None:
         params = self.params

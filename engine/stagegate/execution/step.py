@@ -1,85 +1,142 @@
-"""What one step carries to the core and brings back, as plain numpy arrays.
+"""What one step computes, and what it brings back.
 
-T tokens of B sequences, the tokens of a sequence next to each other; R rows of logits.
+B sequences; R rows of logits, the rows of a sequence next to each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Int32Array = npt.NDArray[np.int32]
-Int64Array = npt.NDArray[np.int64]
-Float32Array = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class PagedMetadata:
-    """Keys are found through block tables i32 [B, W], padded with the last block of the row."""
-
-    block_tables: Int32Array
-    block_size: int
+if TYPE_CHECKING:
+    from stagegate.arrays import Float32Array, Int32Array
+    from stagegate.execution.token_history import TokenHistory
+    from stagegate.sampling import SamplingParams
+    from stagegate.structured.guide import Guide
 
 
-@dataclass(frozen=True, slots=True)
-class CsrMetadata:
-    """Keys are listed per token: used_slots[col_idx[row_ptr[t] : row_ptr[t + 1]]].
+class SequenceState(Protocol):
+    """What executing a step reads of a sequence. The rest is the scheduler's affair.
 
-    used_slots and col_idx may end in entries of -1 that nobody refers to.
+    token_ids: prompt and output, as far as the tokens are known. history: what penalties look at.
+    guide: the grammar that the output has to fit.
     """
 
-    used_slots: Int32Array  # [U], ascending and unique
-    row_ptr: Int32Array  # [T + 1]
-    col_idx: Int32Array  # [nnz], indices into used_slots, ascending inside a row
+    seq_id: int
+    token_ids: list[int]
+    num_prompt_tokens: int
+    params: SamplingParams
+    eos_token_ids: frozenset[int]
+    seed: int
+    history: TokenHistory | None
+    guide: Guide | None
 
 
-AttentionMetadata = PagedMetadata | CsrMetadata
+class ScheduledSequence(NamedTuple):
+    """Tokens start..start+num_tokens-1 of a sequence.
 
-
-@dataclass(frozen=True, slots=True)
-class SamplingBatch:
-    """Sampling parameters of R rows; the meaning of each field is that of SamplingParams.
-
-    history_*: the tokens penalties look at, one list per row of unique ids and how often each was
-    generated (0: it is in the prompt only). bias_*: what is added to the logits first, per row.
+    logits: positions whose logits are wanted. Before the last token of the prompt they give the
+        log-probability of the prompt token that follows, from there on the next token is sampled.
+    sampled_row: row of the step before that samples the last of the tokens; -1 when all are known.
     """
 
-    parameters: Mapping[str, Int32Array | Float32Array]  # [R] each, by the names of ROW_RANGES
-    seed: Int64Array  # [R]
-    draw_index: Int64Array  # [R], tokens the sequence has sampled before this one
-    history_ptr: Int32Array  # [R + 1]
-    history_ids: Int32Array  # [P]
-    history_counts: Int32Array  # [P]
-    bias_ptr: Int32Array  # [R + 1]
-    bias_ids: Int32Array  # [Q]
-    bias_values: Float32Array  # [Q]
-    mask_index: Int32Array  # [R], the row of mask_bits; -1: every token may be drawn
-    mask_bits: Int32Array  # [G, ceil(vocab / 32)],
-    # see structured/guide.py; [0, 0] without guided rows
-    num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
+    sequence: SequenceState
+    start: int
+    num_tokens: int
+    logits: range
+    sampled_row: int = -1
+
+    @property
+    def prompt_logits(self) -> range:
+        """The positions that give the log-probability of a prompt token."""
+        stop = min(self.logits.stop, self.sequence.num_prompt_tokens - 1)
+        return range(self.logits.start, stop)
+
+    @property
+    def samples(self) -> bool:
+        """Whether the token behind the last of these is sampled."""
+        return bool(self.logits) and self.logits.stop >= self.sequence.num_prompt_tokens
+
+    @property
+    def num_sampled_before(self) -> int:
+        """Tokens that were sampled for the sequence before the one that this step samples."""
+        return self.start + self.num_tokens - self.sequence.num_prompt_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class StepInput:
-    input_ids: Int32Array  # [T]
-    positions: Int32Array  # [T]
-    slot_mapping: Int32Array  # [T], the cache slot each token's keys and values go to
-    cu_seqlens_q: Int32Array  # [B + 1], first token of each sequence
-    context_lens: Int32Array  # [B], tokens of each sequence including this step's
-    logits_indices: Int32Array  # [R], the tokens whose logits are wanted
-    attention: AttentionMetadata
-    sampling: SamplingBatch | None
-    # [T], which row of the step before draws a token; -1 for one that is in input_ids. [0] when all
-    # are there.
-    drawn_rows: Int32Array = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+class SequenceOutput(NamedTuple):
+    """What a step brought one sequence.
+
+    prompt_rows: rows of the output with the log-probability of a prompt token. rows: those of the
+    sampled tokens. token_ids: these tokens.
+    """
+
+    item: ScheduledSequence
+    prompt_rows: range
+    rows: range
+    token_ids: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
+    """Sequence i of the step has the rows row_ptr[i]..row_ptr[i+1]-1.
+
+    A row that gives the log-probability of a prompt token has that token.
+    """
+
+    row_ptr: Int32Array  # [B + 1]
     token_ids: Int32Array  # [R]
-    logprobs: Float32Array | None = None  # [R], of the drawn token
+    logprobs: Float32Array | None = None  # [R], of these tokens
     top_ids: Int32Array | None = None  # [R, N], most likely first
     top_logprobs: Float32Array | None = None  # [R, N]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScheduledStep:
+    sequences: tuple[ScheduledSequence, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(item.num_tokens for item in self.sequences)
+
+    @property
+    def row_ptr(self) -> Int32Array:
+        """Row of logits that each sequence begins with, i32 [B + 1]."""
+        return np.cumsum([0, *(len(item.logits) for item in self.sequences)], dtype=np.int32)
+
+    @property
+    def lets_the_next_run(self) -> bool:
+        """Whether the next step can be queued before anybody knows what this one sampled.
+
+        Penalties and grammars are worked out on the host, from the tokens before.
+        """
+        return all(
+            item.sequence.history is None and item.sequence.guide is None
+            for item in self.sequences
+            if item.samples
+        )
+
+    def outputs(self, output: StepOutput) -> list[SequenceOutput]:
+        """Whose output is whose, in the order of the sequences.
+
+        ValueError when the output has not one row for each of the logits that the step wants.
+        """
+        row_ptr, token_ids = output.row_ptr.tolist(), output.token_ids.tolist()
+        if row_ptr != self.row_ptr.tolist() or row_ptr[-1] != len(token_ids):
+            msg = (
+                f"the step wants rows of logits {self.row_ptr.tolist()}, got {row_ptr} with "
+                f"{len(token_ids)} tokens"
+            )
+            raise ValueError(msg)
+        found: list[SequenceOutput] = []
+        begin = 0
+        for item, end in zip(self.sequences, row_ptr[1:], strict=True):
+            middle = begin + len(item.prompt_logits)
+            found.append(
+                SequenceOutput(
+                    item, range(begin, middle), range(middle, end), token_ids[middle:end]
+                )
+            )
+            begin = end
+        return found

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stagegate import _C
-from stagegate.execution.step import (
-    CsrMetadata,
-    PagedMetadata,
-    SamplingBatch,
-    StepInput,
-    StepOutput,
-)
+from stagegate.execution.input_batch import StepInput, build_step_input
+from stagegate.execution.sampling_batch import SamplingBatch
+from stagegate.execution.step import StepOutput
+from stagegate.kv.metadata import PagedMetadata
 from stagegate.models.weights import load_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from stagegate.arrays import Int32Array
     from stagegate.config import EngineConfig
+    from stagegate.execution.step import ScheduledStep
+    from stagegate.kv.manager import KVTables
+    from stagegate.kv.metadata import AttentionMetadata
     from stagegate.models.model_config import ModelConfig
 
 # Not tensors, or not always there.
@@ -31,41 +30,11 @@ _SAMPLING_TENSORS = tuple(part.name for part in fields(SamplingBatch) if part.na
 _MASK_TENSORS = ("mask_index", "mask_bits")
 
 
-class StepExecutor(Protocol):
-    """What the engine asks of a worker."""
-
-    def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
-        """Take the memory for steps, and return the bytes that are left for the KV storage.
-
-        Called once, before `allocate`. max_tokens, max_rows: most tokens and rows of logits of a
-        step. max_positions: positions run from 0 to max_positions - 1.
-        """
-
-    def allocate(self, num_slots: int) -> None:
-        """Take the memory for the KV storage: room for so many tokens. Called once."""
-
-    @property
-    def memory_bytes(self) -> dict[str, int]:
-        """What the bytes taken on the device are for."""
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether a step runs while its caller goes on; else `submit` takes as long as the step."""
-
-    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
-        """Start a step; what is returned waits for its result.
-
-        It is called once, in the order of the steps, before the second step after this one is
-        submitted. `drawn_rows` of a step refers to what the one submitted before it draws.
-        StagegateError from either fails the requests of the step.
-        """
-
-
 class Worker:
     """Executes steps on one device. The scheduler decides what a step holds.
 
-    Loads the weights at once, so that the KV storage can be sized by the memory they leave; takes
-    no step before `allocate`. Raises ModelError as `load_weights` does.
+    An Executor. Loads the weights at once, so that the KV storage can be sized by the memory they
+    leave; takes no step before `allocate`. Raises ModelError as `load_weights` does.
     """
 
     def __init__(self, config: EngineConfig, model: ModelConfig, dtype: str) -> None:
@@ -79,6 +48,7 @@ class Worker:
         # Keys and values are stored as they are computed.
         self._kv_dtype = dtype
         self._runner: _C.Runner | None = None
+        self._tables: KVTables | None = None
 
     def prepare(self, *, max_tokens: int, max_rows: int, max_positions: int) -> int:
         self._runner = _C.Runner(
@@ -90,8 +60,9 @@ class Worker:
         )
         return self._runner.free_bytes
 
-    def allocate(self, num_slots: int) -> None:
-        self._prepared().allocate_kv(num_slots, self._kv_dtype)
+    def allocate(self, tables: KVTables) -> None:
+        self._prepared().allocate_kv(tables.num_slots, self._kv_dtype)
+        self._tables = tables
 
     @property
     def memory_bytes(self) -> dict[str, int]:
@@ -107,9 +78,13 @@ class Worker:
     def overlaps(self) -> bool:
         return self._context.device != "cpu"
 
-    def submit(self, step: StepInput) -> Callable[[], StepOutput]:
-        pending = self._start(step, return_logits=False)
-        return lambda: _output(pending.wait())
+    def submit(self, step: ScheduledStep) -> _RunningStep:
+        return _RunningStep(self._start(self.inputs(step), return_logits=False), step.row_ptr)
+
+    def inputs(self, step: ScheduledStep) -> StepInput:
+        """The arrays of a step, by the KV tables as they are now."""
+        assert self._tables is not None, "allocate the KV storage before the first step"
+        return build_step_input(step, self._tables)
 
     def logits(self, step: StepInput) -> npt.NDArray[np.float32]:
         """Run one step and return the f32 logits [R, vocab] of the rows it asks for."""
@@ -118,9 +93,7 @@ class Worker:
         return logits
 
     def _prepared(self) -> _C.Runner:
-        if self._runner is None:
-            msg = "prepare the worker before anything else"
-            raise RuntimeError(msg)
+        assert self._runner is not None, "prepare the worker before anything else"
         return self._runner
 
     def _start(self, step: StepInput, *, return_logits: bool) -> _C.PendingStep:
@@ -134,7 +107,7 @@ class Worker:
                 context_lens=_tensor(step.context_lens),
                 logits_indices=_tensor(step.logits_indices),
                 attention=_attention(step.attention),
-                drawn_rows=_tensor(step.drawn_rows) if step.drawn_rows.size else None,
+                drawn_rows=_tensor(step.sampled_rows) if step.sampled_rows.size else None,
                 sampling=None if sampling is None else _sampling(sampling),
                 num_logprobs=-1 if sampling is None else sampling.num_logprobs,
                 return_logits=return_logits,
@@ -142,19 +115,28 @@ class Worker:
         )
 
 
+class _RunningStep:
+    """A step of the core, and whose rows are whose."""
+
+    def __init__(self, pending: _C.PendingStep, row_ptr: Int32Array) -> None:
+        self._pending = pending
+        self._row_ptr = row_ptr
+
+    def wait(self) -> StepOutput:
+        output = self._pending.wait()
+        token_ids = _array(output.token_ids)
+        return StepOutput(
+            row_ptr=self._row_ptr,
+            token_ids=np.zeros(0, np.int32) if token_ids is None else token_ids,
+            logprobs=_array(output.logprobs),
+            top_ids=_array(output.top_ids),
+            top_logprobs=_array(output.top_logprobs),
+        )
+
+
 def default_num_threads() -> int:
     """Processors this process may run on."""
     return len(os.sched_getaffinity(0))
-
-
-def _output(output: _C.StepOutput) -> StepOutput:
-    token_ids = _array(output.token_ids)
-    return StepOutput(
-        token_ids=np.zeros(0, np.int32) if token_ids is None else token_ids,
-        logprobs=_array(output.logprobs),
-        top_ids=_array(output.top_ids),
-        top_logprobs=_array(output.top_logprobs),
-    )
 
 
 def _tensor(array: npt.NDArray[np.generic]) -> _C.Tensor:
@@ -165,7 +147,7 @@ def _array(tensor: _C.Tensor | None) -> npt.NDArray[Any] | None:
     return None if tensor is None else tensor.numpy()
 
 
-def _attention(metadata: PagedMetadata | CsrMetadata) -> _C.PagedMetadata | _C.CsrMetadata:
+def _attention(metadata: AttentionMetadata) -> _C.PagedMetadata | _C.CsrMetadata:
     if isinstance(metadata, PagedMetadata):
         return _C.PagedMetadata(_tensor(metadata.block_tables), metadata.block_size)
     return _C.CsrMetadata(

@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import ConfigError
-from stagegate.execution.step import PagedMetadata
 from stagegate.kv.csr import csr_metadata
 from stagegate.kv.int_vector import IntVector
 from stagegate.kv.manager import KVStats
+from stagegate.kv.metadata import PagedMetadata
 from stagegate.kv.prefix_cache import PrefixCache
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Ordered
+    from collections.abc import Sequence
 
-    from stagegate.core.sequence import Sequence
-    from stagegate.execution.step import AttentionMetadata, Int32Array
+    from stagegate.arrays import Int32Array
+    from stagegate.kv.metadata import AttentionMetadata
     from stagegate.kv.prefix_cache import CachedBlock
 
 
@@ -80,21 +79,23 @@ class BlockManager:
     def num_slots(self) -> int:
         return self.capacity_tokens
 
-    def begin(self, sequence: Sequence) -> int:
-        if sequence.seq_id in self._tables:
-            msg = f"sequence {sequence.seq_id} is in the cache already"
+    def begin(
+        self, seq_id: int, token_ids: Sequence[int], *, max_cached: int, is_first: bool
+    ) -> int:
+        if seq_id in self._tables:
+            msg = f"sequence {seq_id} is in the cache already"
             raise ValueError(msg)
-        table = self._tables[sequence.seq_id] = _BlockTable()
+        table = self._tables[seq_id] = _BlockTable()
         if self._cache is None:
             return 0
-        table.entries = self._cache.match(sequence.token_ids, sequence.first_logits_position)
+        table.entries = self._cache.match(token_ids, max_cached)
         for entry in table.entries:
             if self._references[entry.block] == 0:
                 self._cache.acquire(entry.block)
             self._refer(entry.block)
             table.blocks.append(entry.block)
         table.num_tokens = table.num_computed = len(table.entries) * self._block_size
-        if sequence.status is not SequenceStatus.PREEMPTED:
+        if is_first:
             table.uncounted = table.num_computed
         return table.num_computed
 
@@ -123,11 +124,11 @@ class BlockManager:
         positions = np.arange(start, stop, dtype=np.int32)
         return table.blocks.values[positions // size] * np.int32(size) + positions % size
 
-    def commit(self, sequence: Sequence, num_computed: int) -> None:
-        table = self._tables[sequence.seq_id]
+    def commit(self, seq_id: int, token_ids: Sequence[int], num_computed: int) -> None:
+        table = self._tables[seq_id]
         if num_computed > table.num_tokens:
             msg = (
-                f"sequence {sequence.seq_id} has room for {table.num_tokens} tokens, "
+                f"sequence {seq_id} has room for {table.num_tokens} tokens, "
                 f"{num_computed} cannot be computed"
             )
             raise ValueError(msg)
@@ -146,7 +147,7 @@ class BlockManager:
             index = len(entries)
             entry = self._cache.insert(
                 entries[-1] if entries else None,
-                sequence.token_ids[index * size : (index + 1) * size],
+                token_ids[index * size : (index + 1) * size],
                 int(table.blocks.values[index]),
             )
             if entry is None:
@@ -170,7 +171,7 @@ class BlockManager:
         self._release(self._tables.pop(seq_id).blocks.values)
 
     def attention_metadata(
-        self, seq_ids: Ordered[int], starts: Ordered[int], context_lens: Ordered[int]
+        self, seq_ids: Sequence[int], starts: Sequence[int], context_lens: Sequence[int]
     ) -> AttentionMetadata:
         if self._backend == "csr":
             slots = [

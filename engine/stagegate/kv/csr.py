@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stagegate.execution.step import CsrMetadata
+from stagegate.kv.metadata import CsrMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stagegate.execution.step import Int32Array
+    from stagegate.arrays import Int32Array
 
 _NOT_STORED = -1
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from stagegate.execution.step import Int32Array
+    from stagegate.arrays import Int32Array
 
 
 class IntVector:

@@ -1,14 +1,14 @@
-"""What the scheduler asks of the KV cache, whatever its layout."""
+"""What the scheduler and an executor ask of the KV cache, whatever its layout."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Ordered
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from stagegate.core.sequence import Sequence
-    from stagegate.execution.step import AttentionMetadata, Int32Array
+    from stagegate.arrays import Int32Array
+    from stagegate.kv.metadata import AttentionMetadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,34 @@ class KVStats:
     capacity: int
 
 
-class KVManager(Protocol):
-    """Decides which slot holds the keys and values of each token. KeyError on an unknown id."""
+class KVTables(Protocol):
+    """Which slot holds the keys and values of each token: what the inputs of a step are made of.
+
+    KeyError on an unknown id.
+    """
+
+    @property
+    def num_slots(self) -> int:
+        """Slots are numbered from 0 to num_slots - 1."""
+
+    def slots(self, seq_id: int, start: int, stop: int) -> Int32Array:
+        """Slots of positions start..stop-1, i32 [stop - start]; IndexError beyond the room made."""
+
+    def attention_metadata(
+        self, seq_ids: Sequence[int], starts: Sequence[int], context_lens: Sequence[int]
+    ) -> AttentionMetadata:
+        """What a step attends to.
+
+        The step computes positions starts[i]..context_lens[i]-1 of sequence seq_ids[i]; the token
+        at position p sees exactly the slots of positions 0..p of its own sequence.
+        """
+
+
+class KVManager(KVTables, Protocol):
+    """Decides which slot holds the keys and values of each token.
+
+    It knows a sequence by its id alone. KeyError on an unknown one.
+    """
 
     @property
     def layout(self) -> str:
@@ -40,24 +66,20 @@ class KVManager(Protocol):
     def capacity_tokens(self) -> int:
         """Longest sequence that fits when it is alone."""
 
-    @property
-    def num_slots(self) -> int:
-        """Slots are numbered from 0 to num_slots - 1."""
-
-    def begin(self, sequence: Sequence) -> int:
+    def begin(
+        self, seq_id: int, token_ids: Sequence[int], *, max_cached: int, is_first: bool
+    ) -> int:
         """Register a sequence and attach what is cached of its tokens.
 
-        Returns how many tokens need not be computed: whole blocks, at most first_logits_position,
-        for only a token that is computed gives logits.
+        max_cached: most tokens to attach; logits are wanted from there on, and only a token that is
+        computed gives them. is_first: the sequence was never admitted before, so that the
+        statistics count it. Returns how many tokens need not be computed, in whole blocks.
         """
 
     def grow(self, seq_id: int, num_tokens: int) -> bool:
         """Make room for `num_tokens` tokens in all; False, and nothing changed, if it is short."""
 
-    def slots(self, seq_id: int, start: int, stop: int) -> Int32Array:
-        """Slots of positions start..stop-1, i32 [stop - start]; IndexError beyond the room made."""
-
-    def commit(self, sequence: Sequence, num_computed: int) -> None:
+    def commit(self, seq_id: int, token_ids: Sequence[int], num_computed: int) -> None:
         """The first `num_computed` tokens have their keys and values in place and may be shared."""
 
     def truncate(self, seq_id: int, num_tokens: int) -> None:
@@ -65,14 +87,5 @@ class KVManager(Protocol):
 
     def free(self, seq_id: int) -> None:
         """Forget a sequence and give back its room."""
-
-    def attention_metadata(
-        self, seq_ids: Ordered[int], starts: Ordered[int], context_lens: Ordered[int]
-    ) -> AttentionMetadata:
-        """What a step attends to.
-
-        The step computes positions starts[i]..context_lens[i]-1 of sequence seq_ids[i]; the token
-        at position p sees exactly the slots of positions 0..p of its own sequence.
-        """
 
     def stats(self) -> KVStats: ...

@@ -12,10 +12,10 @@ from stagegate.kv.int_vector import IntVector
 from stagegate.kv.manager import KVStats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence as Ordered
+    from collections.abc import Sequence
 
-    from stagegate.core.sequence import Sequence
-    from stagegate.execution.step import CsrMetadata, Int32Array
+    from stagegate.arrays import Int32Array
+    from stagegate.kv.metadata import CsrMetadata
 
 _NO_CELL = -1
 
@@ -50,11 +50,13 @@ class SlotManager:
     def num_slots(self) -> int:
         return len(self._references)
 
-    def begin(self, sequence: Sequence) -> int:
-        if sequence.seq_id in self._cells:
-            msg = f"sequence {sequence.seq_id} is in the cache already"
+    def begin(
+        self, seq_id: int, token_ids: Sequence[int], *, max_cached: int, is_first: bool
+    ) -> int:
+        if seq_id in self._cells:
+            msg = f"sequence {seq_id} is in the cache already"
             raise ValueError(msg)
-        self._cells[sequence.seq_id] = IntVector()
+        self._cells[seq_id] = IntVector()
         return 0
 
     def grow(self, seq_id: int, num_tokens: int) -> bool:
@@ -77,7 +79,7 @@ class SlotManager:
             raise IndexError(msg)
         return found
 
-    def commit(self, sequence: Sequence, num_computed: int) -> None:
+    def commit(self, seq_id: int, token_ids: Sequence[int], num_computed: int) -> None:
         """Nothing to share: the slot layout has no prefix cache."""
 
     def truncate(self, seq_id: int, num_tokens: int) -> None:
@@ -87,7 +89,7 @@ class SlotManager:
         self._release(self._cells.pop(seq_id).values)
 
     def attention_metadata(
-        self, seq_ids: Ordered[int], starts: Ordered[int], context_lens: Ordered[int]
+        self, seq_ids: Sequence[int], starts: Sequence[int], context_lens: Sequence[int]
     ) -> CsrMetadata:
         slots = [
             self._cells[seq_id].values[:length]

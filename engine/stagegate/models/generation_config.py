@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stagegate.models.json_object import JsonObject
-from stagegate.sampling import MAX_STOP_STRINGS
+from stagegate.sampling import MAX_STOP_STRINGS, SamplingParams
 
 FILE_NAME = "generation_config.json"
 
@@ -112,6 +112,25 @@ class GenerationConfig:
             min_new_tokens=stated.integer("min_new_tokens", at_least=0, default=0),
             stop_strings=_stop_strings(stated),
             eos_token_ids=stated.token_ids("eos_token_id"),
+        )
+
+    def sampling_params(self, *, max_tokens: int | None) -> SamplingParams:
+        """What the model's authors recommend.
+
+        max_tokens: None is their max_new_tokens, or up to the model's length if they have none.
+        """
+        if max_tokens is None:
+            max_tokens = self.max_new_tokens
+        min_tokens = self.min_new_tokens
+        return SamplingParams(
+            max_tokens=max_tokens,
+            min_tokens=min_tokens if max_tokens is None else min(min_tokens, max_tokens),
+            stop=self.stop_strings,
+            min_p=self.min_p,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            repetition_penalty=self.repetition_penalty,
         )
 
 

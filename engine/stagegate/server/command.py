@@ -219,7 +219,7 @@ def _folders(arguments: argparse.Namespace) -> dict[str, Path]:
 
 def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, AsyncLLM]:
     from stagegate.async_llm import AsyncLLM
-    from stagegate.core.llm_engine import LLMEngine
+    from stagegate.build import build_engine
 
     models: dict[str, AsyncLLM] = {}
     for name, folder in folders.items():
@@ -237,7 +237,7 @@ def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, 
             num_threads=arguments.num_threads,
             seed=arguments.seed,
         )
-        engine = LLMEngine(config)
+        engine = build_engine(config)
         print(f"{name}\n{engine.memory_table()}", file=sys.stderr, flush=True)
         models[name] = AsyncLLM(engine, max_waiting=arguments.max_waiting)
     return models

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from llguidance import LLMatcher, LLTokenizer
 
-    from stagegate.execution.step import Int32Array
+    from stagegate.arrays import Int32Array
     from stagegate.structured.guidance import Guidance
     from stagegate.text.tokenizer import Tokenizer
 

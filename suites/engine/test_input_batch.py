@@ -9,26 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stagegate.core.scheduler import ScheduledSequence, ScheduledStep
+from stagegate.arrays import Float32Array, Int32Array
 from stagegate.core.sequence import Sequence, SequenceStatus
 from stagegate.errors import InvalidRequestError
-from stagegate.execution.step import Float32Array, Int32Array, PagedMetadata
-from stagegate.execution.step_builder import build_sampling_batch, build_step_input
+from stagegate.execution.input_batch import build_step_input
+from stagegate.execution.sampling_batch import SamplingBatch, build_sampling_batch
+from stagegate.execution.step import ScheduledSequence, ScheduledStep, StepOutput
 from stagegate.kv.block_manager import BlockManager
+from stagegate.kv.metadata import PagedMetadata
 from stagegate.sampling import DEFAULTS, ROW_RANGES, SamplingParams
 
 
-def sequence(tokens: list[int], *, output: tuple[int, ...] = (), **params: Any) -> Sequence:
+def sequence(
+    tokens: list[int], *, output: tuple[int, ...] = (), limit: int = 16, **params: Any
+) -> Sequence:
     made = Sequence(
         len(tokens),
         tokens,
         SamplingParams(**params),
         eos_token_ids=(50, 40),
         seed=len(tokens) * 11,
-        max_tokens=16,
+        max_tokens=limit,
     )
-    for token in output:
-        made.append(token)
+    made.append_tokens(output)
     return made
 
 
@@ -38,19 +41,32 @@ def row(ptr: Int32Array, values: Int32Array | Float32Array, index: int) -> list[
 
 def step_of(kv: BlockManager, *parts: tuple[Sequence, int, int]) -> ScheduledStep:
     for member, start, count in parts:
-        kv.begin(member)
+        kv.begin(member.seq_id, member.token_ids, max_cached=0, is_first=True)
         assert kv.grow(member.seq_id, start + count)
     return ScheduledStep(
         tuple(
-            ScheduledSequence(member, start, count, samples=start + count == member.num_tokens)
+            ScheduledSequence(
+                member,
+                start,
+                count,
+                range(start + count - (start + count == member.num_tokens), start + count),
+            )
             for member, start, count in parts
         )
     )
 
 
-def drawing(*members: Sequence) -> list[ScheduledSequence]:
-    """Decodes of sequences whose tokens are all known."""
-    return [ScheduledSequence(member, member.num_tokens - 1, 1, samples=True) for member in members]
+def batch_of(*members: Sequence) -> SamplingBatch:
+    """The rows of decodes of sequences whose tokens are all known."""
+    batch = build_sampling_batch(
+        [
+            ScheduledSequence(member, end - 1, 1, range(end - 1, end))
+            for member in members
+            for end in [member.num_tokens]
+        ]
+    )
+    assert batch is not None
+    return batch
 
 
 def test_decode_and_chunks_share_a_step() -> None:
@@ -66,7 +82,7 @@ def test_decode_and_chunks_share_a_step() -> None:
     assert built.cu_seqlens_q.tolist() == [0, 1, 4, 6]
     assert built.context_lens.tolist() == [5, 5, 2]
     assert built.logits_indices.tolist() == [0, 5]
-    assert built.drawn_rows.tolist() == []
+    assert built.sampled_rows.tolist() == []
     assert isinstance(built.attention, PagedMetadata)
     assert built.attention.block_tables.tolist() == [[0, 1], [2, 3], [4, 4]]
     assert built.sampling is not None
@@ -79,26 +95,26 @@ def test_decode_and_chunks_share_a_step() -> None:
         built.cu_seqlens_q,
         built.context_lens,
         built.logits_indices,
-        built.drawn_rows,
+        built.sampled_rows,
     ):
         assert array.dtype == np.int32
 
 
-def test_tokens_that_the_step_before_draws_are_filled_in_later() -> None:
+def test_tokens_that_the_step_before_samples_are_filled_in_later() -> None:
     kv = BlockManager(32, block_size=4)
     known = sequence([1, 2, 3], output=(4,))
-    drawing_one = sequence([10, 11], output=(12,), min_tokens=2)
+    pending = sequence([10, 11], output=(12,), min_tokens=2)
     chunk = sequence([20, 21, 22, 23])
-    step = step_of(kv, (known, 3, 1), (drawing_one, 3, 1), (chunk, 0, 2))
+    step = step_of(kv, (known, 3, 1), (pending, 3, 1), (chunk, 0, 2))
     items = list(step.sequences)
-    items[1] = items[1]._replace(samples=True, drawn_row=5)
+    items[1] = items[1]._replace(logits=range(3, 4), sampled_row=5)
     built = build_step_input(ScheduledStep(tuple(items)), kv)
     assert built.input_ids.tolist() == [4, 0, 20, 21]
-    assert built.drawn_rows.tolist() == [-1, 5, -1, -1]
+    assert built.sampled_rows.tolist() == [-1, 5, -1, -1]
     assert built.positions.tolist() == [3, 3, 0, 1]
     assert built.context_lens.tolist() == [4, 4, 2]
     assert built.sampling is not None
-    # Two were drawn before, the one that is not known yet included, so that it may end.
+    # Two were sampled before, the one that is not known yet included, so that it may end.
     assert built.sampling.draw_index.tolist() == [1, 2]
     assert built.sampling.bias_ids.tolist() == []
 
@@ -110,39 +126,50 @@ def test_a_step_without_rows_samples_nothing() -> None:
     assert built.sampling is None
 
 
-def test_scored_positions_come_after_the_rows_that_draw() -> None:
+def test_prompt_logprobs_are_rows_of_their_sequence() -> None:
     kv = BlockManager(32, block_size=4)
     decode = sequence([1, 2, 3], output=(4, 5), logprobs=1, logit_bias={9: 2.0})
     other = sequence([20, 21], repetition_penalty=1.5)
     scored = sequence([10, 11, 12, 13, 14, 15], prompt_logprobs=3)
     step = step_of(kv, (decode, 4, 1), (scored, 2, 3), (other, 0, 2))
     items = list(step.sequences)
-    items[1] = items[1]._replace(scored=range(3, 5))
+    items[1] = items[1]._replace(logits=range(2, 5))
     built = build_step_input(ScheduledStep(tuple(items)), kv)
-    assert built.logits_indices.tolist() == [0, 5, 2, 3]
+    assert built.logits_indices.tolist() == [0, 1, 2, 3, 5]
     assert built.logits_indices.dtype == np.int32
     batch = built.sampling
     assert batch is not None
     assert batch.num_logprobs == 3
-    assert batch.parameters["temperature"].tolist() == [1, 1, 0, 0]
-    assert batch.parameters["repetition_penalty"].tolist() == [1, 1.5, 1, 1]
-    assert batch.history_ptr.tolist() == [0, 0, 2, 2, 2]
-    assert batch.bias_ptr.tolist() == [0, 1, 1, 2, 3]
-    assert batch.bias_ids.tolist() == [9, 14, 15]  # those that follow positions 3 and 4
+    assert batch.parameters["temperature"].tolist() == [1, 0, 0, 0, 1]
+    assert batch.parameters["repetition_penalty"].tolist() == [1, 1, 1, 1, 1.5]
+    assert batch.history_ptr.tolist() == [0, 0, 0, 0, 0, 2]
+    assert batch.bias_ptr.tolist() == [0, 1, 2, 3, 4, 4]
+    assert batch.bias_ids.tolist() == [9, 13, 14, 15]  # those that follow positions 2 to 4
     assert batch.bias_values[1] > 1e9
-    alone = build_sampling_batch(drawing(decode))
+    alone = batch_of(decode)
     for name, values in alone.parameters.items():
         assert batch.parameters[name].dtype == values.dtype, name
-        assert len(batch.parameters[name]) == 4, name
+        assert len(batch.parameters[name]) == 5, name
+    row_ptr = step.row_ptr
+    step = ScheduledStep(tuple(items))
+    assert (row_ptr.tolist(), step.row_ptr.tolist()) == ([0, 1, 1, 2], [0, 1, 4, 5])
+    outputs = step.outputs(StepOutput(step.row_ptr, np.arange(30, 35, dtype=np.int32)))
+    assert [(part.prompt_rows, part.rows, part.token_ids) for part in outputs] == [
+        (range(0), range(1), [30]),
+        (range(1, 4), range(0), []),
+        (range(0), range(4, 5), [34]),
+    ]
+    with pytest.raises(ValueError, match=r"got .* with 5 tokens"):
+        step.outputs(StepOutput(row_ptr, np.arange(5, dtype=np.int32)))
     for part in fields(batch):
         if part.name not in ("num_logprobs", "parameters"):
             assert getattr(batch, part.name).dtype == getattr(alone, part.name).dtype, part.name
 
 
-def test_a_step_may_only_score() -> None:
+def test_a_step_may_have_rows_of_a_prompt_alone() -> None:
     kv = BlockManager(32, block_size=4)
     step = step_of(kv, (sequence([1, 2, 3], prompt_logprobs=0), 0, 2))
-    built = build_step_input(ScheduledStep((step.sequences[0]._replace(scored=range(2)),)), kv)
+    built = build_step_input(ScheduledStep((step.sequences[0]._replace(logits=range(2)),)), kv)
     assert built.logits_indices.tolist() == [0, 1]
     assert built.sampling is not None
     assert built.sampling.bias_ids.tolist() == [2, 3]
@@ -152,7 +179,7 @@ def test_a_step_may_only_score() -> None:
 def test_parameters_become_columns() -> None:
     plain = sequence([1], temperature=0.5, top_k=7, top_p=0.75, min_p=0.25)
     other = sequence([1, 2], presence_penalty=1.5, frequency_penalty=-0.5, repetition_penalty=2.0)
-    batch = build_sampling_batch(drawing(plain, other))
+    batch = batch_of(plain, other)
     columns = {
         "temperature": ([0.5, 1.0], np.float32),
         "top_k": ([7, 0], np.int32),
@@ -175,13 +202,11 @@ def test_parameters_become_columns() -> None:
 
 
 def test_history_counts_what_was_generated() -> None:
-    batch = build_sampling_batch(
-        drawing(
-            sequence([1, 2, 1], output=(2, 3, 3), repetition_penalty=1.1),
-            sequence([1, 2], output=(2, 9)),
-            sequence([1, 2, 1, 4], output=(2, 3, 3), presence_penalty=0.5),
-            sequence([1], output=(6,), frequency_penalty=0.5),
-        )
+    batch = batch_of(
+        sequence([1, 2, 1], output=(2, 3, 3), repetition_penalty=1.1),
+        sequence([1, 2], output=(2, 9)),
+        sequence([1, 2, 1, 4], output=(2, 3, 3), presence_penalty=0.5),
+        sequence([1], output=(6,), frequency_penalty=0.5),
     )
     assert batch.history_ptr.tolist() == [0, 3, 3, 5, 6]
     assert row(batch.history_ptr, batch.history_ids, 0) == [1, 2, 3]
@@ -193,8 +218,8 @@ def test_history_counts_what_was_generated() -> None:
 
 def test_history_of_a_long_generation() -> None:
     output = tuple(token % 37 for token in range(1000))
-    member = sequence([36, 36, 99], output=output, repetition_penalty=1.1)
-    batch = build_sampling_batch(drawing(member))
+    member = sequence([36, 36, 99], output=output, limit=2000, repetition_penalty=1.1)
+    batch = batch_of(member)
     counted = dict(zip(batch.history_ids.tolist(), batch.history_counts.tolist(), strict=True))
     assert counted == {99: 0, **{token: output.count(token) for token in range(37)}}
 
@@ -202,7 +227,7 @@ def test_history_of_a_long_generation() -> None:
 def test_ends_are_forbidden_until_min_tokens() -> None:
     early = sequence([1], output=(2,), min_tokens=2, stop_token_ids=(60,), logit_bias={40: 3, 7: 1})
     ready = sequence([1, 2], output=(2, 3), min_tokens=2, logit_bias={40: 3, 7: -1})
-    batch = build_sampling_batch(drawing(early, ready))
+    batch = batch_of(early, ready)
     ids, values = (
         row(batch.bias_ptr, batch.bias_ids, 0),
         row(batch.bias_ptr, batch.bias_values, 0),
@@ -222,7 +247,7 @@ def test_ends_are_forbidden_until_min_tokens() -> None:
 )
 def test_the_widest_row_sets_the_logprobs(asked: list[int | None], widest: int) -> None:
     rows = [sequence([1] * (i + 1), logprobs=count) for i, count in enumerate(asked)]
-    assert build_sampling_batch(drawing(*rows)).num_logprobs == widest
+    assert batch_of(*rows).num_logprobs == widest
 
 
 @pytest.mark.parametrize(
@@ -239,14 +264,14 @@ def test_the_widest_row_sets_the_logprobs(asked: list[int | None], widest: int) 
 def test_what_ends_a_sequence(
     params: dict[str, Any], token: int, status: SequenceStatus, reason: int | None
 ) -> None:
-    member = sequence([1], output=(token,), **params)
-    assert member.check_stop(token) == status.is_finished
+    member = sequence([1], output=(token, 3), **params)
+    assert member.output_token_ids == ([token] if status.is_finished else [token, 3])
     assert (member.status, member.stop_reason) == (status, reason)
 
 
 def test_length_ends_a_sequence() -> None:
-    member = sequence([1], output=(3,) * 16)
-    assert member.check_stop(3)
+    member = sequence([1], output=(3,) * 20)
+    assert member.num_output_tokens == 16
     assert member.status is SequenceStatus.FINISHED_LENGTH
 
 

@@ -1,0 +1,92 @@
+"""The steps in flight: planned, submitted, waited for in their order."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stagegate.core.scheduler import Scheduler
+    from stagegate.core.sequence import Sequence
+    from stagegate.execution.executor import Executor, PendingStep
+    from stagegate.execution.step import ScheduledStep, SequenceOutput, StepOutput
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailure:
+    """A step that failed, and why; `StepPipeline.roll_back` ends its sequences."""
+
+    step: ScheduledStep
+    error: BaseException
+
+
+@dataclass(slots=True)
+class Progress:
+    """What one call of `StepPipeline.advance` brought.
+
+    output: of the step that ended; None when none did. outputs: what of it belongs to which
+    sequence. failures: in the order of their steps.
+    """
+
+    output: StepOutput | None = None
+    outputs: list[SequenceOutput] = field(default_factory=list)
+    failures: list[StepFailure] = field(default_factory=list)
+
+
+class StepPipeline:
+    """Keeps the executor busy with what the scheduler plans.
+
+    Where steps overlap with the host, one is queued behind the one that runs, so that the device
+    waits neither for scheduling nor for text. What ends a sequence is found one step late then, and
+    the scheduler drops what was sampled behind the end. A step whose tokens the next one has to
+    know is waited for first.
+    """
+
+    def __init__(self, scheduler: Scheduler, executor: Executor) -> None:
+        self._scheduler = scheduler
+        self._executor = executor
+        self._in_flight: deque[tuple[ScheduledStep, PendingStep]] = deque()
+
+    def advance(self) -> Progress:
+        """Wait for the oldest step, and keep the next in flight.
+
+        Where steps overlap, the first call starts a step and brings nothing. Nothing is raised for
+        a step that fails or is interrupted: it is among the failures, and its sequences live until
+        `roll_back`, so that what came before it can be used.
+        """
+        progress = Progress()
+        overlaps = self._executor.overlaps
+        if not self._in_flight:
+            self._start(progress)
+            if not self._in_flight or overlaps:
+                return progress
+        step, pending = self._in_flight[0]
+        if overlaps and step.lets_the_next_run:
+            self._start(progress)
+        behind_failed = bool(progress.failures)
+        self._in_flight.popleft()
+        try:
+            output = pending.wait()
+        except BaseException as error:
+            progress.failures.insert(0, StepFailure(step, error))
+            return progress
+        progress.outputs = self._scheduler.update(step, output)
+        progress.output = output
+        if overlaps and not behind_failed and not self._in_flight:
+            self._start(progress)
+        return progress
+
+    def roll_back(self, failure: StepFailure) -> list[Sequence]:
+        """End the sequences of a step that failed; those that had not ended before."""
+        return self._scheduler.rollback(failure.step)
+
+    def _start(self, progress: Progress) -> None:
+        """Submit the next step, if there is work for one."""
+        step = self._scheduler.schedule()
+        if step is None:
+            return
+        try:
+            self._in_flight.append((step, self._executor.submit(step)))
+        except BaseException as error:
+            progress.failures.append(StepFailure(step, error))

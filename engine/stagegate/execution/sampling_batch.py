@@ -1,0 +1,135 @@
+"""The sampling parameters of a step's rows of logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from stagegate.arrays import Float32Array, Int32Array, Int64Array
+from stagegate.sampling import ROW_RANGES, SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from stagegate.execution.step import ScheduledSequence
+    from stagegate.execution.token_history import TokenHistory
+
+# More than any logit, and finite, as the core wants a bias to be.
+_CERTAIN: Final = 1e30
+_GREEDY: Final = SamplingParams(temperature=0.0)
+_NO_BIAS: Final[Mapping[int, float]] = {}
+_NO_MASK: Final[Int32Array] = np.empty((0, 0), dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingBatch:
+    """Sampling parameters of R rows; the meaning of each field is that of SamplingParams.
+
+    history_*: the tokens penalties look at, one list per row of unique ids and how often each was
+    generated (0: it is in the prompt only). bias_*: what is added to the logits first, per row.
+    """
+
+    parameters: Mapping[str, Int32Array | Float32Array]  # [R] each, by the names of ROW_RANGES
+    seed: Int64Array  # [R]
+    draw_index: Int64Array  # [R], tokens the sequence has sampled before this one
+    history_ptr: Int32Array  # [R + 1]
+    history_ids: Int32Array  # [P]
+    history_counts: Int32Array  # [P]
+    bias_ptr: Int32Array  # [R + 1]
+    bias_ids: Int32Array  # [Q]
+    bias_values: Float32Array  # [Q]
+    mask_index: Int32Array  # [R], the row of mask_bits; -1: every token may be sampled
+    mask_bits: Int32Array  # [G, ceil(vocab / 32)], see structured/guide.py; [0, 0] without grammars
+    num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
+
+
+class _Row(NamedTuple):
+    params: SamplingParams
+    seed: int
+    draw_index: int
+    history: TokenHistory | None
+    bias: Mapping[int, float]
+    allowed: Int32Array | None
+    num_logprobs: int | None
+
+
+def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | None:
+    """One row for each of the logits that are wanted, in the order of the sequences; None for none.
+
+    The core reports the log-probability of the token it samples, by the logits as they were before
+    bias. So a row for a prompt token is greedy, with a bias that leaves nothing else to sample.
+    """
+    rows = [row for item in items for row in _rows(item)]
+    if not rows:
+        return None
+    params, seeds, draws, histories, biases, allowed, num_logprobs = zip(*rows, strict=True)
+    masks = [bits for bits in allowed if bits is not None]
+    has_mask = [bits is not None for bits in allowed]
+    return SamplingBatch(
+        parameters={name: _column(name, params) for name in ROW_RANGES},
+        seed=np.array(seeds, dtype=np.int64),
+        draw_index=np.array(draws, dtype=np.int64),
+        history_ptr=_offsets(0 if row is None else len(row.ids) for row in histories),
+        history_ids=_joined(row.ids for row in histories if row is not None),
+        history_counts=_joined(row.counts for row in histories if row is not None),
+        bias_ptr=_offsets(map(len, biases)),
+        bias_ids=np.array([token_id for row in biases for token_id in row], dtype=np.int32),
+        bias_values=np.array([value for row in biases for value in row.values()], dtype=np.float32),
+        mask_index=np.where(has_mask, np.cumsum(has_mask) - 1, -1).astype(np.int32),
+        mask_bits=np.stack(masks) if masks else _NO_MASK,
+        num_logprobs=max(-1 if wanted is None else wanted for wanted in num_logprobs),
+    )
+
+
+def _rows(item: ScheduledSequence) -> Iterator[_Row]:
+    sequence = item.sequence
+    for position in item.prompt_logits:
+        certain = {sequence.token_ids[position + 1]: _CERTAIN}
+        yield _Row(_GREEDY, 0, 0, None, certain, None, sequence.params.prompt_logprobs or 0)
+    if item.samples:
+        yield _Row(
+            sequence.params,
+            sequence.seed,
+            item.num_sampled_before,
+            sequence.history,
+            _bias(item),
+            None if sequence.guide is None else sequence.guide.allowed,
+            sequence.params.logprobs,
+        )
+
+
+def _bias(item: ScheduledSequence) -> Mapping[int, float]:
+    """What is added to the logits of a row: the caller's bias; -inf on ends that come too early."""
+    sequence = item.sequence
+    params, guide = sequence.params, sequence.guide
+    may_stop = item.num_sampled_before >= params.min_tokens
+    if guide is None and may_stop:
+        return params.logit_bias or _NO_BIAS
+    bias = dict(params.logit_bias)
+    if guide is None:
+        for token_id in (*sorted(sequence.eos_token_ids), *params.stop_token_ids):
+            bias[token_id] = -math.inf
+    # A guided text that is complete can only end, and a token it needs may be a stop token.
+    elif not guide.finished and (params.ignore_eos or not may_stop):
+        bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
+    return bias
+
+
+def _column(name: str, params: Iterable[SamplingParams]) -> Int32Array | Float32Array:
+    """One value for each row, in the dtype that the core takes."""
+    values = [getattr(row, name) for row in params]
+    if ROW_RANGES[name].integer:
+        return np.array(values, dtype=np.int32)
+    return np.array(values, dtype=np.float32)
+
+
+def _offsets(lengths: Iterable[int]) -> Int32Array:
+    return np.cumsum([0, *lengths], dtype=np.int32)
+
+
+def _joined(arrays: Iterable[Int32Array]) -> Int32Array:
+    return np.concatenate([np.empty(0, dtype=np.int32), *arrays])

@@ -1,0 +1,35 @@
+"""Where the keys of a step's tokens are, in the two forms that attention takes.
+
+T tokens of B sequences, the tokens of a sequence next to each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stagegate.arrays import Int32Array
+
+
+@dataclass(frozen=True, slots=True)
+class PagedMetadata:
+    """Keys are found through block tables i32 [B, W], padded with the last block of the row."""
+
+    block_tables: Int32Array
+    block_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CsrMetadata:
+    """Keys are listed per token: used_slots[col_idx[row_ptr[t] : row_ptr[t + 1]]].
+
+    used_slots and col_idx may end in entries of -1 that nobody refers to.
+    """
+
+    used_slots: Int32Array  # [U], ascending and unique
+    row_ptr: Int32Array  # [T + 1]
+    col_idx: Int32Array  # [nnz], indices into used_slots, ascending inside a row
+
+
+AttentionMetadata = PagedMetadata | CsrMetadata
