@@ -1,8 +1,10 @@
 """Every error the engine raises on purpose.
 
 StagegateError
-├── ShapeError, DTypeError, DeviceError, ContiguityError, ArgumentError, OutOfMemoryError
+├── ShapeError, DTypeError, ContiguityError, ArgumentError, OutOfMemoryError
 │       raised by the native core
+├── DeviceError, raised by the native core too
+│   └── DeviceLostError
 ├── InvalidRequestError (also a ValueError)
 │   └── CapacityError
 ├── ConfigError (also a ValueError)

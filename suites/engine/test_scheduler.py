@@ -111,7 +111,7 @@ def test_cached_tokens_are_those_of_the_first_admission() -> None:
     bench.check_alone(warm)
 
 
-def test_a_scored_prompt_computes_every_position() -> None:
+def test_prompt_logprobs_compute_every_position() -> None:
     bench = Bench("block")
     prompt = [1, 2, 3, 4, 5]
     bench.add(0, prompt)
@@ -119,13 +119,13 @@ def test_a_scored_prompt_computes_every_position() -> None:
     scored = bench.add(1, prompt, prompt_logprobs=True)
     step = bench.step()
     assert (step.sequences[0].start, step.num_tokens) == (0, 5)
-    assert step.sequences[0].prompt_logits == range(4)
+    assert step.sequences[0].num_prompt_rows == 4
     assert scored.num_cached_tokens == 0
     bench.drain()
     bench.check_alone(scored)
 
 
-def test_scored_prompts_share_the_rows_of_a_step(layout: str) -> None:
+def test_prompt_logprobs_share_the_rows_of_a_step(layout: str) -> None:
     bench = Bench(layout, capacity=256, budget=128, seqs=3)
     assert bench.max_rows == 32
     decode = bench.add(0, [1, 2], max_tokens=9)
@@ -134,12 +134,12 @@ def test_scored_prompts_share_the_rows_of_a_step(layout: str) -> None:
     plain = bench.add(2, [3] * 40)
     shapes = [
         [
-            (s.sequence.seq_id, s.start, s.num_tokens, len(s.prompt_logits))
+            (s.sequence.seq_id, s.start, s.num_tokens, s.num_prompt_rows)
             for s in bench.step().sequences
         ]
         for _ in range(3)
     ]
-    # The decode takes a row, the scored prompt all others, so that nobody else gets in.
+    # The decode takes a row, the prompt all others, so that nobody else gets in.
     assert shapes == [
         [(0, 2, 1, 0), (1, 0, 31, 31)],
         [(0, 3, 1, 0), (1, 31, 19, 18), (2, 0, 40, 0)],
@@ -150,7 +150,7 @@ def test_scored_prompts_share_the_rows_of_a_step(layout: str) -> None:
         bench.check_alone(sequence)
 
 
-def test_a_prompt_under_way_waits_for_a_row_with_its_last_token(layout: str) -> None:
+def test_a_prompt_that_has_begun_waits_for_a_row_with_its_last_token(layout: str) -> None:
     bench = Bench(layout, capacity=256, budget=64, seqs=3)
     urgent = bench.add(0, [token % 5 for token in range(80)], prompt_logprobs=True)
     plain = bench.add(1, [4] * 40)

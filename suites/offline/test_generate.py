@@ -40,7 +40,7 @@ def test_the_book_is_known_by_heart(llm: LLM) -> None:
     for output, word in zip(outputs, ("Carroll", "Caterpillar"), strict=True):
         completion = output.outputs[0]
         assert (completion.finish_reason, completion.stop_reason) == ("stop", None)
-        assert completion.token_ids[-1] in llm.engine.eos_token_ids
+        assert completion.token_ids[-1] in llm.engine.inputs.eos_token_ids
         assert word in completion.text
 
 
@@ -88,7 +88,7 @@ QUESTION = [{"role": "user", "content": "Who wrote this book?"}]
 
 def ending(llm: LLM, **fields: Any) -> tuple[int, SamplingParams]:
     """The end of a text, and parameters that make the model write it as soon as it may."""
-    eos = llm.engine.eos_token_ids[-1]
+    eos = llm.engine.inputs.eos_token_ids[-1]
     return eos, SamplingParams(temperature=0, logit_bias={eos: 100.0}, **fields)
 
 
@@ -116,7 +116,7 @@ def test_min_tokens_holds_the_end_back(llm: LLM) -> None:
     [longer] = llm.chat(QUESTION, replace(params, min_tokens=9))
     assert len(longer.outputs[0].token_ids) == 10
     assert longer.outputs[0].token_ids[9] == eos
-    assert not set(llm.engine.eos_token_ids) & set(longer.outputs[0].token_ids[:9])
+    assert not set(llm.engine.inputs.eos_token_ids) & set(longer.outputs[0].token_ids[:9])
 
 
 # Where in the text of the model the stop string is, as shares of its length.

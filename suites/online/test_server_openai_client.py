@@ -78,7 +78,7 @@ def test_chat_stream_with_usage_and_logprobs(client: openai.OpenAI) -> None:
 
 def test_the_stream_helper_of_the_client(client: openai.OpenAI, server: LiveServer) -> None:
     # It raises where an answer ends for its length.
-    end = server.llm.engine.eos_token_ids[-1]
+    end = server.llm.engine.inputs.eos_token_ids[-1]
     with client.chat.completions.stream(
         model=MODEL, messages=QUESTION, temperature=0, logit_bias={str(end): 100},
         extra_body={"min_tokens": 8},

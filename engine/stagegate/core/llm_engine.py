@@ -197,7 +197,8 @@ class LLMEngine:
     ) -> None:
         sequence = choice.sequence
         try:
-            choice.push_logprobs(output, part.rows[: len(part.token_ids)])
+            if choice.logprobs is not None:
+                choice.push_logprobs(output, part.rows[: len(part.token_ids)])
             stop = choice.push(part.token_ids)
         except Exception as error:
             sequence.finish(SequenceStatus.FINISHED_ERROR)

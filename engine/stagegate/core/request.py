@@ -98,9 +98,9 @@ class Choice:
 
     def push_logprobs(self, output: StepOutput, rows: range) -> None:
         """Take the log-probabilities of the newest tokens: these rows of a step's output."""
-        if self.logprobs is not None:
-            assert self._params.logprobs is not None
-            self.logprobs += [token_logprobs(output, row, self._params.logprobs) for row in rows]
+        assert self.logprobs is not None
+        assert self._params.logprobs is not None
+        self.logprobs += [token_logprobs(output, row, self._params.logprobs) for row in rows]
 
     def take(self, index: int) -> ChoiceDelta | None:
         """What is new since the last call, in time proportional to it; None when nothing is."""

@@ -156,7 +156,7 @@ class Scheduler:
             sequence = self._live[item.sequence.seq_id]
             sequence.num_computed = item.start + item.num_tokens
             if item.logits:
-                sequence.num_prompt_logprobs += len(item.prompt_logits)
+                sequence.num_prompt_logprobs += item.num_prompt_rows
                 sequence.num_in_flight += item.samples
         self._in_flight.append(step)
         return step
@@ -186,9 +186,9 @@ class Scheduler:
                 added = sequence.append_tokens(one.token_ids)
                 if sequence.is_finished:
                     self._forget(sequence)
-                live.append(one._replace(token_ids=added))
-            else:
-                live.append(one)
+                if added < len(one.token_ids):
+                    del one.token_ids[added:]
+            live.append(one)
         return live
 
     def rollback(self, step: ScheduledStep) -> list[Sequence]:

@@ -148,21 +148,21 @@ class Sequence:
             return self.num_prompt_logprobs
         return self.num_tokens - 1
 
-    def append_tokens(self, token_ids: Iterable[int]) -> list[int]:
-        """Add generated tokens up to the one that ends the sequence; those that were added.
+    def append_tokens(self, token_ids: Iterable[int]) -> int:
+        """Add generated tokens up to the one that ends the sequence; how many were added.
 
         A stop token stays in token_ids; the text is cut by whoever makes it.
         """
-        added: list[int] = []
+        added = 0
         for token_id in token_ids:
             self.token_ids.append(token_id)
-            added.append(token_id)
+            added += 1
             if self.history is not None:
                 self.history.add(token_id, generated=True)
             if self.guide is not None and token_id not in self.eos_token_ids:
                 self.guide.accept(token_id)
             self._finish_by(token_id)
-            if self.is_finished:
+            if self.status.is_finished:
                 break
         return added
 
@@ -180,8 +180,8 @@ class Sequence:
 
     def _finish_by(self, token_id: int) -> None:
         """Finish when the newest token ends the sequence."""
-        params = self.params
-        if self.num_output_tokens > params.min_tokens:
+        params, num_output_tokens = self.params, self.num_output_tokens
+        if num_output_tokens > params.min_tokens:
             if token_id in self.eos_token_ids and not params.ignore_eos:
                 self.ended_by_token = True
                 self.finish(SequenceStatus.FINISHED_STOPPED)
@@ -195,7 +195,7 @@ class Sequence:
             self.finish(
                 SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED
             )
-        elif self.num_output_tokens >= self.max_tokens:
+        elif num_output_tokens >= self.max_tokens:
             self.finish(SequenceStatus.FINISHED_LENGTH)
 
     def _make_history(self) -> TokenHistory | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,13 +16,12 @@ from stagegate.sampling import ROW_RANGES, SamplingParams
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from stagegate.execution.step import ScheduledSequence
+    from stagegate.execution.step import ScheduledSequence, SequenceState
     from stagegate.execution.token_history import TokenHistory
 
 # More than any logit, and finite, as the core wants a bias to be.
 _CERTAIN: Final = 1e30
 _GREEDY: Final = SamplingParams(temperature=0.0)
-_NO_BIAS: Final[Mapping[int, float]] = {}
 _NO_MASK: Final[Int32Array] = np.empty((0, 0), dtype=np.int32)
 
 
@@ -47,14 +47,11 @@ class SamplingBatch:
     num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
 
 
-class _Row(NamedTuple):
-    params: SamplingParams
-    seed: int
-    draw_index: int
-    history: TokenHistory | None
-    bias: Mapping[int, float]
-    allowed: Int32Array | None
-    num_logprobs: int | None
+# Parameters, seed, draw index, history, bias, allowed tokens and number of log-probabilities of a
+# row; a plain tuple, for it is made for every token that is sampled.
+_Row = tuple[
+    SamplingParams, int, int, "TokenHistory | None", Mapping[int, float], "Int32Array | None", int
+]
 
 
 def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | None:
@@ -63,12 +60,16 @@ def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | 
     The core reports the log-probability of the token it samples, by the logits as they were before
     bias. So a row for a prompt token is greedy, with a bias that leaves nothing else to sample.
     """
-    rows = [row for item in items for row in _rows(item)]
+    rows: list[_Row] = []
+    for item in items:
+        if item.num_prompt_rows:
+            rows.extend(_prompt_rows(item))
+        if item.samples:
+            rows.append(_sampled_row(item))
     if not rows:
         return None
     params, seeds, draws, histories, biases, allowed, num_logprobs = zip(*rows, strict=True)
     masks = [bits for bits in allowed if bits is not None]
-    has_mask = [bits is not None for bits in allowed]
     return SamplingBatch(
         parameters={name: _column(name, params) for name in ROW_RANGES},
         seed=np.array(seeds, dtype=np.int64),
@@ -79,49 +80,58 @@ def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | 
         bias_ptr=_offsets(map(len, biases)),
         bias_ids=np.array([token_id for row in biases for token_id in row], dtype=np.int32),
         bias_values=np.array([value for row in biases for value in row.values()], dtype=np.float32),
-        mask_index=np.where(has_mask, np.cumsum(has_mask) - 1, -1).astype(np.int32),
+        mask_index=_mask_index(allowed) if masks else np.full(len(rows), -1, dtype=np.int32),
         mask_bits=np.stack(masks) if masks else _NO_MASK,
-        num_logprobs=max(-1 if wanted is None else wanted for wanted in num_logprobs),
+        num_logprobs=max(num_logprobs),
     )
 
 
-def _rows(item: ScheduledSequence) -> Iterator[_Row]:
+def _prompt_rows(item: ScheduledSequence) -> Iterator[_Row]:
     sequence = item.sequence
-    for position in item.prompt_logits:
+    for position in item.logits[: item.num_prompt_rows]:
         certain = {sequence.token_ids[position + 1]: _CERTAIN}
-        yield _Row(_GREEDY, 0, 0, None, certain, None, sequence.params.prompt_logprobs or 0)
-    if item.samples:
-        yield _Row(
-            sequence.params,
-            sequence.seed,
-            item.num_sampled_before,
-            sequence.history,
-            _bias(item),
-            None if sequence.guide is None else sequence.guide.allowed,
-            sequence.params.logprobs,
-        )
+        yield _GREEDY, 0, 0, None, certain, None, sequence.params.prompt_logprobs or 0
 
 
-def _bias(item: ScheduledSequence) -> Mapping[int, float]:
-    """What is added to the logits of a row: the caller's bias; -inf on ends that come too early."""
-    sequence = item.sequence
+def _sampled_row(item: ScheduledSequence) -> _Row:
+    sequence, num_before = item.sequence, item.num_sampled_before
     params, guide = sequence.params, sequence.guide
-    may_stop = item.num_sampled_before >= params.min_tokens
-    if guide is None and may_stop:
-        return params.logit_bias or _NO_BIAS
+    is_plain = guide is None and num_before >= params.min_tokens
+    return (
+        params,
+        sequence.seed,
+        num_before,
+        sequence.history,
+        params.logit_bias
+        if is_plain
+        else _bias(sequence, may_stop=num_before >= params.min_tokens),
+        None if guide is None else guide.allowed,
+        -1 if params.logprobs is None else params.logprobs,
+    )
+
+
+def _bias(sequence: SequenceState, *, may_stop: bool) -> Mapping[int, float]:
+    """What is added to the logits of a row: the caller's bias; -inf on ends that come too early."""
+    params, guide = sequence.params, sequence.guide
     bias = dict(params.logit_bias)
-    if guide is None:
+    if guide is None and not may_stop:
         for token_id in (*sorted(sequence.eos_token_ids), *params.stop_token_ids):
             bias[token_id] = -math.inf
     # A guided text that is complete can only end, and a token it needs may be a stop token.
-    elif not guide.finished and (params.ignore_eos or not may_stop):
+    goes_on = params.ignore_eos or not may_stop
+    if guide is not None and not guide.finished and goes_on:
         bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
     return bias
 
 
+def _mask_index(allowed: Iterable[Int32Array | None]) -> Int32Array:
+    has_mask = [bits is not None for bits in allowed]
+    return np.where(has_mask, np.cumsum(has_mask) - 1, -1).astype(np.int32)
+
+
 def _column(name: str, params: Iterable[SamplingParams]) -> Int32Array | Float32Array:
     """One value for each row, in the dtype that the core takes."""
-    values = [getattr(row, name) for row in params]
+    values = list(map(attrgetter(name), params))
     if ROW_RANGES[name].integer:
         return np.array(values, dtype=np.int32)
     return np.array(values, dtype=np.float32)

@@ -6,6 +6,7 @@ B sequences; R rows of logits, the rows of a sequence next to each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -49,15 +50,19 @@ class ScheduledSequence(NamedTuple):
     sampled_row: int = -1
 
     @property
-    def prompt_logits(self) -> range:
-        """The positions that give the log-probability of a prompt token."""
-        stop = min(self.logits.stop, self.sequence.num_prompt_tokens - 1)
-        return range(self.logits.start, stop)
+    def num_prompt_rows(self) -> int:
+        """How many of the logits, the first, give the log-probability of a prompt token."""
+        last = self.sequence.num_prompt_tokens - 1
+        logits = self.logits
+        if logits.start >= last:
+            return 0
+        return min(logits.stop, last) - logits.start
 
     @property
     def samples(self) -> bool:
         """Whether the token behind the last of these is sampled."""
-        return bool(self.logits) and self.logits.stop >= self.sequence.num_prompt_tokens
+        logits = self.logits
+        return logits.start < logits.stop >= self.sequence.num_prompt_tokens
 
     @property
     def num_sampled_before(self) -> int:
@@ -123,20 +128,18 @@ class ScheduledStep:
         ValueError when the output has not one row for each of the logits that the step wants.
         """
         row_ptr, token_ids = output.row_ptr.tolist(), output.token_ids.tolist()
-        if row_ptr != self.row_ptr.tolist() or row_ptr[-1] != len(token_ids):
+        wanted = [len(item.logits) for item in self.sequences]
+        if row_ptr != [0, *accumulate(wanted)] or row_ptr[-1] != len(token_ids):
             msg = (
-                f"the step wants rows of logits {self.row_ptr.tolist()}, got {row_ptr} with "
+                f"the step wants {wanted} rows of logits, got those from {row_ptr} on with "
                 f"{len(token_ids)} tokens"
             )
             raise ValueError(msg)
         found: list[SequenceOutput] = []
         begin = 0
         for item, end in zip(self.sequences, row_ptr[1:], strict=True):
-            middle = begin + len(item.prompt_logits)
-            found.append(
-                SequenceOutput(
-                    item, range(begin, middle), range(middle, end), token_ids[middle:end]
-                )
-            )
+            middle = begin + item.num_prompt_rows
+            rows = range(middle, end)
+            found.append(SequenceOutput(item, range(begin, middle), rows, token_ids[middle:end]))
             begin = end
         return found
