@@ -78,8 +78,8 @@ class Worker:
     def overlaps(self) -> bool:
         return self._context.device != "cpu"
 
-    def submit(self, step: ScheduledStep) -> _RunningStep:
-        return _RunningStep(self._start(self.inputs(step), return_logits=False), step.row_ptr)
+    def submit(self, step: ScheduledStep) -> RunningStep:
+        return RunningStep(self._start(self.inputs(step), return_logits=False), step.row_ptr)
 
     def inputs(self, step: ScheduledStep) -> StepInput:
         """The arrays of a step, by the KV tables as they are now."""
@@ -115,7 +115,7 @@ class Worker:
         )
 
 
-class _RunningStep:
+class RunningStep:
     """A step of the core, and whose rows are whose."""
 
     def __init__(self, pending: _C.PendingStep, row_ptr: Int32Array) -> None:
