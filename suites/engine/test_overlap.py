@@ -16,7 +16,7 @@ from stagegate.core.request import Request
 from stagegate.errors import ArgumentError, DeviceLostError
 from stagegate.execution.executor import PendingStep
 from stagegate.execution.step import ScheduledStep, StepOutput
-from stagegate.execution.worker import Worker, RunningStep
+from stagegate.execution.worker import RunningStep, Worker
 from stagegate.models.registry import load_model_config
 from stagegate.outputs import RequestOutput
 from stagegate.structured.guidance import Guidance

@@ -219,9 +219,8 @@ class LLMEngine:
         error = failure.error
         if not isinstance(error, StagegateError):
             error = StagegateError(f"the step was interrupted: {error!r}")
-        owners = (
-            self._owners[sequence.seq_id][0] for sequence in self._pipeline.roll_back(failure)
-        )
+        ended = self._pipeline.roll_back(failure)
+        owners = [self._owners[sequence.seq_id][0] for sequence in ended]
         failed = {request.request_id: request for request in owners}
         now = time.perf_counter()
         for request in failed.values():
@@ -238,14 +237,8 @@ class LLMEngine:
 
     def _retire(self, request: Request, now: float) -> None:
         request.finished_at = now
-        request.scheduled = min(
-            (
-                choice.sequence.admitted_at
-                for choice in request.choices
-                if choice.sequence.admitted_at is not None
-            ),
-            default=None,
-        )
+        admitted = [choice.sequence.admitted_at for choice in request.choices]
+        request.scheduled = min((at for at in admitted if at is not None), default=None)
         del self._requests[request.request_id]
         for choice in request.choices:
             del self._owners[choice.sequence.seq_id]
