@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 
 #include "device/cuda/runtime.h"
@@ -14,13 +15,25 @@ namespace {
 // One cache line, and the widest vector register.
 constexpr std::size_t kAlignment = 64;
 
+// Memory that was just allocated as a storage, which needs a little memory itself: released where
+// there is none.
+std::shared_ptr<Storage> owned(void* data, std::size_t size_bytes, Device device,
+                               std::function<void()> release) {
+  try {
+    return std::make_shared<Storage>(data, size_bytes, device, release);
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
 std::shared_ptr<Storage> allocate_cpu(std::size_t size_bytes, Device device) {
   // aligned_alloc wants a whole number of alignments; rounding up must not wrap around.
   const std::size_t rounded = (size_bytes / kAlignment + 1) * kAlignment;
   void* data = rounded > size_bytes ? std::aligned_alloc(kAlignment, rounded) : nullptr;
   SG_CHECK(OutOfMemoryError, data != nullptr, "allocate: ", size_bytes, " bytes on ", device.name(),
            " are not to be had");
-  return std::make_shared<Storage>(data, size_bytes, device, [data] { std::free(data); });
+  return owned(data, size_bytes, device, [data] { std::free(data); });
 }
 
 // MemAvailable of /proc/meminfo (Linux kernel documentation, filesystems/proc).
@@ -41,8 +54,8 @@ std::shared_ptr<Storage> allocate(std::size_t size_bytes, Device device) {
   if (device.is_cpu()) return allocate_cpu(size_bytes, device);
   if constexpr (cuda::kEnabled) {
     void* data = cuda::allocate(size_bytes, device.index);
-    return std::make_shared<Storage>(data, size_bytes, device,
-                                     [data, index = device.index] { cuda::release(data, index); });
+    return owned(data, size_bytes, device,
+                 [data, index = device.index] { cuda::release(data, index); });
   }
   throw DeviceError(message("allocate: this build has no ", device.name(),
                             "; build with CUDA (nox -s build-cuda)"));

@@ -5,7 +5,10 @@
 #include <cstddef>
 #include <memory>
 
+#include "core/storage.h"
+#include "device/cuda/buffer.h"
 #include "device/cuda/fault.h"
+#include "device/cuda/handles.h"
 
 namespace stagegate::cuda {
 
@@ -47,7 +50,7 @@ class Stream {
   // for every operator, so it is theirs until the next one is queued. Grows when more is asked for
   // than there is; while a graph is captured that throws DeviceError instead.
   void* scratch(std::size_t size_bytes);
-  std::size_t scratch_bytes() const { return scratch_bytes_; }
+  std::size_t scratch_bytes() const { return scratch_ == nullptr ? 0 : scratch_->size_bytes(); }
 
   // `count` counters in device memory, at most kMaxCounters. They are zero, and whoever counts with
   // them leaves them so.
@@ -55,7 +58,7 @@ class Stream {
   unsigned* counters(std::size_t count);
 
   // Where kernels report faults, in memory of the device.
-  Fault* fault() const { return fault_; }
+  Fault* fault() const { return fault_.data<Fault>(); }
 
   // Waits for everything queued. Throws ArgumentError for a fault that a kernel reported and
   // forgets it, DeviceError for a failure of the device.
@@ -68,12 +71,12 @@ class Stream {
  private:
   int device_index_;
   int num_multiprocessors_ = 0;
-  cudaStream_t handle_ = nullptr;
-  unsigned* counters_ = nullptr;
-  Fault* fault_ = nullptr;
-  Fault* fetched_fault_ = nullptr;  // pinned memory of the host
-  void* scratch_ = nullptr;
-  std::size_t scratch_bytes_ = 0;
+  DeviceBuffer fault_;
+  DeviceBuffer counters_;
+  PinnedBuffer fetched_fault_;
+  std::shared_ptr<Storage> scratch_;
+  StreamHandle own_;
+  cudaStream_t handle_ = nullptr;  // own_, unless there is a redirection
   std::unique_ptr<Blas> blas_;
 };
 
