@@ -1,16 +1,12 @@
 #include "device/cuda/blas.h"
 
-#include <algorithm>
-#include <limits>
-#include <mutex>
 #include <utility>
 #include <vector>
 
+#include "device/cuda/autotune.h"
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
-#include "device/cuda/runtime.h"
 #include "device/cuda/stream.h"
-#include "device/memory.h"
 
 namespace stagegate::cuda {
 
@@ -18,11 +14,8 @@ namespace {
 
 // What NVIDIA advises for Hopper (cuBLAS documentation, "cublasSetWorkspace").
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
-// How many proposals are timed, and how often each.
+// How many proposals are timed.
 constexpr int kProposals = 32;
-constexpr int kTimings = 5;
-// A proposal that takes so many times the best one's time is not timed again: the batch waits.
-constexpr float kHopeless = 1.5f;
 // The number of rows a deterministic algorithm is chosen for: enough that large batches stay fast.
 constexpr std::int64_t kDeterministicRows = 256;
 
@@ -42,24 +35,6 @@ cudaDataType_t data_type(DType dtype) {
   }
 }
 
-// A cuBLASLt descriptor and its release.
-template <typename Handle, cublasStatus_t (*destroy)(Handle)>
-class Owned {
- public:
-  Owned() = default;
-  ~Owned() {
-    if (handle_ != nullptr) static_cast<void>(destroy(handle_));
-  }
-  Owned(const Owned&) = delete;
-  Owned& operator=(const Owned&) = delete;
-
-  Handle* out() { return &handle_; }
-  operator Handle() const { return handle_; }
-
- private:
-  Handle handle_ = nullptr;
-};
-
 using MatmulDesc = Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy>;
 using Layout = Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy>;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
@@ -71,28 +46,6 @@ std::int64_t rounded_rows(std::int64_t rows) {
   const std::int64_t step = rows <= 256 ? 16 : rows <= 2048 ? 128 : 1024;
   return (rows + step - 1) / step * step;
 }
-
-// Memory to write over, so that the caches hold nothing else; null where none is to be had: a step
-// need not fail for that.
-std::shared_ptr<Storage> spare_memory(std::size_t size_bytes, int device_index) {
-  try {
-    return stagegate::allocate(size_bytes, Device{DeviceType::kCUDA, device_index});
-  } catch (const OutOfMemoryError&) {
-    return nullptr;
-  }
-}
-
-class Event {
- public:
-  Event() { SG_CUDA(cudaEventCreate(&handle_)); }
-  ~Event() { static_cast<void>(cudaEventDestroy(handle_)); }
-  Event(const Event&) = delete;
-  Event& operator=(const Event&) = delete;
-  operator cudaEvent_t() const { return handle_; }
-
- private:
-  cudaEvent_t handle_ = nullptr;
-};
 
 }  // namespace
 
@@ -191,18 +144,11 @@ class Blas::Plan {
 
 Blas::Blas(int device_index) : device_index_(device_index) {
   const CurrentDevice current(device_index);
-  int l2_bytes = 0;
-  SG_CUDA(cudaDeviceGetAttribute(&l2_bytes, cudaDevAttrL2CacheSize, device_index));
-  l2_bytes_ = static_cast<std::size_t>(l2_bytes);
-  SG_BLAS(cublasLtCreate(&handle_));
-  workspace_ = allocate(kWorkspaceBytes, device_index);
+  SG_BLAS(cublasLtCreate(handle_.out()));
+  workspace_ = DeviceBuffer(kWorkspaceBytes, device_index);
 }
 
-Blas::~Blas() {
-  plans_.clear();
-  release(workspace_, device_index_);
-  static_cast<void>(cublasLtDestroy(handle_));
-}
+Blas::~Blas() = default;
 
 bool Blas::matmul(Stream& stream, const Problem& problem, const void* x, const void* weight,
                   const void* bias, void* out) {
@@ -210,7 +156,7 @@ bool Blas::matmul(Stream& stream, const Problem& problem, const void* x, const v
   const Operands operands{x, weight, bias, out};
   Plan& plan = plan_for(stream, problem, operands);
   if (!plan.algorithm) return false;
-  SG_BLAS(plan.run(handle_, *plan.algorithm, stream.handle(), workspace_, operands));
+  SG_BLAS(plan.run(handle_, *plan.algorithm, stream.handle(), workspace_.data(), operands));
   return true;
 }
 
@@ -228,67 +174,31 @@ std::optional<cublasLtMatmulAlgo_t> Blas::algorithm_for(Stream& stream, const Pr
   // One algorithm for every number of rows: each block of it sums the whole depth of its rows, in
   // an order that the number of blocks does not change.
   rounded.rows = problem.deterministic ? kDeterministicRows : rounded_rows(problem.rows);
-  // What every stream of a device found. Held while candidates are timed, so that no other stream
-  // times its own beside them.
-  static std::mutex mutex;
-  static std::map<std::pair<int, Problem>, std::optional<cublasLtMatmulAlgo_t>> found;
-  const std::lock_guard lock(mutex);
-  const auto known = found.find({device_index_, rounded});
-  if (known != found.end()) {
-    if (!known->second || plan.takes(handle_, *known->second, operands)) return known->second;
-    SG_CHECK(DeviceError, !problem.deterministic, "linear: cuBLASLt has no one algorithm for ",
-             problem.rows, " and ", kDeterministicRows, " rows of ", problem.depth, " times ",
-             problem.width, "; use deterministic=False");
+  // What every stream of a device found.
+  static TimingCache<std::pair<int, Problem>, cublasLtMatmulAlgo_t> found;
+  const std::pair key(device_index_, rounded);
+  Contest<cublasLtMatmulAlgo_t> contest{
+      .candidates = [&] { return plan.proposals(handle_, operands); },
+      .takes = [&](const auto& algo) { return plan.takes(handle_, algo, operands); },
+      .time = nullptr,
+  };
+  if (!problem.deterministic) {
+    contest.time = timed_on<cublasLtMatmulAlgo_t>(stream, [&](const auto& algo) {
+      return plan.run(handle_, algo, stream.handle(), workspace_.data(), operands) ==
+             CUBLAS_STATUS_SUCCESS;
+    });
+    return found.fastest(key, contest);
   }
-  std::optional<cublasLtMatmulAlgo_t> chosen;
-  if (problem.deterministic) {
+  contest.candidates = [&] {
     Problem many = rounded;
     many.x_stride = problem.rows == kDeterministicRows ? problem.x_stride : problem.depth;
-    for (const cublasLtMatmulAlgo_t& algo : Plan(many).proposals(handle_, operands)) {
-      if (plan.takes(handle_, algo, operands)) {
-        chosen = algo;
-        break;
-      }
-    }
-  } else {
-    const std::vector<cublasLtMatmulAlgo_t> proposals = plan.proposals(handle_, operands);
-    if (!proposals.empty() && stream.is_capturing()) return proposals.front();
-    chosen = fastest(stream, plan, operands, proposals);
-  }
-  found.insert_or_assign({device_index_, rounded}, chosen);
+    return Plan(many).proposals(handle_, operands);
+  };
+  const std::optional<cublasLtMatmulAlgo_t> chosen = found.first(key, contest);
+  SG_CHECK(DeviceError, !chosen || contest.takes(*chosen),
+           "linear: cuBLASLt has no one algorithm for ", problem.rows, " and ", kDeterministicRows,
+           " rows of ", problem.depth, " times ", problem.width, "; use deterministic=False");
   return chosen;
-}
-
-std::optional<cublasLtMatmulAlgo_t> Blas::fastest(
-    Stream& stream, Plan& plan, const Operands& operands,
-    const std::vector<cublasLtMatmulAlgo_t>& proposals) {
-  if (proposals.empty()) return std::nullopt;
-  // In a model other layers run between two uses of a weight: it comes from memory, not from a
-  // cache that the run before has filled.
-  const std::shared_ptr<Storage> other = spare_memory(2 * l2_bytes_, device_index_);
-  const Event start;
-  const Event stop;
-  std::optional<cublasLtMatmulAlgo_t> best;
-  float best_ms = std::numeric_limits<float>::infinity();
-  for (const cublasLtMatmulAlgo_t& algo : proposals) {
-    for (int i = 0; i < kTimings; ++i) {
-      if (other) SG_CUDA(cudaMemsetAsync(other->data(), i, other->size_bytes(), stream.handle()));
-      SG_CUDA(cudaEventRecord(start, stream.handle()));
-      const cublasStatus_t status = plan.run(handle_, algo, stream.handle(), workspace_, operands);
-      if (status != CUBLAS_STATUS_SUCCESS) break;
-      SG_CUDA(cudaEventRecord(stop, stream.handle()));
-      SG_CUDA(cudaEventSynchronize(stop));
-      float ms = 0.0f;
-      SG_CUDA(cudaEventElapsedTime(&ms, start, stop));
-      if (i == 0) continue;  // it loads the kernel
-      if (ms < best_ms) {
-        best_ms = ms;
-        best = algo;
-      }
-      if (ms > kHopeless * best_ms) break;
-    }
-  }
-  return best;
 }
 
 }  // namespace stagegate::cuda

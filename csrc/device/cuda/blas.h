@@ -7,16 +7,18 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "core/dtype.h"
+#include "device/cuda/buffer.h"
+#include "device/cuda/owned.h"
 
 namespace stagegate::cuda {
 
 class Stream;
 
-// Matrix products by cuBLASLt. The algorithm for a problem is found by timing what the library
-// proposes, the first time the problem comes to a device, and kept as long as the process lives.
+// Matrix products by cuBLASLt. The algorithm for a problem is the fastest that the library
+// proposes, timed the first time the problem comes to a device (device/cuda/autotune.h) and kept as
+// long as the process lives.
 class Blas {
  public:
   // out[M, N] = x[M, K] · weight[N, K]ᵀ + bias[N], all row-major, accumulated in f32.
@@ -58,13 +60,10 @@ class Blas {
   Plan& plan_for(Stream& stream, const Problem& problem, const Operands& operands);
   std::optional<cublasLtMatmulAlgo_t> algorithm_for(Stream& stream, const Problem& problem,
                                                     Plan& plan, const Operands& operands);
-  std::optional<cublasLtMatmulAlgo_t> fastest(Stream& stream, Plan& plan, const Operands& operands,
-                                              const std::vector<cublasLtMatmulAlgo_t>& proposals);
 
   int device_index_;
-  std::size_t l2_bytes_ = 0;
-  cublasLtHandle_t handle_ = nullptr;
-  void* workspace_ = nullptr;
+  Owned<cublasLtHandle_t, cublasLtDestroy> handle_;
+  DeviceBuffer workspace_;
   std::map<Problem, std::unique_ptr<Plan>> plans_;
 };
 
