@@ -15,7 +15,7 @@ set(STAGEGATE_FLASHINFER_DATA ${STAGEGATE_FLASHINFER_SITE_PACKAGES}/flashinfer/d
 # What includes its headers is compiled apart: with the CUDA core libraries that come with it before
 # those of the compiler, and without our warnings.
 file(GLOB STAGEGATE_FLASHINFER_KERNELS CONFIGURE_DEPENDS
-  csrc/ops/paged_attention/flashinfer/kernel_*.cu)
+  csrc/ops/attention/kernels/flashinfer/kernel_*.cu)
 add_library(stagegate_flashinfer OBJECT ${STAGEGATE_FLASHINFER_KERNELS})
 target_include_directories(stagegate_flashinfer PRIVATE csrc
   ${STAGEGATE_FLASHINFER_DATA}/cccl/cub

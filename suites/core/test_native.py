@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from stagegate import _C
+
 SUITE = Path(__file__).parent
 PROGRAMS = sorted((SUITE / "native").glob("*.cpp"))
 COMPILER = os.environ.get("CXX") or shutil.which("c++")
@@ -18,13 +20,13 @@ COMPILER = os.environ.get("CXX") or shutil.which("c++")
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
 def test_a_native_program_finds_nothing_wrong(program: Path, tmp_path: Path) -> None:
     binary = tmp_path / program.stem
-    flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", f"-I{SUITE.parents[1] / 'csrc'}"]
-    compiled = subprocess.run(
-        [str(COMPILER), *flags, str(program), "-o", str(binary)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    core = Path(str(_C.__file__)).parent
+    command = [
+        *(str(COMPILER), "-std=c++20", "-Wall", "-Wextra", "-Werror"),
+        *(f"-I{SUITE.parents[1] / 'csrc'}", str(program), "-o", str(binary)),
+        *(f"-L{core}", "-lstagegate", f"-Wl,-rpath,{core}", "-Wl,--allow-shlib-undefined"),
+    ]
+    compiled = subprocess.run(command, check=False, capture_output=True, text=True)
     assert compiled.returncode == 0, compiled.stderr
     ran = subprocess.run([str(binary)], check=False, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr

@@ -1,9 +1,9 @@
 #include "ops/attend/attend.h"
 
 #include "device/range.h"
-#include "ops/attention/attention_checks.h"
-#include "ops/paged_attention/paged_attention.h"
-#include "ops/self_attention_paged/self_attention_paged.h"
+#include "ops/attention/checks.h"
+#include "ops/attention/csr.h"
+#include "ops/attention/paged.h"
 
 namespace stagegate {
 

@@ -17,7 +17,7 @@ struct PagedMetadata {
 };
 
 struct CsrMetadata {
-  Tensor used_slots;  // [U], or longer: see ops/self_attention_paged
+  Tensor used_slots;  // [U], or longer: see ops/attention/csr.h
   Tensor row_ptr;     // [T + 1]
   Tensor col_idx;     // [nnz], or longer
 };

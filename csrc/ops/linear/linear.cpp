@@ -1,19 +1,10 @@
 #include "ops/linear/linear.h"
 
-#include "device/cuda/runtime.h"
 #include "device/ledger.h"
 #include "ops/checks.h"
+#include "ops/linear/select.h"
 
 namespace stagegate {
-
-namespace cpu {
-void linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
-            const Tensor& out);
-}
-namespace cuda {
-void linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
-            const Tensor& out);
-}
 
 void linear(const Context& context, const Tensor& x, const Tensor& weight, const Tensor& bias,
             const Tensor& out) {
@@ -32,8 +23,14 @@ void linear(const Context& context, const Tensor& x, const Tensor& weight, const
     checks::dense("linear", context, {{"bias", &bias}});
   }
   const Dispatch dispatch("linear", context.device);
-  if (context.device.is_cpu()) return cpu::linear(context, x, weight, bias, out);
-  if constexpr (cuda::kEnabled) return cuda::linear(context, x, weight, bias, out);
+  if (out.numel() == 0) return;
+  const LinearOperands operands{x, weight, bias, out};
+  const LinearProblem problem = describe(context, operands);
+  const LinearKernel* kernel = select_linear(problem);
+  while (kernel != nullptr && kernel->run != nullptr) {
+    if (kernel->run(context, problem, operands)) return;
+    kernel = select_linear(problem, kernel);
+  }
   checks::no_kernel("linear", context);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 // f32 vectors of the widest registers the including file is compiled for, and loads that widen the
-// 16-bit formats. Included only by the kernels_*.cpp files beside it, once per instruction set:
+// 16-bit formats. Included only by the <op>_isa.cpp files of operators, once per instruction set:
 // everything is in an unnamed namespace and nothing of the standard library is instantiated, so no
 // function compiled for a wide instruction set can be picked by the linker for another file.
 

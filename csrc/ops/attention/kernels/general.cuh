@@ -1,0 +1,389 @@
+#pragma once
+
+#include <algorithm>
+
+#include "device/cuda/launch.h"
+#include "ops/attention/kernels/fold.cuh"
+#include "ops/attention/kernels/general.h"
+#include "ops/attention/kernels/kernels.h"
+#include "ops/attention/kernels/keys.cuh"
+
+// The attention kernel on CUDA cores. A thread block serves one query and up to eight heads of one
+// key head, which share every key and value it loads. It goes through the keys in chunks: slots,
+// scores, weights, weighted sum, each phase spread over all threads with the result in shared
+// memory. With few queries several blocks share the chunks and a second kernel folds them.
+namespace stagegate::cuda {
+namespace {
+
+// Query heads of one key head that a thread block serves; a larger group takes several.
+constexpr int kMaxHeadTile = 8;
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarp;
+constexpr int kPart = 8;   // neighbouring elements of a key that one thread holds
+constexpr int kAhead = 4;  // keys a thread has in flight
+
+struct Call {
+  const void* q;
+  const void* k;
+  const void* v;
+  void* out;
+  std::int64_t q_stride, k_stride, v_stride;
+  int heads, kv_heads, group, head_dim;
+  int head_tiles;  // of a group
+  int chunks;      // with a partial result each; 0: one block goes through all and keeps the sum
+  float scale;
+  float* sums;      // [query, head, chunk, head_dim] of partial results
+  float2* weights;  // [query, head, chunk]: maximum and total
+};
+
+// Part of a row as floats. kDim 0: any head_dim, any alignment.
+template <typename T, int kDim>
+__device__ inline void load_part(const T* row, int first, int head_dim, float* part) {
+  if constexpr (kDim != 0) {
+    constexpr int kCount = 16 / sizeof(T);
+#pragma unroll
+    for (int piece = 0; piece < kPart / kCount; ++piece) {
+      const auto pack = *reinterpret_cast<const Pack<T>*>(row + first + piece * kCount);
+#pragma unroll
+      for (int e = 0; e < kCount; ++e) part[piece * kCount + e] = to_float(pack.values[e]);
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < kPart; ++e) {
+      part[e] = first + e < head_dim ? to_float(row[first + e]) : 0.0f;
+    }
+  }
+}
+
+template <typename T, int kDim, int kHeads>
+struct Shared {
+  static constexpr int kRow = kDim != 0 ? kDim : kMaxHeadDim;
+  std::int32_t slots[kChunk];
+  float q[kHeads][kRow];
+  float weights[kChunk][kHeads];  // scores first
+  float sums[kWarps][kHeads][kRow];
+  float maximum[kHeads], total[kHeads];
+  float running_maximum[kHeads], running_total[kHeads];
+  Fold folds[kHeads];
+};
+
+template <typename T, int kDim, int kHeads>
+__global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_constant__ Call call,
+                                                             const __grid_constant__ Keys keys,
+                                                             Fault* fault) {
+  using Memory = Shared<T, kDim, kHeads>;
+  constexpr int kLanes = Memory::kRow / kPart;  // threads that share a key
+  constexpr int kStreams = kThreads / kLanes;   // keys read at a time
+  constexpr int kOwned = kHeads * Memory::kRow / kThreads + (kHeads * Memory::kRow % kThreads != 0);
+  extern __shared__ __align__(16) unsigned char memory[];
+  Memory& shared = *reinterpret_cast<Memory*>(memory);
+
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % kWarp;
+  const int warp = thread / kWarp;
+  const int query = static_cast<int>(blockIdx.x);
+  const int kv_head = static_cast<int>(blockIdx.y) / call.head_tiles;
+  const int first_of_group = static_cast<int>(blockIdx.y) % call.head_tiles * kMaxHeadTile;
+  const int first_head = kv_head * call.group + first_of_group;
+  const int num_heads = min(kHeads, call.group - first_of_group);
+  const int head_dim = kDim != 0 ? kDim : call.head_dim;
+
+  if (blockIdx.y == 0 && blockIdx.z == 0) {
+    check_metadata(keys, static_cast<std::int64_t>(query) * kThreads + thread,
+                   static_cast<std::int64_t>(gridDim.x) * kThreads, fault);
+  }
+  const Visible seen = visible(keys, query, fault);
+  const bool split = call.chunks != 0;
+  const int first_chunk = static_cast<int>(blockIdx.z);
+  if (split && first_chunk * kChunk >= seen.count) return;  // the fold leaves it out as well
+
+  const T* q = static_cast<const T*>(call.q) + query * call.q_stride +
+               static_cast<std::int64_t>(first_head) * head_dim;
+  for (int e = thread; e < kHeads * Memory::kRow; e += kThreads) {
+    const int head = e / Memory::kRow;
+    const int d = e % Memory::kRow;
+    shared.q[head][d] =
+        head < num_heads && d < head_dim ? to_float(q[head * head_dim + d]) * call.scale : 0.0f;
+  }
+  if (thread < kHeads) {
+    shared.running_maximum[thread] = -INFINITY;
+    shared.running_total[thread] = 0.0f;
+  }
+  float running[kOwned];
+#pragma unroll
+  for (int j = 0; j < kOwned; ++j) running[j] = 0.0f;
+
+  const T* k = static_cast<const T*>(call.k) + kv_head * head_dim;
+  const T* v = static_cast<const T*>(call.v) + kv_head * head_dim;
+  const int part = thread % kLanes * kPart;
+  const int stream = thread / kLanes;
+
+  const int step = static_cast<int>(gridDim.z) * kChunk;
+  for (int start = first_chunk * kChunk; start < seen.count; start += step) {
+    const int count = min(kChunk, seen.count - start);
+    for (int i = thread; i < kChunk; i += kThreads) {
+      shared.slots[i] = i < count ? slot_of(keys, seen, query, start + i, fault) : -1;
+    }
+    __syncthreads();
+
+    {  // scores
+      float mine[kHeads][kPart];
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+        for (int e = 0; e < kPart; ++e) mine[h][e] = shared.q[h][part + e];
+      }
+      // Every thread of a warp goes through as many rounds: they exchange sums.
+      for (int round = 0; round < count; round += kStreams * kAhead) {
+        float key[kAhead][kPart];
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+          const int i = round + a * kStreams + stream;
+          const std::int32_t slot = i < kChunk ? shared.slots[i] : -1;
+          if (slot >= 0) {
+            load_part<T, kDim>(k + slot * call.k_stride, part, head_dim, key[a]);
+          } else {
+#pragma unroll
+            for (int e = 0; e < kPart; ++e) key[a][e] = 0.0f;
+          }
+        }
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+          const int i = round + a * kStreams + stream;
+          float score[kHeads];
+#pragma unroll
+          for (int h = 0; h < kHeads; ++h) {
+            score[h] = 0.0f;
+#pragma unroll
+            for (int e = 0; e < kPart; ++e) score[h] = fmaf(mine[h][e], key[a][e], score[h]);
+          }
+#pragma unroll
+          for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+#pragma unroll
+            for (int h = 0; h < kHeads; ++h) {
+              score[h] += __shfl_xor_sync(0xffffffffu, score[h], offset);
+            }
+          }
+          if (i < count && thread % kLanes == 0) {
+            const bool left_out = shared.slots[i] < 0;
+#pragma unroll
+            for (int h = 0; h < kHeads; ++h) {
+              shared.weights[i][h] = left_out ? -INFINITY : score[h];
+            }
+          }
+        }
+      }
+    }
+    __syncthreads();
+
+    for (int h = warp; h < kHeads; h += kWarps) {  // weights
+      float maximum = -INFINITY;
+      for (int i = lane; i < count; i += kWarp) maximum = fmaxf(maximum, shared.weights[i][h]);
+      maximum = warp_max(maximum);
+      float total = 0.0f;
+      for (int i = lane; i < count; i += kWarp) {
+        const float score = shared.weights[i][h];
+        const float weight = score == -INFINITY ? 0.0f : expf(score - maximum);
+        shared.weights[i][h] = weight;
+        total += weight;
+      }
+      total = warp_sum(total);
+      if (lane == 0) {
+        shared.maximum[h] = isnan(total) ? total : maximum;
+        shared.total[h] = total;
+      }
+    }
+    __syncthreads();
+
+    {  // weighted sum
+      float sum[kHeads][kPart];
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+        for (int e = 0; e < kPart; ++e) sum[h][e] = 0.0f;
+      }
+      for (int round = stream; round < count; round += kStreams * kAhead) {
+        float value[kAhead][kPart];
+        bool present[kAhead];
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+          const int i = round + a * kStreams;
+          const std::int32_t slot = i < kChunk ? shared.slots[i] : -1;
+          present[a] = slot >= 0;
+          if (present[a]) load_part<T, kDim>(v + slot * call.v_stride, part, head_dim, value[a]);
+        }
+#pragma unroll
+        for (int a = 0; a < kAhead; ++a) {
+          if (!present[a]) continue;
+          const int i = round + a * kStreams;
+#pragma unroll
+          for (int h = 0; h < kHeads; ++h) {
+            const float weight = shared.weights[i][h];
+#pragma unroll
+            for (int e = 0; e < kPart; ++e) sum[h][e] = fmaf(weight, value[a][e], sum[h][e]);
+          }
+        }
+      }
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+        for (int e = 0; e < kPart; ++e) {
+#pragma unroll
+          for (int offset = kLanes; offset < kWarp; offset *= 2) {
+            sum[h][e] += __shfl_xor_sync(0xffffffffu, sum[h][e], offset);
+          }
+          if (lane < kLanes) shared.sums[warp][h][part + e] = sum[h][e];
+        }
+      }
+    }
+    if (thread < kHeads) {
+      const Fold by = fold(shared.running_maximum[thread], shared.maximum[thread]);
+      shared.folds[thread] = by;
+      shared.running_total[thread] = folded(by, shared.running_total[thread], shared.total[thread]);
+      shared.running_maximum[thread] = by.maximum;
+    }
+    __syncthreads();
+
+#pragma unroll
+    for (int j = 0; j < kOwned; ++j) {
+      const int e = thread + j * kThreads;
+      if (e >= kHeads * Memory::kRow) break;
+      const int head = e / Memory::kRow;
+      const int d = e % Memory::kRow;
+      float sum = 0.0f;
+#pragma unroll
+      for (int w = 0; w < kWarps; ++w) sum += shared.sums[w][head][d];
+      if (!split) {
+        running[j] = folded(shared.folds[head], running[j], sum);
+      } else if (head < num_heads && d < head_dim) {
+        const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + first_head + head;
+        const std::int64_t at = row * call.chunks + start / kChunk;
+        call.sums[at * head_dim + d] = sum;
+        if (d == 0) call.weights[at] = {shared.maximum[head], shared.total[head]};
+      }
+    }
+    // The next chunk writes slots, which nobody reads any more, and meets a barrier before the
+    // rest.
+  }
+  if (split) return;
+  __syncthreads();
+
+#pragma unroll
+  for (int j = 0; j < kOwned; ++j) {
+    const int e = thread + j * kThreads;
+    if (e >= kHeads * Memory::kRow) break;
+    const int head = e / Memory::kRow;
+    const int d = e % Memory::kRow;
+    if (head >= num_heads || d >= head_dim) continue;
+    const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + first_head + head;
+    static_cast<T*>(call.out)[row * head_dim + d] = from_float<T>(
+        normalized(running[j], shared.running_total[head], shared.running_maximum[head]));
+  }
+}
+
+// Folds the chunks of a (query, head) in order.
+template <typename T>
+__global__ void fold_kernel(const __grid_constant__ Call call, const __grid_constant__ Keys keys,
+                            Fault* fault) {
+  const int query = static_cast<int>(blockIdx.x);
+  const int count = visible(keys, query, fault).count;
+  const int chunks = (count + kChunk - 1) / kChunk;
+  const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + blockIdx.y;
+  const float* sums = call.sums + row * call.chunks * call.head_dim;
+  const float2* weights = call.weights + row * call.chunks;
+  const int d = static_cast<int>(threadIdx.x);
+  if (d >= call.head_dim) return;
+  float maximum = -INFINITY;
+  float total = 0.0f;
+  float sum = 0.0f;
+#pragma unroll 4
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+    const float2 weight = weights[chunk];
+    const float part = sums[static_cast<std::int64_t>(chunk) * call.head_dim + d];
+    const Fold by = fold(maximum, weight.x);
+    total = folded(by, total, weight.y);
+    sum = folded(by, sum, part);
+    maximum = by.maximum;
+  }
+  static_cast<T*>(call.out)[row * call.head_dim + d] =
+      from_float<T>(normalized(sum, total, maximum));
+}
+
+template <typename T, int kDim, int kHeads>
+void launch_attention(const Context& context, const Call& call, const Keys& keys, dim3 grid) {
+  launch(attention_kernel<T, kDim, kHeads>, grid, dim3(kThreads), sizeof(Shared<T, kDim, kHeads>),
+         context, call, keys, context.stream->fault());
+}
+
+template <typename T, int kDim>
+void launch_heads(const Context& context, const Call& call, const Keys& keys, dim3 grid) {
+  if constexpr (kDim != 0) {
+    if (call.group == 1) return launch_attention<T, kDim, 1>(context, call, keys, grid);
+    if (call.group == 2) return launch_attention<T, kDim, 2>(context, call, keys, grid);
+    if (call.group <= 4) return launch_attention<T, kDim, 4>(context, call, keys, grid);
+    if (call.group <= 6) return launch_attention<T, kDim, 6>(context, call, keys, grid);
+  }
+  launch_attention<T, kDim, kMaxHeadTile>(context, call, keys, grid);
+}
+
+}  // namespace
+
+template <typename T>
+void attend_general(const Context& context, const AttentionCall& operands) {
+  const auto& [q, k, v, out, scale, form] = operands;
+  const Keys keys = device_keys(operands);
+  const std::int64_t queries = q.dim(0);
+  const std::int64_t head_dim = q.dim(2);
+  Call call{};
+  call.q = q.raw_data();
+  call.k = k.raw_data();
+  call.v = v.raw_data();
+  call.out = out.raw_data();
+  call.q_stride = q.stride(0);
+  call.k_stride = k.stride(0);
+  call.v_stride = v.stride(0);
+  call.heads = static_cast<int>(q.dim(1));
+  call.kv_heads = static_cast<int>(k.dim(1));
+  call.group = call.heads / call.kv_heads;
+  call.head_dim = static_cast<int>(head_dim);
+  call.head_tiles = static_cast<int>(ceil_div(call.group, kMaxHeadTile));
+  call.scale = scale;
+
+  // Chunks are spread over blocks while the queries alone leave multiprocessors idle, and no wider:
+  // a table has room for the longest sequence, so most blocks of a wide grid would find nothing to
+  // do. Any spread gives the same bits, so the choice is free.
+  constexpr std::int64_t kBlocksPerMultiprocessor = 12;
+  constexpr std::int64_t kMaxPartialBytes = std::int64_t{256} << 20;
+  const std::int64_t blocks = queries * call.kv_heads * call.head_tiles;
+  const std::int64_t chunks = (max_keys(operands) + kChunk - 1) / kChunk;
+  const std::int64_t wanted =
+      (kBlocksPerMultiprocessor * context.stream->num_multiprocessors() + blocks - 1) / blocks;
+  const std::int64_t splits = std::min({chunks, wanted, std::int64_t{65535}});
+  const std::int64_t partials = queries * call.heads * chunks;
+  const std::int64_t bytes =
+      partials * static_cast<std::int64_t>(head_dim * sizeof(float) + sizeof(float2));
+  const bool split = splits > 1 && bytes <= kMaxPartialBytes;
+  if (split) {
+    call.chunks = static_cast<int>(chunks);
+    call.weights = static_cast<float2*>(context.stream->scratch(static_cast<std::size_t>(bytes)));
+    call.sums = reinterpret_cast<float*>(call.weights + partials);
+  }
+  const dim3 grid(static_cast<unsigned>(queries),
+                  static_cast<unsigned>(call.kv_heads * call.head_tiles),
+                  split ? static_cast<unsigned>(splits) : 1u);
+  const bool aligned = rows_aligned(k) && rows_aligned(v);
+  if (aligned && head_dim == 64) {
+    launch_heads<T, 64>(context, call, keys, grid);
+  } else if (aligned && head_dim == 128) {
+    launch_heads<T, 128>(context, call, keys, grid);
+  } else {
+    launch_heads<T, 0>(context, call, keys, grid);
+  }
+  if (split) {
+    const unsigned threads = ceil_div(head_dim, kWarp) * kWarp;
+    launch(fold_kernel<T>, dim3(static_cast<unsigned>(queries), static_cast<unsigned>(call.heads)),
+           dim3(threads), 0, context, call, keys, context.stream->fault());
+  }
+}
+
+}  // namespace stagegate::cuda

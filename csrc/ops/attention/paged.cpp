@@ -1,0 +1,26 @@
+#include "ops/attention/paged.h"
+
+#include "device/ledger.h"
+#include "ops/attention/checks.h"
+#include "ops/attention/select.h"
+
+namespace stagegate {
+
+void paged_attention(const Context& context, const Tensor& q, const Tensor& k_cache,
+                     const Tensor& v_cache, const Tensor& block_tables, const Tensor& context_lens,
+                     const Tensor& cu_seqlens_q, std::int64_t block_size, float scale,
+                     const Tensor& out) {
+  constexpr const char* kOp = "paged_attention";
+  checks::attention(kOp, context, q, {"k_cache", &k_cache}, {"v_cache", &v_cache}, out);
+  checks::paged_metadata(kOp, context, block_tables, context_lens, cu_seqlens_q, block_size);
+  const Dispatch dispatch(kOp, context.device);
+  run_attention(kOp, context,
+                {.q = q,
+                 .k = k_cache,
+                 .v = v_cache,
+                 .out = out,
+                 .scale = scale,
+                 .form = PagedForm{block_tables, context_lens, cu_seqlens_q, block_size}});
+}
+
+}  // namespace stagegate

@@ -1,8 +1,0 @@
-#include "ops/paged_attention/flashinfer/kernel.cuh"
-
-namespace stagegate::cuda {
-
-template void run_flashinfer<__nv_bfloat16, 64>(const FlashInferCall& call, const PagedKeys& keys,
-                                                const FlashInferPlan& plan);
-
-}  // namespace stagegate::cuda
