@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,11 @@ from suites.ops.operand_table import OPERATORS
 
 SUITE = Path(__file__).parent
 STUB = SUITE.parents[1] / "engine" / "stagegate" / "_C.pyi"
+CORE = SUITE.parents[1] / "csrc"
 NAMES = sorted(name for name in dir(_C.ops) if not name.startswith("_"))
+
+# The rooms of the core: one includes those behind it. What operators share comes before them.
+ROOMS = ("bindings", "runner", "model", "ops", "ops/simd", "kv", "device", "device/cuda", "core")
 
 # It takes numbers alone: no tensor that could be wrong, or lie between boundaries.
 WITHOUT_OPERANDS = {"make_rope_table"}
@@ -103,3 +108,51 @@ def test_an_operator_is_tried_between_boundaries(operator: str) -> None:
     assert any(SHIFTED in definitions for definitions in what_tests(operator)), (
         f"no test calls {operator} on `shifted` operands: a case in test_unaligned.py"
     )
+
+
+def room_of(file: str) -> int:
+    return max(i for i, room in enumerate(ROOMS) if file.startswith(f"{room}/"))
+
+
+def test_no_include_of_the_core_runs_up() -> None:
+    # Code for CUDA stands in `if constexpr`, so what serves every device may name it.
+    same = {ROOMS.index("device"), ROOMS.index("device/cuda")}
+    wrong = [
+        f"{name} includes {included}"
+        for file in sorted(CORE.rglob("*"))
+        if file.suffix in {".h", ".cpp", ".cu", ".cuh"}
+        for name in [file.relative_to(CORE).as_posix()]
+        for included in re.findall(r'^#include "(.+)"$', file.read_text("utf-8"), re.MULTILINE)
+        if room_of(included) < room_of(name)
+        if not {room_of(included), room_of(name)} <= same
+    ]
+    assert not wrong
+
+
+def test_the_device_names_no_operator() -> None:
+    operators = "|".join(folder.name for folder in (CORE / "ops").iterdir() if folder.is_dir())
+    named = [
+        f"{file.relative_to(CORE)}: {text}"
+        for file in sorted((CORE / "device").rglob("*.*"))
+        for text in re.findall(rf'"(?:{operators}): ', file.read_text("utf-8"))
+    ]
+    # cuBLASLt serves linear alone, and says so where it has no algorithm.
+    assert named == ['device/cuda/blas.cpp: "linear: ']
+
+
+@pytest.mark.parametrize(
+    "table", sorted(CORE.glob("ops/*/*faults.h")), ids=lambda file: file.parent.name
+)
+def test_every_fault_is_reported_and_has_a_sentence(table: Path) -> None:
+    [(enum, body)] = re.findall(
+        r"enum class (\w+) : FaultCode {(.*?)};", table.read_text(), re.DOTALL
+    )
+    codes = re.findall(r"^  (k\w+)", body, re.MULTILINE)
+    assert codes
+    sentences = table.with_suffix(".cpp").read_text()
+    kernels = "".join(
+        file.read_text() for file in table.parent.rglob("*") if file.suffix in {".cu", ".cuh"}
+    )
+    for code in codes:
+        assert f"case {enum}::{code}:" in sentences
+        assert f"{enum}::{code}" in kernels, f"no kernel for a GPU reports {code}"

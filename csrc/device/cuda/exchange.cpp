@@ -9,10 +9,10 @@
 
 #include "device/cuda/check.h"
 #include "device/cuda/current_device.h"
-#include "device/cuda/fault.h"
 #include "device/cuda/runtime.h"
 #include "device/cuda/spare.h"
 #include "device/cuda/stream.h"
+#include "device/fault.h"
 #include "device/ledger.h"
 #include "device/memory.h"
 

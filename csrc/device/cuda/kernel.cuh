@@ -10,7 +10,7 @@
 
 #include "core/dispatch.h"
 #include "core/tensor.h"
-#include "device/cuda/fault.h"
+#include "device/fault.h"
 
 // What kernels are written with. For .cu files only.
 namespace stagegate::cuda {
@@ -133,11 +133,11 @@ __device__ float block_sum(float value) {
   return total;
 }
 
-// Notes a fault unless there is one already.
-__device__ inline void report(Fault* fault, FaultKind kind, std::int64_t a, std::int64_t b = 0,
+// Notes a fault unless there is one already. code: of the operator's enum, or a FaultCode.
+template <typename Code>
+__device__ inline void report(Fault* fault, Code code, std::int64_t a, std::int64_t b = 0,
                               std::int64_t c = 0, double value = 0.0) {
-  auto* word = reinterpret_cast<int*>(&fault->kind);
-  if (atomicCAS(word, 0, static_cast<int>(kind)) != 0) return;
+  if (atomicCAS(&fault->code, 0, static_cast<FaultCode>(code)) != 0) return;
   fault->a = a;
   fault->b = b;
   fault->c = c;

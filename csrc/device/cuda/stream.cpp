@@ -71,7 +71,7 @@ void Stream::fetch_fault(Fault* pinned) {
 }
 
 void Stream::check(const Fault& fetched) {
-  if (fetched.kind == FaultKind::kNone) return;
+  if (fetched.code == 0) return;
   fill(fault_.data(), device_index_, 0, sizeof(Fault));
   throw ArgumentError(describe(fetched));
 }

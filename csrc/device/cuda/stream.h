@@ -7,8 +7,8 @@
 
 #include "core/storage.h"
 #include "device/cuda/buffer.h"
-#include "device/cuda/fault.h"
 #include "device/cuda/handles.h"
+#include "device/fault.h"
 
 namespace stagegate::cuda {
 

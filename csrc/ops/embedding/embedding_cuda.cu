@@ -1,5 +1,6 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
+#include "ops/embedding/embedding_faults.h"
 
 namespace stagegate::cuda {
 
@@ -14,7 +15,7 @@ __global__ void embedding_kernel(const std::int32_t* ids, const Unit* table, Uni
   const std::int64_t token = blockIdx.x;
   const std::int64_t id = ids[token];
   if (id < 0 || id >= rows) {
-    if (threadIdx.x == 0) report(fault, FaultKind::kEmbeddingId, id, token, rows);
+    if (threadIdx.x == 0) report(fault, EmbeddingFault::kId, id, token, rows);
     return;
   }
   for (int i = threadIdx.x; i < units; i += kThreads) {

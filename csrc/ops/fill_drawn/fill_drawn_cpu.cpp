@@ -1,6 +1,7 @@
 #include "core/check.h"
 #include "core/tensor.h"
 #include "device/context.h"
+#include "ops/fill_drawn/fill_drawn_faults.h"
 
 namespace stagegate::cpu {
 
@@ -10,8 +11,8 @@ void fill_drawn(const Context&, const Tensor& drawn, const Tensor& rows, const T
   std::int32_t* to = ids.data<std::int32_t>();
   for (std::int64_t t = 0; t < rows.numel(); ++t) {
     if (row[t] == -1) continue;
-    SG_CHECK(ArgumentError, row[t] >= 0 && row[t] < drawn.numel(), "fill_drawn: row ", row[t],
-             " of token ", t, " is outside ", drawn.numel(), " drawn tokens");
+    SG_CHECK(ArgumentError, row[t] >= 0 && row[t] < drawn.numel(),
+             describe(make_fault(FillDrawnFault::kRow, row[t], t, drawn.numel())));
     to[t] = from[row[t]];
   }
 }

@@ -1,5 +1,6 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
+#include "ops/fill_drawn/fill_drawn_faults.h"
 
 namespace stagegate::cuda {
 
@@ -14,7 +15,7 @@ __global__ void fill_drawn_kernel(const std::int32_t* drawn, std::int64_t num_dr
   if (token >= tokens || rows[token] == -1) return;
   const std::int64_t row = rows[token];
   if (row < 0 || row >= num_drawn) {
-    report(fault, FaultKind::kDrawnRow, row, token, num_drawn);
+    report(fault, FillDrawnFault::kRow, row, token, num_drawn);
     return;
   }
   ids[token] = drawn[row];

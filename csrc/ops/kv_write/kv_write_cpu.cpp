@@ -3,6 +3,7 @@
 #include "core/dispatch.h"
 #include "core/tensor.h"
 #include "device/context.h"
+#include "ops/kv_write/kv_write_faults.h"
 #include "ops/parallel.h"
 
 namespace stagegate::cpu {
@@ -21,8 +22,8 @@ void kv_write(const Context& context, const Tensor& k, const Tensor& v, const Te
   };
   parallel_for(k.dim(0), context.num_threads, [&](std::int64_t t) {
     if (slots[t] == -1) return;
-    SG_CHECK(ArgumentError, slots[t] >= 0 && slots[t] < k_cache.dim(0), "kv_write: slot ", slots[t],
-             " of token ", t, " is outside a cache of ", k_cache.dim(0), " slots");
+    SG_CHECK(ArgumentError, slots[t] >= 0 && slots[t] < k_cache.dim(0),
+             describe(make_fault(KvWriteFault::kSlot, slots[t], t, k_cache.dim(0))));
     copy_row(k, t, k_cache);
     copy_row(v, t, v_cache);
   });

@@ -1,5 +1,6 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
+#include "ops/kv_write/kv_write_faults.h"
 
 namespace stagegate::cuda {
 
@@ -17,7 +18,7 @@ __global__ void kv_write_kernel(const Unit* k, std::int64_t k_stride, const Unit
   const std::int64_t slot = slot_mapping[token];
   if (slot == -1) return;
   if (slot < 0 || slot >= num_slots) {
-    if (threadIdx.x == 0) report(fault, FaultKind::kKvSlot, slot, token, num_slots);
+    if (threadIdx.x == 0) report(fault, KvWriteFault::kSlot, slot, token, num_slots);
     return;
   }
   for (int i = threadIdx.x; i < units; i += kThreads) {

@@ -2,6 +2,7 @@
 #include "core/tensor.h"
 #include "device/context.h"
 #include "ops/parallel.h"
+#include "ops/rope/rope_faults.h"
 
 namespace stagegate::cpu {
 
@@ -14,8 +15,8 @@ void rope(const Context& context, const Tensor& x, const Tensor& positions, cons
     const std::int64_t head_dim = x.dim(2);
     const std::int64_t half = head_dim / 2;
     parallel_for(x.dim(0), context.num_threads, [&](std::int64_t t) {
-      SG_CHECK(ArgumentError, position[t] >= 0 && position[t] < cos.dim(0), "rope: position ",
-               position[t], " of token ", t, " is outside a table of ", cos.dim(0));
+      SG_CHECK(ArgumentError, position[t] >= 0 && position[t] < cos.dim(0),
+               describe(make_fault(RopeFault::kPosition, position[t], t, cos.dim(0))));
       const float* c = cos.data<float>() + position[t] * half;
       const float* s = sin.data<float>() + position[t] * half;
       for (std::int64_t h = 0; h < heads; ++h) {

@@ -1,5 +1,6 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
+#include "ops/rope/rope_faults.h"
 
 namespace stagegate::cuda {
 
@@ -16,7 +17,7 @@ __global__ void rope_kernel(T* x, std::int64_t x_stride, const std::int32_t* pos
   const std::int64_t position = positions[token];
   if (position < 0 || position >= table_length) {
     if (threadIdx.x == 0) {
-      report(fault, FaultKind::kRopePosition, position, token, table_length);
+      report(fault, RopeFault::kPosition, position, token, table_length);
     }
     return;
   }

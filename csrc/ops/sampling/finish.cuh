@@ -113,11 +113,11 @@ static __global__ void __launch_bounds__(kFinishThreads) finish(const Arguments 
     token = row.sampled() ? draw(a, at, row, highest) : row.valid ? packed_index(best) : 0;
   } else if (row.valid && threadIdx.x == 0) {
     if (isnan(highest)) {
-      report(a.fault, FaultKind::kNanLogit, at.index, packed_index(best));
+      report(a.fault, SamplingFault::kNanLogit, at.index, packed_index(best));
     } else if (highest == INFINITY) {
-      report(a.fault, FaultKind::kInfiniteLogit, at.index, packed_index(best));
+      report(a.fault, SamplingFault::kInfiniteLogit, at.index, packed_index(best));
     } else {
-      report(a.fault, FaultKind::kNoFiniteLogit, at.index);
+      report(a.fault, SamplingFault::kNoFiniteLogit, at.index);
     }
   }
   if (threadIdx.x == 0) a.token_ids[at.index] = static_cast<std::int32_t>(token);

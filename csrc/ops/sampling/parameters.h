@@ -3,7 +3,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "core/scalar.h"
@@ -50,8 +49,5 @@ enum class SamplingParameterIndex : std::size_t {
   STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_INDEX)
 #undef STAGEGATE_INDEX
 };
-
-// The sentence for a value outside its range, the same for every device.
-std::string invalid_sampling_parameter(std::size_t index, std::int64_t row, double value);
 
 }  // namespace stagegate

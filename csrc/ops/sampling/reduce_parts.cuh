@@ -22,10 +22,10 @@ __device__ inline void add_bias(const Arguments& a, const SamplingRow& row, std:
     const std::int32_t id = mine ? a.in.bias_ids[i] : -1;
     const float value = mine ? a.in.bias_values[i] : 0.0f;
     if (mine && !(isfinite(value) || value == -INFINITY)) {
-      if (begin == 0) report(a.fault, FaultKind::kBiasValue, r, 0, 0, value);
+      if (begin == 0) report(a.fault, SamplingFault::kBiasValue, r, 0, 0, value);
       mine = false;
     } else if (mine && (id < 0 || static_cast<std::uint32_t>(id) >= a.vocab)) {
-      if (begin == 0) report(a.fault, FaultKind::kBiasId, id, r, a.vocab);
+      if (begin == 0) report(a.fault, SamplingFault::kBiasId, id, r, a.vocab);
       mine = false;
     }
     const std::uint32_t at = static_cast<std::uint32_t>(id) - begin;
@@ -48,7 +48,7 @@ __device__ inline void penalize(const Arguments& a, const SamplingRow& row, std:
        i += kThreads) {
     const std::int32_t id = a.in.history_ids[i];
     if (id < 0 || static_cast<std::uint32_t>(id) >= a.vocab) {
-      if (begin == 0) report(a.fault, FaultKind::kHistoryId, id, r, a.vocab);
+      if (begin == 0) report(a.fault, SamplingFault::kHistoryId, id, r, a.vocab);
       continue;
     }
     const std::uint32_t at = static_cast<std::uint32_t>(id) - begin;
@@ -83,7 +83,7 @@ __device__ inline void report_parameters(const Arguments& a, int rows) {
   if (lowest == rows || threadIdx.x != 0) return;
   const std::int64_t r = a.first_row + lowest;
   const Fault fault = fault_of(a.in, load_row(a.in, r), r);
-  report(a.fault, fault.kind, fault.a, fault.b, fault.c, fault.value);
+  report(a.fault, fault.code, fault.a, fault.b, fault.c, fault.value);
 }
 
 static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments a) {

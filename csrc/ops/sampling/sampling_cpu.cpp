@@ -9,6 +9,7 @@
 #include "ops/parallel.h"
 #include "ops/sampling/philox.h"
 #include "ops/sampling/sampling.h"
+#include "ops/sampling/sampling_faults.h"
 
 namespace stagegate::cpu {
 
@@ -44,21 +45,20 @@ struct Row {
 
 template <typename T>
 std::span<const T> part_of(const Tensor& ptr, const Tensor& values, std::int64_t row,
-                           std::string_view name) {
+                           SamplingFault fault) {
   const auto* offsets = ptr.data<std::int32_t>();
   const std::int64_t first = offsets[row];
   const std::int64_t last = offsets[row + 1];
-  SG_CHECK(ArgumentError, 0 <= first && first <= last && last <= values.numel(), "sample: ", name,
-           "_ptr of row ", row, " runs from ", first, " to ", last, " in a list of ",
-           values.numel());
+  SG_CHECK(ArgumentError, 0 <= first && first <= last && last <= values.numel(),
+           describe(make_fault(fault, row, first, last, static_cast<double>(values.numel()))));
   return {values.data<T>() + first, static_cast<std::size_t>(last - first)};
 }
 
 std::span<const std::int32_t> mask_of(const SamplingInputs& in, std::int64_t row) {
   if (!in.mask_bits.defined()) return {};
   const std::int32_t index = in.mask_index.data<std::int32_t>()[row];
-  SG_CHECK(ArgumentError, -1 <= index && index < in.mask_bits.dim(0), "sample: mask_index of row ",
-           row, " is ", index, ", mask_bits has ", in.mask_bits.dim(0), " rows");
+  SG_CHECK(ArgumentError, -1 <= index && index < in.mask_bits.dim(0),
+           describe(make_fault(SamplingFault::kMaskIndex, index, row, in.mask_bits.dim(0))));
   if (index < 0) return {};
   const std::int64_t words = in.mask_bits.dim(1);
   return {in.mask_bits.data<std::int32_t>() + index * words, static_cast<std::size_t>(words)};
@@ -72,15 +72,18 @@ Row row_of(const SamplingInputs& in, std::int64_t r) {
 #undef STAGEGATE_LOAD
           .seed = static_cast<std::uint64_t>(in.seed.data<std::int64_t>()[r]),
       .draw_index = static_cast<std::uint64_t>(in.draw_index.data<std::int64_t>()[r]),
-      .history_ids = part_of<std::int32_t>(in.history_ptr, in.history_ids, r, "history"),
-      .history_counts = part_of<std::int32_t>(in.history_ptr, in.history_counts, r, "history"),
-      .bias_ids = part_of<std::int32_t>(in.bias_ptr, in.bias_ids, r, "bias"),
-      .bias_values = part_of<float>(in.bias_ptr, in.bias_values, r, "bias"),
+      .history_ids =
+          part_of<std::int32_t>(in.history_ptr, in.history_ids, r, SamplingFault::kHistoryPtr),
+      .history_counts =
+          part_of<std::int32_t>(in.history_ptr, in.history_counts, r, SamplingFault::kHistoryPtr),
+      .bias_ids = part_of<std::int32_t>(in.bias_ptr, in.bias_ids, r, SamplingFault::kBiasPtr),
+      .bias_values = part_of<float>(in.bias_ptr, in.bias_values, r, SamplingFault::kBiasPtr),
       .mask = mask_of(in, r),
   };
   const auto require = [r](bool ok, SamplingParameterIndex index, double value) {
     SG_CHECK(ArgumentError, ok,
-             invalid_sampling_parameter(static_cast<std::size_t>(index), r, value));
+             describe(make_fault(SamplingFault::kParameter, r, static_cast<std::int64_t>(index), 0,
+                                 value)));
   };
 #define STAGEGATE_REQUIRE(name, type, off, valid, range) \
   require([](type value) { return valid; }(row.name), SamplingParameterIndex::name, row.name);
@@ -89,10 +92,9 @@ Row row_of(const SamplingInputs& in, std::int64_t r) {
   return row;
 }
 
-float& logit_at(const Row& row, std::span<float> logits, std::int32_t id, std::string_view list) {
+float& logit_at(const Row& row, std::span<float> logits, std::int32_t id, SamplingFault fault) {
   SG_CHECK(ArgumentError, id >= 0 && id < static_cast<std::int64_t>(logits.size()),
-           "sample: ", list, " of row ", row.index, " names token ", id, " of a vocabulary of ",
-           logits.size());
+           describe(make_fault(fault, id, row.index, static_cast<std::int64_t>(logits.size()))));
   return logits[static_cast<std::size_t>(id)];
 }
 
@@ -112,15 +114,14 @@ void apply_mask(const Row& row, std::span<float> logits) {
 void apply_bias(const Row& row, std::span<float> logits) {
   for (std::size_t i = 0; i < row.bias_ids.size(); ++i) {
     SG_CHECK(ArgumentError, std::isfinite(row.bias_values[i]) || row.bias_values[i] == kForbidden,
-             "sample: bias_values of row ", row.index, " must be finite or -inf, got ",
-             row.bias_values[i]);
-    logit_at(row, logits, row.bias_ids[i], "bias_ids") += row.bias_values[i];
+             describe(make_fault(SamplingFault::kBiasValue, row.index, 0, 0, row.bias_values[i])));
+    logit_at(row, logits, row.bias_ids[i], SamplingFault::kBiasId) += row.bias_values[i];
   }
 }
 
 void apply_penalties(const Row& row, std::span<float> logits) {
   for (std::size_t i = 0; i < row.history_ids.size(); ++i) {
-    float& logit = logit_at(row, logits, row.history_ids[i], "history_ids");
+    float& logit = logit_at(row, logits, row.history_ids[i], SamplingFault::kHistoryId);
     logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
     const auto count = static_cast<float>(row.history_counts[i]);
     if (count > 0) logit -= row.presence_penalty + count * row.frequency_penalty;
@@ -132,14 +133,17 @@ std::int32_t most_likely(const Row& row, std::span<const float> logits) {
   float highest = kForbidden;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] <= highest) continue;
-    SG_CHECK(ArgumentError, !std::isnan(logits[i]), "sample: row ", row.index,
-             " has a logit of NaN for token ", i, "; the weights or their dtype are at fault");
+    SG_CHECK(
+        ArgumentError, !std::isnan(logits[i]),
+        describe(make_fault(SamplingFault::kNanLogit, row.index, static_cast<std::int64_t>(i))));
     best = i;
     highest = logits[i];
   }
-  SG_CHECK(ArgumentError, highest != kForbidden, "sample: row ", row.index, " has no finite logit");
-  SG_CHECK(ArgumentError, std::isfinite(highest), "sample: row ", row.index,
-           " has an infinite logit for token ", best);
+  SG_CHECK(ArgumentError, highest != kForbidden,
+           describe(make_fault(SamplingFault::kNoFiniteLogit, row.index)));
+  SG_CHECK(ArgumentError, std::isfinite(highest),
+           describe(make_fault(SamplingFault::kInfiniteLogit, row.index,
+                               static_cast<std::int64_t>(best))));
   return static_cast<std::int32_t>(best);
 }
 

@@ -2,9 +2,9 @@
 
 #include <cstdint>
 
-#include "device/cuda/fault.h"
 #include "ops/argmax/best.cuh"
 #include "ops/sampling/parameters.h"
+#include "ops/sampling/sampling_faults.h"
 
 // What one row of sample() asks for, as kernels read it.
 namespace stagegate::cuda {
@@ -76,20 +76,21 @@ __device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow
     return 0 <= first && first <= last && last <= size;
   };
   if (!inside(row.history_begin, row.history_end, in.history_size)) {
-    return {FaultKind::kHistoryPtr, r, row.history_begin, row.history_end,
-            static_cast<double>(in.history_size)};
+    return {static_cast<FaultCode>(SamplingFault::kHistoryPtr), r, row.history_begin,
+            row.history_end, static_cast<double>(in.history_size)};
   }
   if (!inside(row.bias_begin, row.bias_end, in.bias_size)) {
-    return {FaultKind::kBiasPtr, r, row.bias_begin, row.bias_end,
+    return {static_cast<FaultCode>(SamplingFault::kBiasPtr), r, row.bias_begin, row.bias_end,
             static_cast<double>(in.bias_size)};
   }
   if (row.mask < -1 || (row.mask >= 0 && row.mask >= in.mask_rows)) {
-    return {FaultKind::kMaskIndex, row.mask, r, in.mask_rows, 0.0};
+    return {static_cast<FaultCode>(SamplingFault::kMaskIndex), row.mask, r, in.mask_rows, 0.0};
   }
   Fault fault{};
   const auto require = [&fault, r](bool ok, SamplingParameterIndex index, double given) {
-    if (ok || fault.kind != FaultKind::kNone) return;
-    fault = {FaultKind::kSamplingParameter, r, static_cast<std::int64_t>(index), 0, given};
+    if (ok || fault.code != 0) return;
+    fault = {static_cast<FaultCode>(SamplingFault::kParameter), r, static_cast<std::int64_t>(index),
+             0, given};
   };
 #define STAGEGATE_REQUIRE(name, type, off, valid, range) \
   require([](type value) { return valid; }(row.name), SamplingParameterIndex::name, row.name);
@@ -101,7 +102,7 @@ __device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow
 // A row with a fault has no lists and no mask, and nothing is sampled for it.
 __device__ inline SamplingRow row_of(const SamplingParameters& in, std::int64_t r) {
   SamplingRow row = load_row(in, r);
-  row.valid = fault_of(in, row, r).kind == FaultKind::kNone;
+  row.valid = fault_of(in, row, r).code == 0;
   if (!row.valid) {
     row = SamplingRow{};
     row.mask = -1;

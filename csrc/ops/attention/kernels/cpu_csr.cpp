@@ -1,3 +1,4 @@
+#include "ops/attention/faults.h"
 #include "ops/attention/kernels/cpu_attend.h"
 
 namespace stagegate::cpu {
@@ -13,11 +14,11 @@ std::span<const std::int32_t> without_padding(std::span<const std::int32_t> used
 
 void check_used_slots(std::span<const std::int32_t> used, std::int64_t num_slots) {
   for (std::size_t i = 0; i < used.size(); ++i) {
+    const auto at = static_cast<std::int64_t>(i);
     SG_CHECK(ArgumentError, used[i] >= 0 && used[i] < num_slots,
-             "self_attention_paged: used_slots[", i, "] = ", used[i], " is outside a cache of ",
-             num_slots, " slots");
-    SG_CHECK(ArgumentError, i == 0 || used[i - 1] < used[i], "self_attention_paged: used_slots[", i,
-             "] = ", used[i], " does not ascend");
+             describe(make_fault(AttentionFault::kUsedSlot, used[i], at, num_slots)));
+    SG_CHECK(ArgumentError, i == 0 || used[i - 1] < used[i],
+             describe(make_fault(AttentionFault::kUsedSlotOrder, used[i], at)));
   }
 }
 
@@ -27,11 +28,11 @@ void check_row_ptr(std::span<const std::int32_t> row_ptr, const Tensor& col_idx)
   const bool ends = last == entries ||
                     (last >= 0 && last < entries && col_idx.data<std::int32_t>()[last] == kPadding);
   SG_CHECK(ArgumentError, row_ptr.front() == 0 && ends,
-           "self_attention_paged: row_ptr must run from 0 to ", entries, ", got ", row_ptr.front(),
-           " to ", last);
+           describe(make_fault(AttentionFault::kRowPtrRange, row_ptr.front(), last, entries)));
   for (std::size_t t = 1; t < row_ptr.size(); ++t) {
-    SG_CHECK(ArgumentError, row_ptr[t - 1] <= row_ptr[t], "self_attention_paged: row_ptr[", t,
-             "] = ", row_ptr[t], " is less than the entry before it");
+    SG_CHECK(
+        ArgumentError, row_ptr[t - 1] <= row_ptr[t],
+        describe(make_fault(AttentionFault::kRowPtr, row_ptr[t], static_cast<std::int64_t>(t))));
   }
 }
 
@@ -52,8 +53,8 @@ void attend_form(const Context& context, const AttentionCall& call, const CsrFor
     for (std::int32_t at = rows[t]; at < rows[t + 1]; ++at) {
       const std::int32_t column = columns[at];
       SG_CHECK(ArgumentError, column > before && column < static_cast<std::int64_t>(used.size()),
-               "self_attention_paged: col_idx[", at, "] = ", column, " of query ", t,
-               " does not ascend or is outside ", used.size(), " used slots");
+               describe(make_fault(AttentionFault::kColIdx, column, t,
+                                   static_cast<std::int64_t>(used.size()), at)));
       before = column;
       slots.push_back(used[static_cast<std::size_t>(column)]);
     }

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ops/attention/faults.h"
 #include "ops/attention/kernels/cpu_attend.h"
 
 namespace stagegate::cpu {
@@ -11,15 +12,16 @@ std::vector<std::int32_t> slots_of(const Tensor& block_tables, std::int64_t sequ
                                    std::int64_t length, std::int64_t block_size,
                                    std::int64_t num_slots) {
   const std::int64_t width = block_tables.dim(1);
-  SG_CHECK(ArgumentError, length <= width * block_size, "paged_attention: sequence ", sequence,
-           " has ", length, " tokens, its table of ", width, " blocks holds ", width * block_size);
+  SG_CHECK(ArgumentError, length <= width * block_size,
+           describe(make_fault(AttentionFault::kTableTooShort, length, sequence, width * block_size,
+                               static_cast<double>(width))));
   const auto* table = block_tables.data<std::int32_t>() + sequence * width;
   std::vector<std::int32_t> slots(static_cast<std::size_t>(length));
   for (std::int64_t p = 0; p < length; ++p) {
     const std::int64_t block = table[p / block_size];
     SG_CHECK(ArgumentError, block >= 0 && (block + 1) * block_size <= num_slots,
-             "paged_attention: block_tables[", sequence, ", ", p / block_size, "] = ", block,
-             " is outside a cache of ", num_slots / block_size, " blocks");
+             describe(make_fault(AttentionFault::kBlock, block, sequence, num_slots / block_size,
+                                 static_cast<double>(p / block_size))));
     slots[static_cast<std::size_t>(p)] =
         static_cast<std::int32_t>(block * block_size + p % block_size);
   }
@@ -34,13 +36,13 @@ void attend_form(const Context& context, const AttentionCall& call, const PagedF
   const auto* first_query = cu_seqlens_q.data<std::int32_t>();
   const auto* lengths = context_lens.data<std::int32_t>();
   SG_CHECK(ArgumentError, first_query[0] == 0 && first_query[sequences] == call.q.dim(0),
-           "paged_attention: cu_seqlens_q must run from 0 to ", call.q.dim(0), ", got ",
-           first_query[0], " to ", first_query[sequences]);
+           describe(make_fault(AttentionFault::kQueryRange, first_query[0], first_query[sequences],
+                               call.q.dim(0))));
   std::vector<std::vector<std::int32_t>> slots(static_cast<std::size_t>(sequences));
   for (std::int64_t b = 0; b < sequences; ++b) {
     const std::int64_t queries = std::int64_t{first_query[b + 1]} - first_query[b];
-    SG_CHECK(ArgumentError, queries >= 0 && queries <= lengths[b], "paged_attention: sequence ", b,
-             " of ", lengths[b], " tokens cannot have ", queries, " queries");
+    SG_CHECK(ArgumentError, queries >= 0 && queries <= lengths[b],
+             describe(make_fault(AttentionFault::kQueries, queries, b, lengths[b])));
     slots[static_cast<std::size_t>(b)] =
         slots_of(block_tables, b, lengths[b], block_size, call.k.dim(0));
   }

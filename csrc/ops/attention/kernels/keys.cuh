@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "device/cuda/kernel.cuh"
+#include "ops/attention/faults.h"
 #include "ops/attention/kernels/device_keys.h"
 
 // Which keys a query sees and where they lie: what every attention kernel agrees on.
@@ -25,11 +26,11 @@ __device__ inline int checked_length(const PagedKeys& keys, int sequence, Fault*
   const std::int64_t queries = num_queries(keys, sequence);
   const std::int64_t room = static_cast<std::int64_t>(keys.width) * keys.block_size;
   if (queries < 0 || queries > length) {
-    report(fault, FaultKind::kQueries, queries, sequence, length);
+    report(fault, AttentionFault::kQueries, queries, sequence, length);
     return -1;
   }
   if (length > room) {
-    report(fault, FaultKind::kTableTooShort, length, sequence, room, keys.width);
+    report(fault, AttentionFault::kTableTooShort, length, sequence, room, keys.width);
     return -1;
   }
   return length;
@@ -42,7 +43,8 @@ __device__ inline std::int32_t paged_slot(const PagedKeys& keys, int sequence, i
   const std::int64_t block =
       keys.block_tables[static_cast<std::int64_t>(sequence) * keys.width + column];
   if (block < 0 || (block + 1) * keys.block_size > keys.num_slots) {
-    report(fault, FaultKind::kBlock, block, sequence, keys.num_slots / keys.block_size, column);
+    report(fault, AttentionFault::kBlock, block, sequence, keys.num_slots / keys.block_size,
+           column);
     return -1;
   }
   return static_cast<std::int32_t>(block * keys.block_size + position % keys.block_size);
@@ -106,7 +108,7 @@ __device__ inline std::int32_t slot_of(const Keys& keys, const Visible& seen, in
       const int column = csr.col_idx[at];
       const int before = i == 0 ? -1 : csr.col_idx[at - 1];
       if (column < 0 || column <= before || column >= csr.used || is_padding(csr, column)) {
-        report(fault, FaultKind::kColIdx, column, query, csr.used, at);
+        report(fault, AttentionFault::kColIdx, column, query, csr.used, at);
         return -1;
       }
       const std::int32_t slot = csr.used_slots[column];
@@ -125,7 +127,7 @@ __device__ inline void check_metadata(const Keys& keys, std::int64_t worker, std
     const int first = paged.first_query[0];
     const int last = paged.first_query[paged.sequences];
     if (worker == 0 && (first != 0 || last != paged.queries)) {
-      report(fault, FaultKind::kQueryRange, first, last, paged.queries);
+      report(fault, AttentionFault::kQueryRange, first, last, paged.queries);
     }
     if (first != 0 || last != paged.queries) return;
     for (std::int64_t b = worker; b < paged.sequences; b += workers) {
@@ -138,22 +140,22 @@ __device__ inline void check_metadata(const Keys& keys, std::int64_t worker, std
     const bool ends = last == csr.entries ||
                       (last >= 0 && last < csr.entries && csr.col_idx[last] == CsrKeys::kPadding);
     if (worker == 0 && (first != 0 || !ends)) {
-      report(fault, FaultKind::kRowPtrRange, first, last, csr.entries);
+      report(fault, AttentionFault::kRowPtrRange, first, last, csr.entries);
     }
     for (std::int64_t t = worker + 1; t <= csr.queries; t += workers) {
       if (csr.row_ptr[t - 1] > csr.row_ptr[t] && first == 0 && ends) {
-        report(fault, FaultKind::kRowPtr, csr.row_ptr[t], t);
+        report(fault, AttentionFault::kRowPtr, csr.row_ptr[t], t);
       }
     }
     for (std::int64_t i = worker; i < csr.used; i += workers) {
       if (is_padding(csr, i)) continue;
       const std::int32_t slot = csr.used_slots[i];
       if (slot < 0 || slot >= csr.num_slots) {
-        report(fault, FaultKind::kUsedSlot, slot, i, csr.num_slots);
+        report(fault, AttentionFault::kUsedSlot, slot, i, csr.num_slots);
       } else if (i > 0 && csr.used_slots[i - 1] >= slot) {
         // An entry outside the cache is the fault of that entry, not of the one behind it.
         const std::int32_t before = csr.used_slots[i - 1];
-        if (before < csr.num_slots) report(fault, FaultKind::kUsedSlotOrder, slot, i);
+        if (before < csr.num_slots) report(fault, AttentionFault::kUsedSlotOrder, slot, i);
       }
     }
   }

@@ -126,7 +126,7 @@ __global__ __launch_bounds__(kThreads) void plan_kernel(
   const bool whole = first == 0 && last == keys.queries;
   if (thread == 0) {
     longest = 1;
-    if (!whole) report(fault, FaultKind::kQueryRange, first, last, keys.queries);
+    if (!whole) report(fault, AttentionFault::kQueryRange, first, last, keys.queries);
   }
   __syncthreads();
   // A cache without a single block has no page 0 either.
