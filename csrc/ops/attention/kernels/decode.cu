@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "device/cuda/launch.h"
+#include "ops/attention/kernels/decode_tile.cuh"
 #include "ops/attention/kernels/kernels.h"
 #include "ops/attention/kernels/keys.cuh"
 #include "ops/attention/kernels/tiles.cuh"
@@ -14,8 +15,6 @@
 namespace stagegate::cuda {
 namespace {
 
-constexpr int kRows = 16;  // heads of a tile
-constexpr int kKeys = 16;  // keys of a tile
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kStages = 3;  // tiles of a warp in shared memory
@@ -53,11 +52,6 @@ struct Shared {
   float totals[kWarps][kRows];
   bool is_last;
 };
-
-// Multiplies what was summed up relative to `from` to be relative to `to`; nothing seen yet is 0.
-__device__ inline float rescale(float from, float to) {
-  return from == -INFINITY ? 0.0f : exp2f(from - to);
-}
 
 // The weighted sum over the total of the weights; zero where no key was seen. A NaN among the
 // scores is in the total, whatever the maximum says.
@@ -106,12 +100,87 @@ __device__ void join_splits(const Operands& operands, std::int64_t first_row, in
   }
 }
 
+// Puts what a warp has into shared memory, its totals added up over the threads of a row.
+template <typename T, int kDim>
+__device__ __forceinline__ void share_sums(const float (&offset)[2], float (&total)[2],
+                                           const float (&sum)[kDim / 8][4],
+                                           Shared<T, kDim>& shared) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
+    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
+    const int row = lane / 4 + half * 8;
+    if (lane % 4 == 0) {
+      shared.offsets[warp][row] = offset[half];
+      shared.totals[warp][row] = total[half];
+    }
+#pragma unroll
+    for (int d = 0; d < kDim / 8; ++d) {
+      *reinterpret_cast<float2*>(
+          &shared.sums[warp][row * Shared<T, kDim>::kSumRow + d * 8 + lane % 4 * 2]) =
+          make_float2(sum[d][2 * half], sum[d][2 * half + 1]);
+    }
+  }
+}
+
+// Joins what the warps have: to the result, or to what this split has of it. A thread has elements
+// thread, thread + kThreads, ... of [kRows, kDim].
+template <typename T, int kDim>
+__device__ __forceinline__ void join_warps(const Operands& operands, const Shared<T, kDim>& shared,
+                                           std::int64_t first_row, int num_heads, int split,
+                                           int splits) {
+  constexpr int kOwned = kRows * kDim / kThreads;
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int j = 0; j < kOwned; ++j) {
+    const int head = (thread + j * kThreads) / kDim;
+    const int d = (thread + j * kThreads) % kDim;
+    if (head >= num_heads) break;
+    float maximum = -INFINITY;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, shared.offsets[w][head]);
+    float joined = 0.0f;
+    float all = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      const float factor = rescale(shared.offsets[w][head], maximum);
+      joined = fmaf(shared.sums[w][head * Shared<T, kDim>::kSumRow + d], factor, joined);
+      all = fmaf(shared.totals[w][head], factor, all);
+    }
+    const std::int64_t row = first_row + head;
+    if (splits == 1) {
+      static_cast<T*>(operands.out)[row * kDim + d] = from_float<T>(weighted_mean(joined, all));
+    } else {
+      const std::int64_t at = row * operands.splits + split;
+      operands.sums[at * kDim + d] = joined;
+      if (d == 0) operands.weights[at] = make_float2(maximum, all);
+    }
+  }
+}
+
+// Whether this block is the last of the splits to come here; all threads get the same answer.
+// Threads' stores, then the count: whoever counts last finds all of them (the pattern of
+// threadFenceReduction in the CUDA samples). The counter goes back to zero by itself.
+__device__ __forceinline__ bool arrives_last(unsigned* arrived, int splits, bool& is_last) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last =
+        atomicInc(arrived, static_cast<unsigned>(splits - 1)) == static_cast<unsigned>(splits - 1);
+  }
+  __syncthreads();
+  if (!is_last) return false;
+  __threadfence();
+  return true;
+}
+
 template <typename T, int kDim>
 __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_kernel(
     const __grid_constant__ Operands operands, const __grid_constant__ Keys keys, Fault* fault) {
-  constexpr int kPieces = kDim / 8;                // of 16 bytes in a row
-  constexpr int kRowsAtOnce = kWarp / kPieces;     // that a warp copies with one instruction
-  constexpr int kOwned = kRows * kDim / kThreads;  // elements of the result a thread joins
+  constexpr int kPieces = kDim / 8;             // of 16 bytes in a row
+  constexpr int kRowsAtOnce = kWarp / kPieces;  // that a warp copies with one instruction
   using Memory = Shared<T, kDim>;
   extern __shared__ __align__(16) unsigned char memory[];
   Memory& shared = *reinterpret_cast<Memory*>(memory);
@@ -177,21 +246,10 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   }
   std::int32_t next_slots = slots[kStages - 1];
 
-  // The query as fragments of the products, straight from global memory: each part is used once.
   std::uint32_t q_parts[kDim / 16][4];
-  {
-    const T* q = static_cast<const T*>(operands.q) + query * operands.q_stride +
-                 static_cast<std::int64_t>(first_head) * kDim + lane % 4 * 2;
-#pragma unroll
-    for (int step = 0; step < kDim / 16; ++step) {
-#pragma unroll
-      for (int part = 0; part < 4; ++part) {
-        const int row = lane / 4 + part % 2 * 8;
-        const T* from = q + row * kDim + step * 16 + part / 2 * 8;
-        q_parts[step][part] = row < num_heads ? *reinterpret_cast<const std::uint32_t*>(from) : 0u;
-      }
-    }
-  }
+  load_query<T, kDim>(static_cast<const T*>(operands.q) + query * operands.q_stride +
+                          static_cast<std::int64_t>(first_head) * kDim,
+                      num_heads, q_parts);
 
   // In the fragments of a warp a thread holds rows lane / 4 and that plus 8.
   float sum[kDim / 8][4] = {};
@@ -213,124 +271,23 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
     stage = stage == kStages - 1 ? 0 : stage + 1;
 
     float score[2][4] = {};
-#pragma unroll
-    for (int step = 0; step < kDim / 16; ++step) {
-      std::uint32_t b[4];
-      ptx::load_matrices(b, tile_k + swizzled<kDim>((lane & 7) + ((lane >> 4) << 3),
-                                                    step * 2 + ((lane >> 3) & 1)));
-      ptx::multiply<T>(score[0], q_parts[step], b[0], b[1]);
-      ptx::multiply<T>(score[1], q_parts[step], b[2], b[3]);
-    }
-    const int left = count - (warp + index * kWarps) * kKeys;
-    if (left < kKeys) {
-#pragma unroll
-      for (int n = 0; n < 2; ++n) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          if (n * 8 + lane % 4 * 2 + (e & 1) >= left) score[n][e] = -INFINITY;
-        }
-      }
-    }
-
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float highest = fmaxf(fmaxf(score[0][2 * half], score[0][2 * half + 1]),
-                            fmaxf(score[1][2 * half], score[1][2 * half + 1]));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
-      // A tile has at least one key, so this is above -INFINITY unless a score is.
-      const float scaled = fmaxf(offset[half], highest * operands.scale_log2);
-      const float decay = rescale(offset[half], scaled);
-      offset[half] = scaled;
-      float added = 0.0f;
-#pragma unroll
-      for (int n = 0; n < 2; ++n) {
-#pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          const float exponent = fmaf(score[n][e], operands.scale_log2, -scaled);
-          score[n][e] = score[n][e] == -INFINITY ? 0.0f : exp2f(exponent);
-          added += score[n][e];
-        }
-      }
-      total[half] = fmaf(total[half], decay, added);
-#pragma unroll
-      for (int d = 0; d < kDim / 8; ++d) {
-        sum[d][2 * half] *= decay;
-        sum[d][2 * half + 1] *= decay;
-      }
-    }
-
-    const std::uint32_t a[4] = {
-        ptx::pair<T>(score[0][0], score[0][1]), ptx::pair<T>(score[0][2], score[0][3]),
-        ptx::pair<T>(score[1][0], score[1][1]), ptx::pair<T>(score[1][2], score[1][3])};
-#pragma unroll
-    for (int d = 0; d < kDim / 16; ++d) {
-      std::uint32_t b[4];
-      ptx::load_transposed(b, tile_v + swizzled<kDim>(lane & 15, d * 2 + (lane >> 4)));
-      ptx::multiply<T>(sum[2 * d], a, b[0], b[1]);
-      ptx::multiply<T>(sum[2 * d + 1], a, b[2], b[3]);
-    }
+    multiply_keys<T, kDim>(q_parts, tile_k, score);
+    leave_out(count - (warp + index * kWarps) * kKeys, score);
+    weigh<kDim>(operands.scale_log2, score, offset, total, sum);
+    multiply_values<T, kDim>(score, tile_v, sum);
   }
   ptx::wait_copies<0>();
   __syncthreads();  // the tiles make room for the sums
 
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
-    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
-    const int row = lane / 4 + half * 8;
-    if (lane % 4 == 0) {
-      shared.offsets[warp][row] = offset[half];
-      shared.totals[warp][row] = total[half];
-    }
-#pragma unroll
-    for (int d = 0; d < kDim / 8; ++d) {
-      *reinterpret_cast<float2*>(&shared.sums[warp][row * Memory::kSumRow + d * 8 + lane % 4 * 2]) =
-          make_float2(sum[d][2 * half], sum[d][2 * half + 1]);
-    }
-  }
+  share_sums<T, kDim>(offset, total, sum, shared);
   __syncthreads();
 
-  // A thread has elements thread, thread + kThreads, ... of [kRows, kDim].
-#pragma unroll
-  for (int j = 0; j < kOwned; ++j) {
-    const int head = (thread + j * kThreads) / kDim;
-    const int d = (thread + j * kThreads) % kDim;
-    if (head >= num_heads) break;
-    float maximum = -INFINITY;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, shared.offsets[w][head]);
-    float joined = 0.0f;
-    float all = 0.0f;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float factor = rescale(shared.offsets[w][head], maximum);
-      joined = fmaf(shared.sums[w][head * Memory::kSumRow + d], factor, joined);
-      all = fmaf(shared.totals[w][head], factor, all);
-    }
-    const std::int64_t row = first_row + head;
-    if (splits == 1) {
-      static_cast<T*>(operands.out)[row * kDim + d] = from_float<T>(weighted_mean(joined, all));
-    } else {
-      const std::int64_t at = row * operands.splits + split;
-      operands.sums[at * kDim + d] = joined;
-      if (d == 0) operands.weights[at] = make_float2(maximum, all);
-    }
-  }
+  join_warps<T, kDim>(operands, shared, first_row, num_heads, split, splits);
   if (splits == 1) return;
 
-  // Threads' stores, then the count: whoever counts last finds all of them (the pattern of
-  // threadFenceReduction in the CUDA samples). The counter goes back to zero by itself.
-  __threadfence();
-  __syncthreads();
-  if (thread == 0) {
-    unsigned* const arrived = operands.arrived + query * gridDim.y + blockIdx.y;
-    shared.is_last =
-        atomicInc(arrived, static_cast<unsigned>(splits - 1)) == static_cast<unsigned>(splits - 1);
+  if (!arrives_last(operands.arrived + query * gridDim.y + blockIdx.y, splits, shared.is_last)) {
+    return;
   }
-  __syncthreads();
-  if (!shared.is_last) return;
-  __threadfence();
   join_splits<T, kDim>(operands, first_row, num_heads, splits);
 }
 
