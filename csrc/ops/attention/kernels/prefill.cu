@@ -1,6 +1,7 @@
 #include "device/cuda/launch.h"
 #include "ops/attention/kernels/kernels.h"
 #include "ops/attention/kernels/keys.cuh"
+#include "ops/attention/kernels/prefill_tile.cuh"
 #include "ops/attention/kernels/tiles.cuh"
 #include "ops/ptx.cuh"
 
@@ -10,8 +11,6 @@
 namespace stagegate::cuda {
 namespace {
 
-constexpr int kRows = 64;
-constexpr int kKeys = 64;
 constexpr int kThreads = 128;
 
 struct Operands {
@@ -61,6 +60,60 @@ __device__ inline Tile find_tile(const PagedKeys& keys, int group, int block) {
 template <int kDim>
 constexpr std::size_t kSharedBytes = (kRows + 4 * kKeys) * kDim * 2 + 2 * kKeys * 4;
 
+// Rows of the result, or of the queries behind them: of a sequence's tile, or of a warp.
+struct Rows {
+  int first_query;  // of the sequence
+  int first;
+  int last;  // of the tile
+  int kv_head;
+};
+
+// Queues the copies of a tile's queries.
+template <typename T, int kDim>
+__device__ __forceinline__ void copy_query(const Operands& operands, const Rows& rows,
+                                           T* shared_q) {
+  constexpr int kPieces = kDim / 8;
+  constexpr int kRowStep = kThreads / kPieces;
+  const int group = operands.group;
+  const int copy_row = static_cast<int>(threadIdx.x) / kPieces;
+  const int copy_piece = static_cast<int>(threadIdx.x) % kPieces;
+  const T* q = static_cast<const T*>(operands.q);
+#pragma unroll
+  for (int i = 0; i < kRows / kRowStep; ++i) {
+    const int row = copy_row + i * kRowStep;
+    const int at = min(rows.first + row, rows.last);
+    const std::int64_t query = rows.first_query + at / group;
+    const int head = rows.kv_head * group + at % group;
+    ptx::copy_async(shared_q + swizzled<kDim>(row, copy_piece),
+                    q + query * operands.q_stride + head * kDim + copy_piece * 8,
+                    rows.first + row <= rows.last);
+  }
+}
+
+// Writes the rows of a warp: the weighted sums over the totals.
+template <typename T, int kDim>
+__device__ __forceinline__ void store_rows(const Operands& operands, const Rows& rows,
+                                           Softmax& state, const float (&sum)[kDim / 8][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int group = operands.group;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    state.total[half] += __shfl_xor_sync(0xffffffffu, state.total[half], 1);
+    state.total[half] += __shfl_xor_sync(0xffffffffu, state.total[half], 2);
+    const int row = rows.first + lane / 4 + half * 8;
+    if (row > rows.last) continue;
+    const float inverse = 1.0f / state.total[half];
+    const std::int64_t query = rows.first_query + row / group;
+    T* out = static_cast<T*>(operands.out) +
+             (query * operands.heads + rows.kv_head * group + row % group) * kDim + lane % 4 * 2;
+#pragma unroll
+    for (int d = 0; d < kDim / 8; ++d) {
+      *reinterpret_cast<std::uint32_t*>(out + d * 8) =
+          ptx::pair<T>(sum[d][2 * half] * inverse, sum[d][2 * half + 1] * inverse);
+    }
+  }
+}
+
 template <typename T, int kDim>
 __global__ __launch_bounds__(kThreads,
                              2) void prefill_kernel(const __grid_constant__ Operands operands,
@@ -108,17 +161,7 @@ __global__ __launch_bounds__(kThreads,
 
   const int copy_row = thread / kPieces;
   const int copy_piece = thread % kPieces;
-  const T* q = static_cast<const T*>(operands.q);
-#pragma unroll
-  for (int i = 0; i < kRows / kRowStep; ++i) {
-    const int row = copy_row + i * kRowStep;
-    const int at = min(first_row + row, last_row);
-    const std::int64_t query = first_query + at / group;
-    const int head = kv_head * group + at % group;
-    ptx::copy_async(shared_q + swizzled<kDim>(row, copy_piece),
-                    q + query * operands.q_stride + head * kDim + copy_piece * 8,
-                    first_row + row <= last_row);
-  }
+  copy_query<T, kDim>(operands, {first_query, first_row, last_row, kv_head}, shared_q);
 
   const auto slot_at = [&](int position) {
     return position < seen_by_last ? paged_slot(keys, tile.sequence, position, fault) : -1;
@@ -152,10 +195,7 @@ __global__ __launch_bounds__(kThreads,
     seen[half] = cached + min(row, last_row) / group + 1;
   }
   float sum[kDim / 8][4] = {};
-  float maximum[2] = {-INFINITY, -INFINITY};  // of unscaled scores
-  // What exponents are relative to: the scaled maximum as rounded, so that it cancels exactly.
-  float offset[2] = {-INFINITY, -INFINITY};
-  float total[2] = {0.0f, 0.0f};  // of this thread's columns
+  Softmax state;
 
   for (int index = 0; index < key_tiles; ++index) {
     const int stage = index & 1;
@@ -171,97 +211,16 @@ __global__ __launch_bounds__(kThreads,
     const T* const tile_k = shared_k + stage * kKeys * kDim;
     const T* const tile_v = shared_v + stage * kKeys * kDim;
     float score[kKeys / 8][4] = {};
-#pragma unroll
-    for (int step = 0; step < kDim / 16; ++step) {
-      std::uint32_t a[4];
-      ptx::load_matrices(
-          a, shared_q + swizzled<kDim>(warp * 16 + (lane & 15), step * 2 + (lane >> 4)));
-#pragma unroll
-      for (int n = 0; n < kKeys / 16; ++n) {
-        std::uint32_t b[4];
-        ptx::load_matrices(b, tile_k + swizzled<kDim>(n * 16 + (lane & 7) + ((lane >> 4) << 3),
-                                                      step * 2 + ((lane >> 3) & 1)));
-        ptx::multiply<T>(score[2 * n], a, b[0], b[1]);
-        ptx::multiply<T>(score[2 * n + 1], a, b[2], b[3]);
-      }
-    }
-    if ((index + 1) * kKeys > seen_by_first) {
-#pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const int position = index * kKeys + n * 8 + lane % 4 * 2 + (e & 1);
-          if (position >= seen[e / 2]) score[n][e] = -INFINITY;
-        }
-      }
-    }
-
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float highest = maximum[half];
-#pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-        highest = fmaxf(highest, fmaxf(score[n][2 * half], score[n][2 * half + 1]));
-      }
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 1));
-      highest = fmaxf(highest, __shfl_xor_sync(0xffffffffu, highest, 2));
-      // The first tile has a key for every row, so the maximum is finite from then on.
-      const float scaled = highest * operands.scale_log2;
-      const float decay = exp2f(offset[half] - scaled);
-      maximum[half] = highest;
-      offset[half] = scaled;
-      float added = 0.0f;
-#pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          score[n][e] = exp2f(fmaf(score[n][e], operands.scale_log2, -scaled));
-          added += score[n][e];
-        }
-      }
-      total[half] = fmaf(total[half], decay, added);
-#pragma unroll
-      for (int d = 0; d < kDim / 8; ++d) {
-        sum[d][2 * half] *= decay;
-        sum[d][2 * half + 1] *= decay;
-      }
-    }
-
-#pragma unroll
-    for (int step = 0; step < kKeys / 16; ++step) {
-      const std::uint32_t a[4] = {ptx::pair<T>(score[2 * step][0], score[2 * step][1]),
-                                  ptx::pair<T>(score[2 * step][2], score[2 * step][3]),
-                                  ptx::pair<T>(score[2 * step + 1][0], score[2 * step + 1][1]),
-                                  ptx::pair<T>(score[2 * step + 1][2], score[2 * step + 1][3])};
-#pragma unroll
-      for (int d = 0; d < kDim / 16; ++d) {
-        std::uint32_t b[4];
-        ptx::load_transposed(b,
-                             tile_v + swizzled<kDim>(step * 16 + (lane & 15), d * 2 + (lane >> 4)));
-        ptx::multiply<T>(sum[2 * d], a, b[0], b[1]);
-        ptx::multiply<T>(sum[2 * d + 1], a, b[2], b[3]);
-      }
-    }
+    multiply_keys<T, kDim>(shared_q + warp * 16 * kDim, tile_k, score);
+    if ((index + 1) * kKeys > seen_by_first) leave_out(index * kKeys, seen, score);
+    weigh<kDim>(operands.scale_log2, score, state, sum);
+    multiply_values<T, kDim>(score, tile_v, sum);
     // Read last by copy_tile(index), a barrier ago.
     if (thread < kKeys) slots[stage * kKeys + thread] = next_slot;
   }
 
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 1);
-    total[half] += __shfl_xor_sync(0xffffffffu, total[half], 2);
-    const int row = first_row + warp * 16 + lane / 4 + half * 8;
-    if (row > last_row) continue;
-    const float inverse = 1.0f / total[half];
-    const std::int64_t query = first_query + row / group;
-    T* out = static_cast<T*>(operands.out) +
-             (query * operands.heads + kv_head * group + row % group) * kDim + lane % 4 * 2;
-#pragma unroll
-    for (int d = 0; d < kDim / 8; ++d) {
-      *reinterpret_cast<std::uint32_t*>(out + d * 8) =
-          ptx::pair<T>(sum[d][2 * half] * inverse, sum[d][2 * half + 1] * inverse);
-    }
-  }
+  store_rows<T, kDim>(operands, {first_query, first_row + warp * 16, last_row, kv_head}, state,
+                      sum);
 }
 
 template <typename T>
