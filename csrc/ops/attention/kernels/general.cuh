@@ -5,6 +5,7 @@
 #include "device/cuda/launch.h"
 #include "ops/attention/kernels/fold.cuh"
 #include "ops/attention/kernels/general.h"
+#include "ops/attention/kernels/general_chunk.cuh"
 #include "ops/attention/kernels/kernels.h"
 #include "ops/attention/kernels/keys.cuh"
 
@@ -14,13 +15,6 @@
 // memory. With few queries several blocks share the chunks and a second kernel folds them.
 namespace stagegate::cuda {
 namespace {
-
-// Query heads of one key head that a thread block serves; a larger group takes several.
-constexpr int kMaxHeadTile = 8;
-constexpr int kThreads = 128;
-constexpr int kWarps = kThreads / kWarp;
-constexpr int kPart = 8;   // neighbouring elements of a key that one thread holds
-constexpr int kAhead = 4;  // keys a thread has in flight
 
 struct Call {
   const void* q;
@@ -34,37 +28,6 @@ struct Call {
   float scale;
   float* sums;      // [query, head, chunk, head_dim] of partial results
   float2* weights;  // [query, head, chunk]: maximum and total
-};
-
-// Part of a row as floats. kDim 0: any head_dim, any alignment.
-template <typename T, int kDim>
-__device__ inline void load_part(const T* row, int first, int head_dim, float* part) {
-  if constexpr (kDim != 0) {
-    constexpr int kCount = 16 / sizeof(T);
-#pragma unroll
-    for (int piece = 0; piece < kPart / kCount; ++piece) {
-      const auto pack = *reinterpret_cast<const Pack<T>*>(row + first + piece * kCount);
-#pragma unroll
-      for (int e = 0; e < kCount; ++e) part[piece * kCount + e] = to_float(pack.values[e]);
-    }
-  } else {
-#pragma unroll
-    for (int e = 0; e < kPart; ++e) {
-      part[e] = first + e < head_dim ? to_float(row[first + e]) : 0.0f;
-    }
-  }
-}
-
-template <typename T, int kDim, int kHeads>
-struct Shared {
-  static constexpr int kRow = kDim != 0 ? kDim : kMaxHeadDim;
-  std::int32_t slots[kChunk];
-  float q[kHeads][kRow];
-  float weights[kChunk][kHeads];  // scores first
-  float sums[kWarps][kHeads][kRow];
-  float maximum[kHeads], total[kHeads];
-  float running_maximum[kHeads], running_total[kHeads];
-  Fold folds[kHeads];
 };
 
 template <typename T, int kDim, int kHeads>
@@ -99,12 +62,7 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
 
   const T* q = static_cast<const T*>(call.q) + query * call.q_stride +
                static_cast<std::int64_t>(first_head) * head_dim;
-  for (int e = thread; e < kHeads * Memory::kRow; e += kThreads) {
-    const int head = e / Memory::kRow;
-    const int d = e % Memory::kRow;
-    shared.q[head][d] =
-        head < num_heads && d < head_dim ? to_float(q[head * head_dim + d]) * call.scale : 0.0f;
-  }
+  load_query(q, num_heads, head_dim, call.scale, shared);
   if (thread < kHeads) {
     shared.running_maximum[thread] = -INFINITY;
     shared.running_total[thread] = 0.0f;
@@ -126,73 +84,10 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
     }
     __syncthreads();
 
-    {  // scores
-      float mine[kHeads][kPart];
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-#pragma unroll
-        for (int e = 0; e < kPart; ++e) mine[h][e] = shared.q[h][part + e];
-      }
-      // Every thread of a warp goes through as many rounds: they exchange sums.
-      for (int round = 0; round < count; round += kStreams * kAhead) {
-        float key[kAhead][kPart];
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-          const int i = round + a * kStreams + stream;
-          const std::int32_t slot = i < kChunk ? shared.slots[i] : -1;
-          if (slot >= 0) {
-            load_part<T, kDim>(k + slot * call.k_stride, part, head_dim, key[a]);
-          } else {
-#pragma unroll
-            for (int e = 0; e < kPart; ++e) key[a][e] = 0.0f;
-          }
-        }
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-          const int i = round + a * kStreams + stream;
-          float score[kHeads];
-#pragma unroll
-          for (int h = 0; h < kHeads; ++h) {
-            score[h] = 0.0f;
-#pragma unroll
-            for (int e = 0; e < kPart; ++e) score[h] = fmaf(mine[h][e], key[a][e], score[h]);
-          }
-#pragma unroll
-          for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-#pragma unroll
-            for (int h = 0; h < kHeads; ++h) {
-              score[h] += __shfl_xor_sync(0xffffffffu, score[h], offset);
-            }
-          }
-          if (i < count && thread % kLanes == 0) {
-            const bool left_out = shared.slots[i] < 0;
-#pragma unroll
-            for (int h = 0; h < kHeads; ++h) {
-              shared.weights[i][h] = left_out ? -INFINITY : score[h];
-            }
-          }
-        }
-      }
-    }
+    compute_scores<T, kDim, kHeads>(k, call.k_stride, head_dim, count, shared);
     __syncthreads();
 
-    for (int h = warp; h < kHeads; h += kWarps) {  // weights
-      float maximum = -INFINITY;
-      for (int i = lane; i < count; i += kWarp) maximum = fmaxf(maximum, shared.weights[i][h]);
-      maximum = warp_max(maximum);
-      float total = 0.0f;
-      for (int i = lane; i < count; i += kWarp) {
-        const float score = shared.weights[i][h];
-        const float weight = score == -INFINITY ? 0.0f : expf(score - maximum);
-        shared.weights[i][h] = weight;
-        total += weight;
-      }
-      total = warp_sum(total);
-      if (lane == 0) {
-        shared.maximum[h] = isnan(total) ? total : maximum;
-        shared.total[h] = total;
-      }
-    }
+    compute_weights(count, shared);
     __syncthreads();
 
     {  // weighted sum
