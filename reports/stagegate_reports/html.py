@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stagegate_baselines import escaping
-from stagegate_reports import formatting, headline, plots
+from stagegate_reports import charts, figures, formatting, headline, plots
 from stagegate_reports.hot_rows import hot_rows, hot_sentence
 from stagegate_reports.model import Report
 
@@ -35,8 +35,9 @@ def render(report: Report) -> str:
         environment.filters[function.__name__] = function
     environment.filters["data_uri"] = _data_uri
     environment.globals.update(
-        plots=plots, signs=formatting.SIGNS, hot_rows=hot_rows, hot_sentence=hot_sentence
-    )
+        plots=plots, charts=charts, figures=figures, signs=formatting.SIGNS,
+        hot_rows=hot_rows, hot_sentence=hot_sentence,
+    )  # fmt: skip
     style = (TEMPLATES / "report.css").read_text("utf-8")
     script = (TEMPLATES / "report.js").read_text("utf-8")
     problems, more = headline.problems(report)
