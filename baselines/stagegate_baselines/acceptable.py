@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stagegate_baselines import launch_variables
 from stagegate_baselines.records import Record
-
-# Environment variable that slows cases down on purpose; stagegate_harness/planted.py obeys it.
-PLANT_VARIABLE = "STAGEGATE_PLANT"
+from stagegate_baselines.states import CriterionState
 
 
 def faults(record: Record, *, dirty_allowed: bool = False) -> Iterator[str]:
@@ -16,7 +15,7 @@ def faults(record: Record, *, dirty_allowed: bool = False) -> Iterator[str]:
         yield "it is a legacy record, of no run of these suites"
     if not record.cases:
         yield "it has no benchmark to compare with"
-    if PLANT_VARIABLE in record.environment.variables:
+    if launch_variables.PLANT in record.environment.variables:
         yield "it was slowed down on purpose"
     if record.interrupted is not None:
         yield f"its run ended early: {record.interrupted}"
@@ -24,7 +23,7 @@ def faults(record: Record, *, dirty_allowed: bool = False) -> Iterator[str]:
         if case.invalid:
             yield f"{case.name} is invalid: {'; '.join(case.invalid)}"
     for evidence in record.evidence:
-        if evidence.state == "failed":
+        if evidence.state is CriterionState.FAILED:
             yield f"{evidence.criterion} failed: {evidence.sentence}"
     if record.environment.git_dirty and not dirty_allowed:
         yield "the source tree had uncommitted changes, so nobody can build it again (or: --dirty)"

@@ -6,7 +6,6 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from stagegate_baselines import fingerprint, quantities, tables
 from stagegate_baselines.acceptable import faults
@@ -14,6 +13,8 @@ from stagegate_baselines.gate.noise import blindness
 from stagegate_baselines.record_file import json_schema, read_record
 from stagegate_baselines.records import Metric, MetricClass, Record
 from stagegate_baselines.repair import repair as repair_store
+from stagegate_baselines.samples import median
+from stagegate_baselines.states import CriterionState
 from stagegate_baselines.store import Entry, Store, StoreError, UnknownRecordError
 
 
@@ -28,7 +29,7 @@ def list_records(options: Namespace, store: Store) -> None:
     rows = []
     for entry in _selected(options, store):
         record = store.load(entry)
-        proved = sum(evidence.state == "proved" for evidence in record.evidence)
+        proved = sum(evidence.state is CriterionState.PROVED for evidence in record.evidence)
         rows.append(
             (
                 "*" if _baseline(store, entry.folder) == entry else "",
@@ -61,7 +62,13 @@ def show(options: Namespace, store: Store) -> None:
     rows = [(name, json.dumps(value)) for name, value in _facts(record).items()]
     tables.show("machine and environment", ("fact", "value"), rows)
     medians = [
-        (case.name, metric.name, tables.number(_median(metric)), metric.unit, str(_count(metric)))
+        (
+            case.name,
+            metric.name,
+            tables.number(median(metric.samples)),
+            metric.unit,
+            str(_count(metric)),
+        )
         for case in record.cases
         for metric in case.metrics
     ]
@@ -226,15 +233,10 @@ def _facts(record: Record) -> dict[str, object]:
 
 def _medians(record: Record) -> dict[tuple[str, str], float | None]:
     return {
-        (case.name, metric.name): _median(metric)
+        (case.name, metric.name): median(metric.samples)
         for case in record.cases
         for metric in case.metrics
     }
-
-
-def _median(metric: Metric) -> float | None:
-    values = [sample for sample in metric.samples if sample is not None]
-    return median(values) if values else None
 
 
 def _count(metric: Metric) -> int:

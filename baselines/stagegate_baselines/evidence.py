@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from stagegate_baselines.records import Evidence, TestOutcome
+from stagegate_baselines.states import CriterionState
 
 # Of a test's outcomes in several records the first of these counts.
 _WEIGHT = ("failed", "passed", "skipped", "left-out")
@@ -18,7 +19,21 @@ def file_of(test: str) -> str:
     return test.partition("::")[0]
 
 
-def add_up(found: Sequence[Evidence]) -> tuple[str, tuple[TestOutcome, ...]]:
+def count(tests: Iterable[TestOutcome], outcome: str) -> int:
+    """How many cases ended so."""
+    return sum(test.cases for test in tests if test.outcome == outcome)
+
+
+def state_of(tests: Sequence[TestOutcome], *, whole: bool) -> CriterionState:
+    """What the tests of one run say of a criterion. whole: they are all that are behind it."""
+    if count(tests, "failed"):
+        return CriterionState.FAILED
+    complete = whole and all(map(_ran, tests))
+    proved = complete and count(tests, "passed")
+    return CriterionState.PROVED if proved else CriterionState.UNPROVED
+
+
+def add_up(found: Sequence[Evidence]) -> tuple[CriterionState, tuple[TestOutcome, ...]]:
     """The state of a criterion over its evidence in several records, and how its tests ended.
 
     failed beats proved beats unproved. Records that each left something out prove it together when
@@ -33,12 +48,12 @@ def add_up(found: Sequence[Evidence]) -> tuple[str, tuple[TestOutcome, ...]]:
     states = {item.state for item in found}
     passed = any(test.outcome == "passed" for test in ran.values())
     whole = any(item.whole for item in found)
-    if "failed" in states:
-        state = "failed"
-    elif "proved" in states or (passed and whole and not missing):
-        state = "proved"
+    if CriterionState.FAILED in states:
+        state = CriterionState.FAILED
+    elif CriterionState.PROVED in states or (passed and whole and not missing):
+        state = CriterionState.PROVED
     else:
-        state = "unproved"
+        state = CriterionState.UNPROVED
     return state, (*ran.values(), *missing)
 
 

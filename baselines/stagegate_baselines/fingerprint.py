@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from stagegate_baselines.acceptable import PLANT_VARIABLE
+from stagegate_baselines import launch_variables
 from stagegate_baselines.anonymous import anonymous
 from stagegate_baselines.nvml import connect
 from stagegate_baselines.records import Environment, Gpu, Machine, Strict
@@ -29,7 +29,7 @@ _PACKAGES = (
     "torch",
     "stagegate-harness",
 )
-_VARIABLE_PREFIXES = ("OMP_", "GOMP_", "CUDA_VISIBLE_DEVICES", "NCCL_", PLANT_VARIABLE)
+_VARIABLE_PREFIXES = ("OMP_", "GOMP_", "CUDA_VISIBLE_DEVICES", "NCCL_", launch_variables.PLANT)
 _ADDRESSES = ("NCCL_COMM_ID", "NCCL_SOCKET_IFNAME")
 
 

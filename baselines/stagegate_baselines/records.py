@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from stagegate_baselines.escaping import printable
+from stagegate_baselines.states import CriterionState
 
 SCHEMA_VERSION: Final = 4
 
@@ -223,7 +224,7 @@ class Evidence(Strict):
 
     criterion: Text
     sentence: Text
-    state: Literal["proved", "failed", "unproved"]
+    state: CriterionState
     tests: tuple[TestOutcome, ...]
     whole: bool = False
 

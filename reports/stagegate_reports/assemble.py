@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from stagegate_baselines.evidence import add_up
 from stagegate_baselines.records import Record
+from stagegate_baselines.states import CriterionState, StageState
 from stagegate_reports.comparisons import compare_layouts, compare_peers
 from stagegate_reports.measured import collect_cases
 from stagegate_reports.model import (
@@ -15,7 +16,6 @@ from stagegate_reports.model import (
     Picture,
     Report,
     StagePlan,
-    StageState,
     StageView,
 )
 from stagegate_reports.provenance import environments, machines, origin, revision
@@ -95,12 +95,12 @@ def _stage(
     )
 
 
-def _state(states: Sequence[str], *, ran: bool) -> StageState:
+def _state(states: Sequence[CriterionState], *, ran: bool) -> StageState:
     if not ran:
         return StageState.OPEN
-    if "failed" in states:
+    if CriterionState.FAILED in states:
         return StageState.FAILED
-    if "unproved" in states or not states:
+    if CriterionState.UNPROVED in states or not states:
         return StageState.UNPROVED
     return StageState.PASSED
 

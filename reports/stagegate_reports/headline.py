@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stagegate_baselines.states import CriterionState, StageState, Verdict
 from stagegate_reports.formatting import count, joined
-from stagegate_reports.model import Report, StageState
+from stagegate_reports.model import Report
 
 # What keeps a reader from trusting a speed; the rest of the verdicts need no attention.
-_PROBLEMS = ("regressed", "invalid", "inconclusive", "not-comparable")
+_PROBLEMS = (
+    Verdict.INVALID, Verdict.REGRESSED, Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE,
+)  # fmt: skip
 _LONGEST = 6
 
 
@@ -50,7 +53,7 @@ def problems(report: Report) -> tuple[tuple[Problem, ...], int]:
     found = [
         Problem("failed", f"stage-{stage.name}", criterion.name, criterion.sentence)
         for stage in report.stages
-        for criterion in stage.criteria_in("failed")
+        for criterion in stage.criteria_in(CriterionState.FAILED)
     ]
     for word in _PROBLEMS:
         found += [

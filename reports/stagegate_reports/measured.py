@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from stagegate_baselines.records import Case, MetricClass, Record
+from stagegate_baselines.samples import median
 from stagegate_reports.differences import Difference, differences, facts
 from stagegate_reports.model import (
-    NOT_JUDGED,
     VERDICTS,
     AcceptedVersion,
     CaseView,
@@ -51,18 +50,17 @@ def collect_cases(
         )
         for group in launches.values()
     ]
-    order = (*VERDICTS, NOT_JUDGED)
     return tuple(
         sorted(
             views,
-            key=lambda view: (order.index(view.verdict_word), view.suite, view.name, view.anchor),
+            key=lambda view: (
+                VERDICTS.index(view.verdict_word),
+                view.suite,
+                view.name,
+                view.anchor,
+            ),
         )
     )
-
-
-def median(values: Iterable[float | None]) -> float | None:
-    present = [value for value in values if value is not None]
-    return statistics.median(present) if present else None
 
 
 def _identity(record: Record, case: Case) -> _Identity:

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from stagegate_baselines.evidence import missing_words
+from stagegate_baselines.evidence import count, missing_words
 from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.gate.summary import BY_CPU_TIME
 from stagegate_baselines.records import Better, HotPath, Record, TestOutcome
+from stagegate_baselines.states import CriterionState, StageState, Verdict
 from stagegate_reports.differences import Difference
 from stagegate_reports.provenance import FactsView, RecordView
 
-# Worst first: the order in which a reader needs to see them.
-VERDICTS = (
-    "regressed",
-    "invalid",
-    "inconclusive",
-    "not-comparable",
-    "no-baseline",
-    "improved",
-    "unchanged",
-)
 NOT_JUDGED = "not-judged"
-
-
-class StageState(StrEnum):
-    """open: nothing of it ran. unproved: it ran, nothing failed, but a criterion lacks evidence."""
-
-    FAILED = "failed"
-    UNPROVED = "unproved"
-    OPEN = "open"
-    PASSED = "passed"
+# Worst first: the order in which a reader needs to see them.
+VERDICTS = (*Verdict, NOT_JUDGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +150,13 @@ class CaseView:
     @property
     def lead(self) -> MetricView | None:
         """The judged metric with the worst verdict speaks for the case."""
-        order = (*VERDICTS, NOT_JUDGED)
         judged = [metric for metric in self.metrics if metric.judged]
-        return min(judged, key=lambda metric: order.index(metric.verdict_word), default=None)
+        return min(judged, key=lambda metric: VERDICTS.index(metric.verdict_word), default=None)
 
     @property
     def verdict_word(self) -> str:
         if self.invalid:
-            return "invalid"
+            return Verdict.INVALID.value
         return NOT_JUDGED if self.lead is None else self.lead.verdict_word
 
 
@@ -191,15 +173,15 @@ class TestRow:
 
 @dataclass(frozen=True, slots=True)
 class CriterionView:
-    """state: proved, failed or unproved, over all records of the stage."""
+    """state: over all records of the stage."""
 
     name: str
     sentence: str
-    state: str
+    state: CriterionState
     tests: tuple[TestOutcome, ...]
 
     def count(self, outcome: str) -> int:
-        return sum(test.cases for test in self.tests if test.outcome == outcome)
+        return count(self.tests, outcome)
 
     @property
     def size(self) -> int:
@@ -208,7 +190,7 @@ class CriterionView:
     @property
     def missing(self) -> str:
         """What was left out of a criterion that is not proved; empty where nothing was."""
-        return "" if self.state == "proved" else missing_words(self.tests)
+        return "" if self.state is CriterionState.PROVED else missing_words(self.tests)
 
     @property
     def rows(self) -> tuple[TestRow, ...]:
@@ -249,7 +231,7 @@ class StageView:
     notes: tuple[str, ...]
     pictures: tuple[Picture, ...]
 
-    def criteria_in(self, state: str) -> tuple[CriterionView, ...]:
+    def criteria_in(self, state: CriterionState | str) -> tuple[CriterionView, ...]:
         return tuple(criterion for criterion in self.criteria if criterion.state == state)
 
     @property
@@ -318,7 +300,7 @@ class Report:
 
 def count_verdicts(cases: tuple[CaseView, ...]) -> tuple[tuple[str, int], ...]:
     words = [case.verdict_word for case in cases]
-    return tuple((word, words.count(word)) for word in (*VERDICTS, NOT_JUDGED) if words.count(word))
+    return tuple((word, words.count(word)) for word in VERDICTS if words.count(word))
 
 
 def _at(launch: tuple[float | None, ...], place: int) -> float | None:

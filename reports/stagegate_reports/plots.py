@@ -14,6 +14,7 @@ from markupsafe import Markup
 from stagegate_baselines.escaping import html as escape
 from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.quantities import natural
+from stagegate_baselines.samples import median
 from stagegate_reports.formatting import change, interval, number, share
 from stagegate_reports.model import CaseView, MetricView
 
@@ -54,10 +55,8 @@ def rounds(case: CaseView, metric: MetricView) -> Markup:
         for place, sample in enumerate(launch):
             if sample is not None:
                 dots.append((middle - spread / 2 + step * (place + 0.5), y(sample)))
-        ordered = sorted(sample for sample in launch if sample is not None)
-        if ordered:
-            half = len(ordered) // 2
-            center = (ordered[half] + ordered[~half]) / 2
+        center = median(launch)
+        if center is not None:
             bars.append(f"M{_n(middle - spread / 2)} {_n(y(center))}h{_n(spread)}")
     labels = _labels(case.launches, column)
     body = f'{_baseline(metric, y)}<path class="bar" d="{"".join(bars)}"/>{_dots("dots", dots)}'

@@ -22,8 +22,8 @@ from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import CONFIRMING_LAUNCHES, Gate, Side
 from stagegate_baselines.gate.launches import LaunchError, PytestSource, build, run_in
 from stagegate_baselines.gate.self_test import variable
-from stagegate_baselines.gate.verdict import Verdict
 from stagegate_baselines.project import load_project
+from stagegate_baselines.states import Verdict
 from suites.baselines.busy_neighbour import BusyNeighbour
 
 ROOT = Path(__file__).parents[2]

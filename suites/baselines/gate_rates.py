@@ -15,7 +15,7 @@ import numpy as np
 
 from stagegate_baselines.gate.escalation import Gate, Side
 from stagegate_baselines.gate.noise import launch_noise
-from stagegate_baselines.gate.verdict import Verdict
+from stagegate_baselines.states import Verdict
 from suites.baselines.launch_models import MODELS, SyntheticSource
 
 SLOWDOWNS = (0.0, 0.03, 0.05, 0.10)

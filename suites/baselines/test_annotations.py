@@ -6,7 +6,8 @@ import pytest
 
 from stagegate_baselines.gate.annotations import LIMIT, annotate, annotate_failure
 from stagegate_baselines.gate.escalation import GateResult
-from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.gate.verdict import Judgement, Reason
+from stagegate_baselines.states import Verdict
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,8 +9,8 @@ import psutil
 
 from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import Gate, Side
-from stagegate_baselines.gate.verdict import Verdict
 from stagegate_baselines.records import Record
+from stagegate_baselines.states import Verdict
 from stagegate_harness.planted import planted_share
 from suites.baselines.busy_host import SLOWED, Row, failures, line, run_gates
 from suites.baselines.busy_neighbour import BusyNeighbour

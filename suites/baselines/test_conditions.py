@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from stagegate_baselines.gate.conditions import Beside, Clock, Launch
-from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict, judge
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, judge
+from stagegate_baselines.states import Verdict
 from suites.baselines.sample_record import Host, sample_record
 
 # A busy neighbour: seconds that each launch queued for a processor, in pairs.

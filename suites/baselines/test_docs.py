@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from stagegate_baselines.gate.findings import Finding, Revision, Verdicts
-from stagegate_baselines.gate.verdict import CLASS_FLOORS, Reason, Verdict
+from stagegate_baselines.gate.verdict import CLASS_FLOORS, Reason
+from stagegate_baselines.states import Verdict
 from stagegate_baselines.store import Store
 from stagegate_harness.__main__ import main
 

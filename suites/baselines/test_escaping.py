@@ -19,10 +19,11 @@ from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.gate.junit import write_junit
 from stagegate_baselines.gate.step_summary import add_to_step_summary
 from stagegate_baselines.gate.summary import markdown_table, text_table
-from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.gate.verdict import Judgement, Reason
 from stagegate_baselines.record_file import read_record
 from stagegate_baselines.records import Record
 from stagegate_baselines.records import TestOutcome as Outcome
+from stagegate_baselines.states import Verdict
 from stagegate_baselines.tables import show
 from suites.baselines.any_text import ANY_TEXT, NASTY
 from suites.baselines.sample_record import sample_record

@@ -9,8 +9,9 @@ import pytest
 
 from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import Gate, GateResult, Progress, Side
-from stagegate_baselines.gate.verdict import Reason, Verdict
+from stagegate_baselines.gate.verdict import Reason
 from stagegate_baselines.records import Record
+from stagegate_baselines.states import Verdict
 from suites.baselines.gate_rates import rates
 from suites.baselines.launch_models import MODELS
 from suites.baselines.sample_record import sample_record

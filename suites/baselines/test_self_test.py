@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.self_test import run_self_test, table, variable
-from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.gate.verdict import Judgement, Reason
 from stagegate_baselines.project import SelfTest
+from stagegate_baselines.states import Verdict
 from stagegate_harness.planted import planted_share
 
 OPERATOR, OFFLINE = "test_swiglu[8]", "test_kv_layout[block-cold]"

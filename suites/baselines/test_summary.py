@@ -15,15 +15,15 @@ from stagegate_baselines.gate.findings import Finding
 from stagegate_baselines.gate.junit import write_junit
 from stagegate_baselines.gate.summary import (
     EXPLANATIONS,
-    SEVERITY,
     clock_note,
     headline,
     markdown_table,
     sentence,
     text_table,
 )
-from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict, judge
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, judge
 from stagegate_baselines.records import Better
+from stagegate_baselines.states import Verdict
 from suites.baselines.sample_record import sample_record
 
 SLOWER = Judgement(
@@ -115,10 +115,6 @@ def test_markdown_keeps_its_columns() -> None:
 
 def test_every_reason_is_explained() -> None:
     assert set(EXPLANATIONS) == set(Reason)
-
-
-def test_every_verdict_has_its_place() -> None:
-    assert set(SEVERITY) == set(Verdict)
 
 
 def test_headline() -> None:

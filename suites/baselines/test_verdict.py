@@ -11,15 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stagegate_baselines.gate.conditions import Clock, Launch
-from stagegate_baselines.gate.verdict import (
-    CLASS_FLOORS,
-    Comparison,
-    Judgement,
-    Reason,
-    Verdict,
-    judge,
-)
+from stagegate_baselines.gate.verdict import CLASS_FLOORS, Comparison, Judgement, Reason, judge
 from stagegate_baselines.records import Better, Case, Metric, MetricClass
+from stagegate_baselines.states import Verdict
 
 MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
 

@@ -18,7 +18,7 @@ collect_ignore = ["example"]
 ROOT = Path(__file__).parents[2]
 # Of a pytest that runs outside the repository.
 PYTHONPATH = os.pathsep.join(
-    str(ROOT / name) for name in (".", "suites/harness", "baselines", "reports")
+    str(ROOT / name) for name in (".", "engine", "suites/harness", "baselines", "reports")
 )
 UseCupti = Callable[..., FakeCupti]
 

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from stagegate_baselines.evidence import count
 from stagegate_baselines.record_file import read_record
 from stagegate_baselines.records import Record
-from stagegate_harness.criteria import EvidenceCollector, State
+from stagegate_baselines.states import CriterionState
+from stagegate_harness.criteria import EvidenceCollector
 from stagegate_harness.stage_run import StageRun
 from stagegate_reports.assemble import assemble
 from stagegate_reports.files import load_plans
@@ -316,13 +318,15 @@ def test_workers_tell_what_they_left_out() -> None:
             nodeid="a.py::test_a", user_properties=[("criterion", "s0.one")],
         )
     )  # fmt: skip
-    assert run.collector.evidence("s0.one").state is State.UNPROVED  # no worker has told
+    assert (
+        run.collector.evidence("s0.one", "").state is CriterionState.UNPROVED
+    )  # no worker has told
     StageRun.pytest_testnodedown(run, worker_of({"s0.one": {"a.py::test_a": None}}))
-    assert run.collector.evidence("s0.one").state is State.PROVED
+    assert run.collector.evidence("s0.one", "").state is CriterionState.PROVED
     run.collector.is_whole = False
     members = {"s0.one": {"a.py::test_a": None, "a.py::test_b": "left out by -k a"}}
     StageRun.pytest_testnodedown(run, worker_of(members))
-    assert run.collector.evidence("s0.one").left_out == 1
+    assert count(run.collector.evidence("s0.one", "").tests, "left-out") == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stagegate_baselines.gate import launches
+from stagegate_baselines import launch_variables
 from stagegate_baselines.record_file import read_record
 from stagegate_baselines.records import Case
 from stagegate_harness.options import SETTINGS
@@ -71,7 +71,7 @@ def test_no_round_is_spent_where_nothing_can_be_traced(
 ) -> None:
     cupti = use_cupti(KERNEL)
     if why == "never":
-        monkeypatch.setenv(launches.TRACE_VARIABLE, "never")
+        monkeypatch.setenv(launch_variables.KERNEL_TRACE, "never")
     if why == "missing":
         cupti.refused = Kind.CONCURRENT_KERNEL
     case = CASE.model_copy(update={"invalid": ("too hot",)}) if why == "invalid" else CASE

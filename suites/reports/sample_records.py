@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from stagegate_baselines.fingerprint import digest
 from stagegate_baselines.gate.conditions import Launch
@@ -30,6 +29,7 @@ from stagegate_baselines.records import (
     TelemetrySample,
     TestOutcome,
 )
+from stagegate_baselines.states import CriterionState
 from stagegate_harness import metrics
 from stagegate_reports.files import load_plans
 from stagegate_reports.model import AcceptedVersion, GateRun, StagePlan
@@ -292,14 +292,14 @@ def _evidence(rng: random.Random, plan: StagePlan, number: int) -> tuple[Evidenc
                 ("core", "engine"), ("f32", "bf16"), ("block", "slot")
             )
         ]
-        state: Literal["proved", "failed", "unproved"] = "proved"
+        state = CriterionState.PROVED
         if last and fate == 1:
-            state = "failed"
+            state = CriterionState.FAILED
             tests[0] = tests[0].model_copy(
                 update={"outcome": "failed", "reason": "AssertionError: 0.0312 > tolerance 0.0078"}
             )
         elif last and fate == 2:
-            state = "unproved"
+            state = CriterionState.UNPROVED
             tests = [
                 test.model_copy(update={"outcome": "skipped", "reason": "no NVIDIA GPU"})
                 for test in tests

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from stagegate_baselines.gate.findings import Finding
-from stagegate_baselines.gate.verdict import Reason, Verdict
+from stagegate_baselines.gate.verdict import Reason
 from stagegate_baselines.records import Record
+from stagegate_baselines.states import Verdict
 from stagegate_reports.assemble import assemble
 from stagegate_reports.headline import problems, speed
 from stagegate_reports.model import AcceptedVersion, GateRun

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from stagegate_baselines.records import CopyTime, HotPath, KernelTime, Record
+from stagegate_baselines.states import StageState
 from stagegate_reports import html
 from stagegate_reports.assemble import assemble
-from stagegate_reports.model import Report, StageState
+from stagegate_reports.model import Report
 from suites.reports.page import Page
 from suites.reports.sample_records import Sample, sample
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from stagegate_baselines.gate.findings import Finding
-from stagegate_baselines.gate.verdict import Judgement, Reason, Verdict
+from stagegate_baselines.gate.verdict import Judgement, Reason
 from stagegate_baselines.quantities import natural
 from stagegate_baselines.records import Better
+from stagegate_baselines.states import Verdict
 from stagegate_reports import plots
 from stagegate_reports.model import CaseView, Report
 from suites.reports.page import Page

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from stagegate_baselines.gate.findings import Finding, Revision, Verdicts, write_verdicts
-from stagegate_baselines.gate.verdict import Comparison, Reason, Verdict
+from stagegate_baselines.gate.verdict import Comparison, Reason
 from stagegate_baselines.record_file import pictures_of
 from stagegate_baselines.records import Better, Record
+from stagegate_baselines.states import Verdict
 from stagegate_baselines.store import Store
 from stagegate_harness.__main__ import main
 from stagegate_reports.command import show

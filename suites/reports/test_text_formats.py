@@ -37,9 +37,17 @@ def rows_of(report: Report) -> list[dict[str, str]]:
 def test_csv_has_a_row_for_every_metric(report: Report) -> None:
     rows = rows_of(report)
     assert len(rows) == sum(len(case.metrics) for case in report.cases)
-    case = report.cases[0]
-    row, metric = rows[0], case.metrics[0]
-    assert (row["case"], row["metric"]) == (case.name, metric.name)
+    case, metric = next(
+        (case, metric)
+        for case in report.cases
+        for metric in case.metrics
+        if metric.verdict is not None and metric.verdict.change is not None
+    )
+    row = next(
+        row
+        for row in rows
+        if (row["stage"], row["case"], row["metric"]) == (case.stage, case.name, metric.name)
+    )
     assert float(row["value"]) == metric.value
     assert metric.verdict is not None
     assert float(row["change"]) == metric.change == metric.verdict.change

@@ -12,7 +12,7 @@ from stagegate_baselines.escaping import github_message, github_property
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.findings import findings
 from stagegate_baselines.gate.summary import UNDECIDED, is_red, sentence
-from stagegate_baselines.gate.verdict import Verdict
+from stagegate_baselines.states import Verdict
 
 # GitHub shows no more of a level and step.
 LIMIT = 10

@@ -8,7 +8,7 @@ CPU time instead, which other processes do not add to.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from stagegate_baselines.gate.statistics import Control
 from stagegate_baselines.records import Case, HostTime, Metric
+from stagegate_baselines.samples import median
 
 # A control that varies by more from launch to launch says that something else was running, and so
 # do rounds that queued for a processor for more of their time.
@@ -65,7 +66,7 @@ class Launch:
             Beside.HOST_CPU: self.case.control_cpu,
             Beside.DEVICE: self.case.device_control,
         }
-        return median_of(seconds[beside])
+        return median_or_nan(seconds[beside])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +130,10 @@ def samples_of(metric: Metric, clock: Clock) -> Sequence[float | None]:
     return metric.cpu_samples if clock is Clock.CPU else metric.samples
 
 
-def median_of(samples: Sequence[float | None]) -> float:
-    """The median of the samples that are not None; NaN if all are."""
-    known = [sample for sample in samples if sample is not None]
-    return float(np.median(known)) if known else math.nan
+def median_or_nan(samples: Iterable[float | None]) -> float:
+    """The median of the samples that are not None; NaN, which no comparison accepts, if all are."""
+    found = median(samples)
+    return math.nan if found is None else found
 
 
 def _spread(launches: Sequence[Launch], beside: Beside) -> float | None:

@@ -18,8 +18,9 @@ from typing import Protocol
 from stagegate_baselines.gate.conditions import Basis, Clock, Launch
 from stagegate_baselines.gate.noise import Noise
 from stagegate_baselines.gate.statistics import CONFIDENCE, CONFIRMING_CONFIDENCE, adjusted
-from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict, judge
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, judge
 from stagegate_baselines.records import MetricClass, Record
+from stagegate_baselines.states import Verdict
 
 # Fewer than five launches of a case with two speeds may all be alike by chance.
 STEPS = (5, 8)

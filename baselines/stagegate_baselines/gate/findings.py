@@ -11,9 +11,10 @@ from typing import Final, Literal
 
 from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import GateResult
-from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason, Verdict
+from stagegate_baselines.gate.verdict import Comparison, Judgement, Reason
 from stagegate_baselines.quantities import natural
 from stagegate_baselines.records import Better, Machine, Number, Strict, Text
+from stagegate_baselines.states import Verdict
 
 SCHEMA_VERSION: Final = 2
 

@@ -9,7 +9,7 @@ from stagegate_baselines import escaping
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.findings import findings
 from stagegate_baselines.gate.summary import is_red, sentence
-from stagegate_baselines.gate.verdict import Verdict
+from stagegate_baselines.states import Verdict
 
 
 def write_junit(path: Path, stage: str, result: GateResult, *, strict: bool = False) -> None:

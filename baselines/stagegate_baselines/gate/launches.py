@@ -10,17 +10,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from stagegate_baselines.acceptable import PLANT_VARIABLE
+from stagegate_baselines import launch_variables
 from stagegate_baselines.gate.escalation import Side
 from stagegate_baselines.project import Project, command_line
 from stagegate_baselines.record_file import read_record
 from stagegate_baselines.records import Record
 from stagegate_baselines.store import StoreError
-
-# Obeyed by stagegate_harness/stage_run.py: the number that the order of the cases is drawn from.
-ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
-# Obeyed by stagegate_harness/traced_rounds.py: never, or anything else. A gate needs no traces.
-TRACE_VARIABLE = "STAGEGATE_KERNEL_TRACE"
 
 _PYTEST_FAILED_TESTS = 1
 
@@ -72,9 +67,12 @@ class PytestSource:
             "-p", "no:stagegate", *self._arguments,
         ]  # fmt: skip
         # The same order on both sides of a pair.
-        variables = {ORDER_VARIABLE: str(number), TRACE_VARIABLE: "never"}
+        variables = {
+            launch_variables.CASE_ORDER: str(number),
+            launch_variables.KERNEL_TRACE: "never",
+        }
         if self._plants[side]:
-            variables[PLANT_VARIABLE] = self._plants[side]
+            variables[launch_variables.PLANT] = self._plants[side]
         done = _start(command, self._trees[side], variables)
         # Benchmarks that failed are in the record, as invalid; anything else is no launch.
         written = unfinished.exists() and unfinished.stat().st_size > 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from stagegate_baselines.gate.conditions import Clock, median_of, samples_of
+from stagegate_baselines.gate.conditions import Clock, median_or_nan, samples_of
 from stagegate_baselines.gate.verdict import CLASS_FLOORS, STORED
 from stagegate_baselines.records import MetricClass, Record
 
@@ -75,6 +75,6 @@ def _medians(record: Record) -> Iterable[tuple[tuple[str, str, str, Clock], floa
             if metric.metric_class is MetricClass.INFO:
                 continue
             for clock in Clock:
-                median = median_of(samples_of(metric, clock))
+                median = median_or_nan(samples_of(metric, clock))
                 if median > 0:  # and a number
                     yield (case.name, case.workload_hash, metric.name, clock), median

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stagegate_baselines.gate.escalation import GateResult
-from stagegate_baselines.gate.verdict import Verdict
 from stagegate_baselines.project import SelfTest
+from stagegate_baselines.states import Verdict
 
 
 def plans(cases: tuple[str, str]) -> tuple[dict[str, int], ...]:

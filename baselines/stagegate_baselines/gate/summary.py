@@ -9,18 +9,9 @@ from stagegate_baselines import escaping
 from stagegate_baselines.gate.conditions import Clock
 from stagegate_baselines.gate.escalation import GateResult
 from stagegate_baselines.gate.findings import Finding
-from stagegate_baselines.gate.verdict import Reason, Verdict
+from stagegate_baselines.gate.verdict import Reason
 from stagegate_baselines.quantities import change, interval, share, transition
-
-SEVERITY = (
-    Verdict.INVALID,
-    Verdict.REGRESSED,
-    Verdict.INCONCLUSIVE,
-    Verdict.NOT_COMPARABLE,
-    Verdict.NO_BASELINE,
-    Verdict.IMPROVED,
-    Verdict.UNCHANGED,
-)
+from stagegate_baselines.states import Verdict
 
 # They neither pass nor accuse; a strict gate fails on them.
 UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_COMPARABLE)
@@ -84,10 +75,7 @@ def clock_note(found: Sequence[Finding]) -> str:
 def headline(result: GateResult) -> str:
     """One sentence: what came of it."""
     counts = Counter(item.verdict for item in result.judgements)
-    # In the order of the table of verdicts, which is from worst to best.
-    found = ", ".join(
-        f"{counts[verdict]} {verdict.value}" for verdict in SEVERITY if counts[verdict]
-    )
+    found = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     words = f"{_OUTCOMES[result.exit_code]}: {found or 'nothing was judged'}"
     if result.failed_criteria:
         words += f"; failed criteria: {', '.join(result.failed_criteria)}"

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-import numpy as np
-
 from stagegate_baselines.gate import statistics
 from stagegate_baselines.gate.conditions import (
     Basis,
@@ -18,10 +16,11 @@ from stagegate_baselines.gate.conditions import (
     Conditions,
     Launch,
     conditions,
-    median_of,
+    median_or_nan,
     samples_of,
 )
 from stagegate_baselines.records import Better, Case, Metric, MetricClass
+from stagegate_baselines.states import Verdict
 
 # By class: a change is unchanged when its interval lies within the floor, whatever the noise.
 CLASS_FLOORS = {
@@ -47,16 +46,6 @@ PAIRED = LeastChange(share_of_floor=0.5, errors=2.0)
 # Launches in the store ran at another time, and fresh launches of the new side meet the same ones
 # again: they confirm nothing about the machine then, or about the luck of those launches.
 STORED = LeastChange(share_of_floor=1.0, errors=5.0)
-
-
-class Verdict(StrEnum):
-    REGRESSED = "regressed"
-    IMPROVED = "improved"
-    UNCHANGED = "unchanged"  # equivalence shown, not merely no difference found
-    INCONCLUSIVE = "inconclusive"
-    INVALID = "invalid"
-    NOT_COMPARABLE = "not-comparable"
-    NO_BASELINE = "no-baseline"
 
 
 class Reason(StrEnum):
@@ -154,7 +143,7 @@ def judge(
     found = conditions(base, new, metric, basis)
     known = sigma.get(found.clock)
     before, after = (
-        [median_of(samples_of(_metric(launch.case, metric), found.clock)) for launch in side]
+        [median_or_nan(samples_of(_metric(launch.case, metric), found.clock)) for launch in side]
         for side in (base, new)
     )
     if not all(math.isfinite(value) and value > 0 for value in before + after):
@@ -188,7 +177,7 @@ def judge(
         return unknown
     if known is not None:
         unknown = replace(unknown, sigma=known)
-    medians = float(np.median(before)), float(np.median(after))
+    medians = median_or_nan(before), median_or_nan(after)
     return _with_numbers(unknown, described, estimate, found, medians=medians, paired=paired)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 
 import pytest
 
-from stagegate_baselines.evidence import file_of, missing_words
-from stagegate_baselines.records import TestOutcome
+from stagegate_baselines.evidence import count, file_of, missing_words, state_of
+from stagegate_baselines.records import Evidence, TestOutcome
+from stagegate_baselines.states import CriterionState, StageState
 from stagegate_harness.stages import Stage
 
 # Criteria travel on the reports of a test as properties: JUnit files show them, and they reach the
@@ -19,35 +18,6 @@ PROPERTY = "criterion"
 # Why a test did not run, where the run says nothing of it.
 ENDED = "the run ended before it"
 UNKNOWN = "the run did not find out which tests are behind it"
-
-
-class State(StrEnum):
-    """unproved: nothing that proves the criterion ran, or some of it was left out."""
-
-    PROVED = "proved"
-    FAILED = "failed"
-    UNPROVED = "unproved"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Numbers of test cases behind one criterion.
-
-    left_out: by a selection, for want of an option, or by the end of the run. whole: they are all.
-    """
-
-    passed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    left_out: int = 0
-    whole: bool = True
-
-    @property
-    def state(self) -> State:
-        if self.failed:
-            return State.FAILED
-        whole = self.whole and not self.left_out
-        return State.PROVED if self.passed and whole else State.UNPROVED
 
 
 def criteria_of(item: pytest.Item, stages: Mapping[str, Stage]) -> list[str]:
@@ -138,15 +108,14 @@ class EvidenceCollector:
             for reason, cases in reasons.most_common(3)
         )
 
-    def evidence(self, criterion: str) -> Evidence:
-        counts: Counter[str] = Counter()
-        for case in self.outcomes(criterion):
-            counts[case.outcome] += case.cases
+    def evidence(self, criterion: str, sentence: str) -> Evidence:
+        """sentence: what the criterion says."""
+        tests = self.outcomes(criterion)
         return Evidence(
-            passed=counts["passed"],
-            failed=counts["failed"],
-            skipped=counts["skipped"],
-            left_out=counts["left-out"],
+            criterion=criterion,
+            sentence=sentence,
+            state=state_of(tests, whole=self.is_whole),
+            tests=tests,
             whole=self.is_whole,
         )
 
@@ -164,25 +133,27 @@ def _reason(report: pytest.TestReport) -> str | None:
 def write_table(
     terminal: pytest.TerminalReporter, stage: Stage, collector: EvidenceCollector
 ) -> None:
-    colours = {State.PROVED: "green", State.FAILED: "red", State.UNPROVED: "yellow"}
+    colours = dict(zip(CriterionState, ("red", "yellow", "green"), strict=True))
     states = []
     width = max(map(len, stage.criteria))
     terminal.section(f"{stage.name}: {stage.title}")
     for criterion, sentence in stage.criteria.items():
-        evidence = collector.evidence(criterion)
+        evidence = collector.evidence(criterion, sentence)
         states.append(evidence.state)
-        counts = (
-            f"{evidence.passed:4} passed {evidence.failed:3} failed {evidence.skipped:3} skipped "
-            f"{evidence.left_out:3} left out"
+        passed, failed, skipped, left_out = (
+            count(evidence.tests, word) for word in ("passed", "failed", "skipped", "left-out")
         )
+        counts = f"{passed:4} passed {failed:3} failed {skipped:3} skipped {left_out:3} left out"
         terminal.write(f"{criterion:{width}}  ")
         terminal.write(f"{evidence.state:8}", **{colours[evidence.state]: True})
         terminal.write(f" {counts}  {sentence}\n")
-        if evidence.state is State.UNPROVED:
+        if evidence.state is CriterionState.UNPROVED:
             terminal.write_line(f"{'':{width}}  unproved: {collector.why_unproved(criterion)}")
-            if evidence.left_out and evidence.passed:
-                missing = missing_words(collector.outcomes(criterion))
-                terminal.write_line(f"{'':{width}}  missing: {missing}")
-    proved = states.count(State.PROVED)
-    verdict = "passed" if proved == len(states) else "failed" if State.FAILED in states else "open"
+            if left_out and passed:
+                terminal.write_line(f"{'':{width}}  missing: {missing_words(evidence.tests)}")
+    proved = states.count(CriterionState.PROVED)
+    if proved == len(states):
+        verdict = StageState.PASSED
+    else:
+        verdict = StageState.FAILED if CriterionState.FAILED in states else StageState.OPEN
     terminal.write_line(f"{stage.name} {verdict}: {proved} of {len(states)} criteria proved")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from stagegate_baselines.acceptable import PLANT_VARIABLE
+from stagegate_baselines import launch_variables
 from stagegate_baselines.anonymous import anonymous
 from stagegate_baselines.kinds import Kind
 from stagegate_baselines.records import Case, Scalar
@@ -58,7 +58,7 @@ class Measure:
     def __init__(self, benchmark: Any, item: pytest.Item) -> None:
         self._benchmark = benchmark
         self._item = item
-        self.planted = planted.planted_share(os.environ.get(PLANT_VARIABLE, ""), item.name)
+        self.planted = planted.planted_share(os.environ.get(launch_variables.PLANT, ""), item.name)
         self._planted_clock = planted.clock_of(item.config.stash[SETTINGS].device)
         stated: Mapping[str, Scalar] = item.config.stash[PARAMS]
         self._params = dict(stated)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stagegate_baselines.acceptable import PLANT_VARIABLE
+from stagegate_baselines import launch_variables
 from stagegate_harness import planted
 from stagegate_harness.cases import CASES, METRICS, PARAMS, describe, suite_of
 from stagegate_harness.measure import MOST_ROUNDS
@@ -22,7 +22,7 @@ class PlainBenchmarks:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, None, None]:
         fixture = _fixture(item)
-        share = planted.planted_share(os.environ.get(PLANT_VARIABLE, ""), item.name)
+        share = planted.planted_share(os.environ.get(launch_variables.PLANT, ""), item.name)
         if fixture is None or not share:
             yield
             return

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from stagegate_baselines.acceptable import PLANT_VARIABLE as VARIABLE
+from stagegate_baselines.launch_variables import PLANT as VARIABLE
 
 # Before the end less than this is spent spinning: giving way takes some microseconds.
 _YIELD_S = 50e-6

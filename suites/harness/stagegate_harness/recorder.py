@@ -130,15 +130,13 @@ class Recorder:
     def _evidence(self) -> tuple[Evidence, ...]:
         if self._stage is None:
             return ()
-        return tuple(
-            Evidence(
-                criterion=criterion,
-                sentence=sentence,
-                state=self._collector.evidence(criterion).state.value,
-                tests=tuple(map(_published, self._collector.outcomes(criterion))),
-                whole=self._collector.is_whole,
-            )
+        found = (
+            self._collector.evidence(criterion, sentence)
             for criterion, sentence in self._stage.criteria.items()
+        )
+        return tuple(
+            evidence.model_copy(update={"tests": tuple(map(_published, evidence.tests))})
+            for evidence in found
         )
 
 

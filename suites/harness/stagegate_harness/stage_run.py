@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stagegate_baselines import launch_variables
 from stagegate_baselines.anonymous import anonymous
 from stagegate_harness import axes
 from stagegate_harness.cases import CASES
@@ -25,10 +26,6 @@ from stagegate_harness.options import PROJECT, SETTINGS, record_path
 from stagegate_harness.selection import Selection, selecting_options
 from stagegate_harness.stages import find_stage, load_stages
 from stagegate_harness.traced_rounds import TRACED_ROUNDS
-
-# A number; the tests then run in an order drawn from it. A gate gives each pair of launches
-# another, so that no case always follows the same one.
-ORDER_VARIABLE = "STAGEGATE_CASE_ORDER"
 
 # What a worker of pytest-xdist tells the process that started it.
 _WORKER_OUTPUT = "stagegate_members"
@@ -111,8 +108,8 @@ class StageRun:
             config.hook.pytest_deselected(items=deselected)
         items[:] = sorted(selected, key=kept.__getitem__)  # the order that --ff and others chose
         self._finish_collection(config, collected)
-        if ORDER_VARIABLE in os.environ:
-            random.Random(os.environ[ORDER_VARIABLE]).shuffle(items)
+        if launch_variables.CASE_ORDER in os.environ:
+            random.Random(os.environ[launch_variables.CASE_ORDER]).shuffle(items)
         # Nothing is timed in a process that has been traced.
         items.sort(key=lambda item: item.get_closest_marker("requires_cupti") is not None)
 

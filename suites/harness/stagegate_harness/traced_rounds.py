@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 
 import pytest
 
+from stagegate_baselines import launch_variables
 from stagegate_baselines.record_file import traces_of
 from stagegate_baselines.records import Case
 from stagegate_harness import kernel_trace
@@ -19,9 +20,6 @@ from stagegate_harness.chrome_trace import chrome_trace
 from stagegate_harness.hot_path import hot_path_of
 from stagegate_harness.options import SETTINGS, record_path
 from stagegate_harness.trace_events import Trace
-
-# "never" switches tracing off; a gate does.
-TRACE_VARIABLE = "STAGEGATE_KERNEL_TRACE"
 
 Step = Callable[[], object]
 
@@ -45,10 +43,10 @@ class TracedRounds:
     def plan(self, case: Case, work: Step, *, prepare: Step) -> None:
         """Have `prepare` run later and `work` after it, under the trace.
 
-        Where there is no GPU under test, or TRACE_VARIABLE says never, nothing is planned.
+        Where there is no GPU under test, or KERNEL_TRACE says never, nothing is planned.
         """
         if self._config.stash[SETTINGS].device != "cpu" and (
-            os.environ.get(TRACE_VARIABLE) != "never"
+            os.environ.get(launch_variables.KERNEL_TRACE) != "never"
         ):
             self._planned[case.suite, case.name] = (prepare, work)
 
