@@ -24,7 +24,7 @@ from stagegate.server.http import packages as server_packages
 _MINIMUM_PYTHON = (3, 11)
 _MINIMUM_CMAKE = (3, 25)
 # Packages of the engine itself; without them it does not start.
-_RUNTIME_PACKAGES = ("numpy", "tokenizers", "jinja2", "rich")
+_RUNTIME_PACKAGES = ("numpy", "tokenizers", "safetensors", "jinja2", "rich")
 _BUILD_PACKAGES = ("scikit-build-core", "pybind11")
 _SERVER = "server: pip install '.[server]' (nox -s serve does)"
 _OPTIONAL_PACKAGES = {

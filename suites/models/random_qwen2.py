@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
 
 from stagegate.models.registry import load_model_config
 from stagegate.models.tensor_map import TensorMap
@@ -142,14 +143,10 @@ def write_random_qwen2(
 def write_nan(directory: Path, tensor: str, row: int) -> None:
     """Make one row of a matrix NaN, in a checkpoint of one f32 file."""
     file = directory / "model.safetensors"
-    data = bytearray(file.read_bytes())
-    begin = 8 + int.from_bytes(data[:8], "little")
-    stored = json.loads(data[8:begin])[tensor]
-    values = np.frombuffer(
-        data, "<f4", math.prod(stored["shape"]), begin + stored["data_offsets"][0]
-    )
-    values.reshape(stored["shape"])[row] = np.nan
-    file.write_bytes(data)
+    # Copies: the file that the arrays are mapped from is the one to write.
+    tensors = {name: values.copy() for name, values in load_file(file).items()}
+    tensors[tensor][row] = np.nan
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 def _leave_out_foreign_end(tokenizer_config: Path, vocab_size: int) -> None:
@@ -190,7 +187,10 @@ def _config_json(dimensions: Dimensions, dtype: str) -> dict[str, object]:
 
 
 def _header(shapes: dict[str, tuple[int, ...]], dtype: str) -> bytes:
-    """What stands before the data: 8 bytes of length, then JSON (safetensors README)."""
+    """What stands before the data: 8 bytes of length, then JSON (safetensors README).
+
+    The package writes a file at once; tensors of 7B have to be written one after another.
+    """
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():

@@ -2,7 +2,8 @@
 
 The format (https://huggingface.co/docs/safetensors): a little-endian u64 with the size of the
 header, the header as a JSON object, then the data of all tensors, without gaps. The header gives
-each tensor's dtype, shape and data_offsets, the latter counted from the end of the header.
+each tensor's dtype, shape and data_offsets, the latter counted from the end of the header. The
+safetensors package checks all that; the data stays mapped, and is copied to its place once.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import math
 import mmap
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from safetensors import SafetensorError, safe_open
 
 from stagegate.errors import ModelError
-from stagegate.models.json_object import parse_object
+from stagegate.models.safetensors_faults import (
+    DTYPES,
+    ITEM_BYTES,
+    LENGTH_BYTES,
+    FormatError,
+    check_data,
+    check_members,
+    header_of,
+)
 
-_LENGTH_BYTES: Final = 8
-# The reference implementation has the same limit.
-_MAX_HEADER_BYTES: Final = 100_000_000
 _GIT_LFS_POINTER: Final = b"version https://git-lfs"
-
-_DTYPES: Final = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
-_ITEM_BYTES: Final = {"f32": 4, "f16": 2, "bf16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class StoredTensor:
 
     @property
     def size_bytes(self) -> int:
-        return math.prod(self.shape) * _ITEM_BYTES[self.dtype]
+        return math.prod(self.shape) * ITEM_BYTES[self.dtype]
 
     def data(self) -> memoryview:
         """The bytes of this tensor alone, not copied."""
@@ -63,7 +68,7 @@ class StoredTensor:
 
         Itself, unless the writer did not pad the header, which the format allows; then a copy.
         """
-        if self.offset_bytes % _ITEM_BYTES[self.dtype] == 0:
+        if self.offset_bytes % ITEM_BYTES[self.dtype] == 0:
             return self
         return replace(self, buffer=self.data().tobytes(), offset_bytes=0)
 
@@ -75,16 +80,37 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     or does not follow the format, or when a dtype is not a floating-point type of the engine.
     """
     mapping = _map(path)
-    header, data_start = _read_header(path, mapping)
-    tensors = [
-        _read_entry(path, name, entry, mapping, data_start)
-        for name, entry in header.items()
-        if name != "__metadata__"
-    ]
-    # A tensor without elements lies at the begin of the one after it.
-    tensors.sort(key=lambda tensor: (tensor.offset_bytes, tensor.size_bytes))
-    _check_layout(path, tensors, data_start, len(mapping))
-    return {tensor.name: tensor for tensor in tensors}
+    if mapping[: len(_GIT_LFS_POINTER)] == _GIT_LFS_POINTER:
+        msg = f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull`"
+        raise ModelError(msg)
+    try:
+        header = header_of(mapping)
+        check_members(header)
+        data_start = LENGTH_BYTES + int.from_bytes(mapping[:LENGTH_BYTES], "little")
+        try:
+            return _validated(path, mapping, data_start)
+        except SafetensorError as error:
+            check_data(header, len(mapping) - data_start)  # says which tensor, where it is one
+            raise ModelError(f"{path}: {error}") from error
+    except FormatError as fault:
+        raise ModelError(f"{path}: {fault}") from fault
+
+
+def _validated(path: Path, mapping: mmap.mmap, data_start: int) -> dict[str, StoredTensor]:
+    """Raises SafetensorError for a file that does not follow the format.
+
+    One that does has its tensors one after another, from the end of the header to that of the file.
+    """
+    tensors: dict[str, StoredTensor] = {}
+    offset = data_start
+    with safe_open(path, framework="numpy") as file:
+        for name in file.offset_keys():
+            view = file.get_slice(name)
+            dtype, shape = DTYPES[view.get_dtype()], tuple(view.get_shape())
+            tensor = StoredTensor(name, dtype, shape, mapping, offset, path)
+            tensors[name] = tensor
+            offset += tensor.size_bytes
+    return tensors
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -96,75 +122,3 @@ def _map(path: Path) -> mmap.mmap:
         raise ModelError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped.
         raise ModelError(f"{path}: cannot be mapped into memory: {error}") from error
-
-
-def _read_header(path: Path, mapping: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """The parsed header and where the data starts, in bytes."""
-    if mapping[: len(_GIT_LFS_POINTER)] == _GIT_LFS_POINTER:
-        msg = f"{path}: is a Git LFS pointer, not the file itself; run `git lfs pull`"
-        raise ModelError(msg)
-    size = int.from_bytes(mapping[:_LENGTH_BYTES], "little")
-    data_start = _LENGTH_BYTES + size
-    if data_start > len(mapping):
-        msg = (
-            f"{path}: truncated or not a safetensors file: the header ends at byte {data_start}, "
-            f"the file at {len(mapping)}; download it again"
-        )
-        raise ModelError(msg)
-    if size > _MAX_HEADER_BYTES:
-        raise ModelError(f"{path}: a header of {size} bytes, over {_MAX_HEADER_BYTES}")
-    try:
-        return parse_object(mapping[_LENGTH_BYTES:data_start].decode("utf-8")), data_start
-    except ValueError as error:
-        raise ModelError(f"{path}: the header is not valid JSON: {error}") from error
-
-
-def _read_entry(
-    path: Path, name: str, entry: object, mapping: mmap.mmap, data_start: int
-) -> StoredTensor:
-    def error(problem: str) -> ModelError:
-        return ModelError(f"{path}: tensor {name!r}: {problem}")
-
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise error("an object of dtype, shape and data_offsets is needed")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise error(f"dtype {dtype!r} is not supported, only {', '.join(_DTYPES)}")
-    if not _is_sizes(shape):
-        raise error(f"shape {shape!r} is not a list of sizes")
-    if not _is_sizes(offsets) or len(offsets) != 2:
-        raise error(f"data_offsets {offsets!r} are not [begin, end]")
-    begin, end = offsets
-    if not begin <= end <= len(mapping) - data_start:
-        raise error(
-            f"data_offsets {offsets} do not lie in the {len(mapping) - data_start} bytes of data; "
-            "the file may be truncated, download it again"
-        )
-    tensor = StoredTensor(name, _DTYPES[dtype], tuple(shape), mapping, data_start + begin, path)
-    if tensor.size_bytes != end - begin:
-        # Without the size that shape takes: Python refuses to print integers of many digits.
-        raise error(
-            f"data_offsets {offsets} hold {end - begin} bytes, which is not what {dtype} of shape "
-            f"{shape} takes"
-        )
-    return tensor
-
-
-def _is_sizes(value: object) -> bool:
-    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
-
-
-def _check_layout(path: Path, tensors: list[StoredTensor], data_start: int, size: int) -> None:
-    """Every byte of data belongs to exactly one tensor."""
-    end = data_start
-    for tensor in tensors:
-        if tensor.offset_bytes != end:
-            relation = "overlaps" if tensor.offset_bytes < end else "leaves a hole after"
-            msg = (
-                f"{path}: tensor {tensor.name!r}: its data at byte {tensor.offset_bytes} "
-                f"{relation} what comes before, which ends at {end}"
-            )
-            raise ModelError(msg)
-        end += tensor.size_bytes
-    if end != size:
-        raise ModelError(f"{path}: {size - end} bytes after the last tensor belong to none")
