@@ -41,7 +41,7 @@ def build_engine(config: EngineConfig, *, executor: Executor | None = None) -> L
     if executor is None:
         executor = Worker(config, model, model.dtype)
     free_bytes = executor.prepare(
-        max_tokens=config.max_num_batched_tokens,
+        max_tokens=config.step_tokens,
         max_rows=config.max_logits_rows,
         max_positions=max_model_len,
     )

@@ -15,6 +15,8 @@ BACKENDS = ("native", "csr", "flashinfer")
 # Log-probabilities of a prompt take a row of logits a token. Fewer rows would cost more steps, more
 # would take memory whether anybody asks for them or not: a row is as wide as the vocabulary.
 _MIN_LOGITS_ROWS = 32
+# By device; a step of a CPU costs in proportion from few rows on.
+_STEP_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class EngineConfig:
         weights and workspace are in place, or a number of bytes; None: 0.9 of a GPU, half of a
         host. 512 MiB of what a GPU has free are for steps and do not count.
     max_model_len: longest sequence, prompt and output together; None takes the checkpoint's.
-    max_num_batched_tokens: tokens of one step, decode and prefill chunks together.
+    max_num_batched_tokens: tokens of one step, decode and prefill chunks together; None: 8192 on a
+        GPU, which more rows keep busy, 2048 on the CPU.
     max_num_seqs: sequences that run at the same time.
     num_threads: threads of the CPU operators; None takes every processor the process may use.
     deterministic: a result never depends on what else is in the batch, so that a seed gives the
@@ -52,7 +55,7 @@ class EngineConfig:
     kv_capacity_tokens: int | None = None
     kv_memory: float | int | None = None
     max_model_len: int | None = None
-    max_num_batched_tokens: int = 2048
+    max_num_batched_tokens: int | None = None
     max_num_seqs: int = 256
     enable_prefix_cache: bool = True
     num_threads: int | None = None
@@ -62,7 +65,13 @@ class EngineConfig:
     @property
     def max_logits_rows(self) -> int:
         """Rows of logits of one step: one a sequence, or a chunk of prompt log-probabilities."""
-        return max(self.max_num_seqs, min(self.max_num_batched_tokens, _MIN_LOGITS_ROWS))
+        return max(self.max_num_seqs, min(self.step_tokens, _MIN_LOGITS_ROWS))
+
+    @property
+    def step_tokens(self) -> int:
+        """max_num_batched_tokens, stated or the device's."""
+        stated = self.max_num_batched_tokens
+        return _STEP_TOKENS[self.device] if stated is None else stated
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", Path(self.model))
@@ -74,9 +83,12 @@ class EngineConfig:
         self._one_of("backend", BACKENDS)
         if self.backend == "flashinfer":
             self._flashinfer_can()
-        for name in ("block_size", "max_num_batched_tokens", "max_num_seqs"):
+        for name in ("block_size", "max_num_seqs"):
             self._positive(name)
-        for name in ("kv_capacity_tokens", "max_model_len", "num_threads"):
+        for name in (
+            *("kv_capacity_tokens", "max_model_len", "num_threads"),
+            "max_num_batched_tokens",
+        ):
             if getattr(self, name) is not None:
                 self._positive(name)
         if self.kv_memory is not None and not _is_memory(self.kv_memory):
@@ -85,9 +97,9 @@ class EngineConfig:
                 f"got {self.kv_memory!r}"
             )
             raise ConfigError(msg)
-        if self.max_num_batched_tokens < self.max_num_seqs:
+        if self.step_tokens < self.max_num_seqs:
             # Otherwise a full set of decoding sequences could not advance in one step.
-            object.__setattr__(self, "max_num_seqs", self.max_num_batched_tokens)
+            object.__setattr__(self, "max_num_seqs", self.step_tokens)
 
     def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
         value = getattr(self, name)

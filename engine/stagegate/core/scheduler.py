@@ -74,7 +74,7 @@ class Scheduler:
     def __init__(self, config: EngineConfig, kv: KVManager) -> None:
         self.num_preemptions = 0
         self._kv = kv
-        self._max_num_batched_tokens = config.max_num_batched_tokens
+        self._max_num_batched_tokens = config.step_tokens
         self._max_num_seqs = config.max_num_seqs
         self._max_rows = config.max_logits_rows
         self._arrivals = 0

@@ -167,7 +167,10 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--backend", choices=BACKENDS, default="native")
     group.add_argument("--max-model-len", type=_positive)
     group.add_argument("--max-num-seqs", type=_positive, default=256)
-    group.add_argument("--max-num-batched-tokens", type=_positive, default=2048)
+    group.add_argument(
+        "--max-num-batched-tokens", type=_positive,
+        help="tokens of one step [8192 on a GPU, 2048 on the CPU]",
+    )  # fmt: skip
     group.add_argument(
         "--kv-capacity-tokens", type=_positive,
         help="tokens in the KV cache of each model; needed with several on one device",
