@@ -49,8 +49,9 @@ if not os.access(ROOT, os.W_OK) and not {"-l", "--list", "doctor"} & set(sys.arg
 # What the build session leaves for those that require it: the Python to run.
 INTERPRETER = [sys.executable]
 
-sys.path[:0] = FOLDERS
-from stagegate_baselines.path_arguments import absolute_paths  # noqa: E402 - needs nothing installed
+sys.path[:0] = [str(ROOT), *FOLDERS]  # what is imported from there needs nothing installed
+from stagegate_baselines.path_arguments import absolute_paths  # noqa: E402
+from suites.adapter import toolchain  # noqa: E402
 
 
 def option(arguments: list[str], name: str) -> str | None:
@@ -285,8 +286,11 @@ def wants_flashinfer(arguments: list[str]) -> bool:
 
 def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False) -> None:
     with_flashinfer = f"STAGEGATE_FLASHINFER={'ON' if cuda and flashinfer else 'OFF'}"
-    require_compiler(session)
-    env = {"CMAKE_BUILD_PARALLEL_LEVEL": str(len(os.sched_getaffinity(0)))} | build_settings()
+    if session.venv_backend not in CONDA and (lacking := toolchain.missing_compiler()):
+        session.error(f"{lacking}; nox -s doctor says what else is missing")
+    env = {
+        "CMAKE_BUILD_PARALLEL_LEVEL": str(len(os.sched_getaffinity(0)))
+    } | toolchain.compiler_cache()
     if session.venv_backend == "none":
         preset = "cuda" if cuda else "cpu"
         # The interpreter is shared with whatever else lives there, so the core goes into the tree.
@@ -336,7 +340,7 @@ def install_toolchain(session: nox.Session, *, cuda: bool) -> None:
         )  # fmt: skip
         return
     install(session, *dependency_group("build"), *dependency_group("onednn"))
-    if cuda and (missing := missing_cuda_group()):
+    if cuda and (missing := toolchain.missing_cuda_group()):
         install(session, *dependency_group(missing))
 
 
@@ -367,38 +371,6 @@ def renew_environment(session: nox.Session) -> None:
         )
         shutil.rmtree(location)
         session.virtualenv.create()
-
-
-def require_compiler(session: nox.Session) -> None:
-    """CMake's own words blame a variable that nobody set."""
-    stated = os.environ.get("CXX", "").split()[:1]
-    if session.venv_backend in CONDA or any(map(shutil.which, stated or ("c++", "g++", "clang++"))):
-        return
-    lacking = f"CXX={stated[0]} does not exist" if stated else "no C++ compiler"
-    session.error(
-        f"{lacking}: apt install g++ (GCC 12 or newer, or Clang 16); "
-        "nox -s doctor says what else is missing"
-    )
-
-
-def build_settings() -> dict[str, str]:
-    """ccache where it is installed: a gate builds much the same sources in a tree of its own."""
-    if not shutil.which("ccache"):
-        return {}
-    return {f"CMAKE_{language}_COMPILER_LAUNCHER": "ccache" for language in ("CXX", "CUDA")}
-
-
-def missing_cuda_group() -> str | None:
-    """The dependency group with what the machine's own CUDA toolkit lacks."""
-    compiler = os.environ.get("CUDACXX") or shutil.which("nvcc")
-    roots = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    found = [Path(compiler)] if compiler else [Path(root, "bin", "nvcc") for root in roots if root]
-    nvcc = next((path.resolve() for path in found if path.exists()), None)
-    if nvcc is None:
-        return "cuda"
-    toolkit = nvcc.parent.parent
-    includes = [toolkit / "include", *toolkit.glob("targets/*/include")]
-    return None if any((path / "cublasLt.h").exists() for path in includes) else "cublas"
 
 
 def project_list(name: str) -> list[str]:
