@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from stagegate.core.request_stream import RequestStream
     from stagegate.outputs import RequestDelta
 
+_logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -181,6 +183,8 @@ class EngineLoop:
             self._abort(list(self._engine.unfinished_requests))
         except BaseException as error:
             cause = error
+            # Its message may quote a request.
+            _logger.error("the engine ended by %s", type(error).__qualname__)
         self._die(cause)
 
     def _wait_for_work(self) -> bool:

@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stagegate.core.preemption_log import PreemptionLog
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
 from stagegate.execution.step import ScheduledSequence, ScheduledStep
@@ -73,6 +74,7 @@ class Scheduler:
 
     def __init__(self, config: EngineConfig, kv: KVManager) -> None:
         self.num_preemptions = 0
+        self._preemption_log = PreemptionLog()
         self._kv = kv
         self._max_num_batched_tokens = config.step_tokens
         self._max_num_seqs = config.max_num_seqs
@@ -281,6 +283,7 @@ class Scheduler:
         sequence.status = SequenceStatus.PREEMPTED
         sequence.num_computed = 0
         self.num_preemptions += 1
+        self._preemption_log.note(self.num_preemptions)
         # It keeps its arrival, so it is ahead of all of its priority that never ran.
         insort(self._waiting, sequence, key=self._rank)
         return sequence

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from stagegate.errors import ConfigError
 from stagegate.kv.sizing import kv_memory_from_text
 from stagegate.server.http.listener import BACKLOG, bind, listen
 from stagegate.server.http.packages import check_packages
+from stagegate.server.log_config import LEVELS, configure, log_config
 
 if TYPE_CHECKING:
     import socket
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 API_KEY_VARIABLE = "STAGEGATE_API_KEY"
 INTERRUPTED = 130  # exit status, as shells have it for SIGINT
+
+_logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,10 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--open-schemas", action="store_true",
         help="let objects have properties their JSON schema does not list, unless it forbids them",
     )  # fmt: skip
-    parser.add_argument("--access-log", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info"
-    )
+        "--access-log", action=argparse.BooleanOptionalAction, default=False,
+        help="log a line for every request",
+    )  # fmt: skip
+    parser.add_argument(
+        "--log-level", choices=LEVELS, default="info",
+        help="the least that the engine, the server and uvicorn write to stderr [info]",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     Exit status: 0 after SIGTERM, 130 after SIGINT. Raises ConfigError and ModelError.
     """
     check_packages()
+    configure(arguments.log_level, access_log=arguments.access_log)
     from stagegate.server.app import create_app
 
     settings = _settings(arguments)
@@ -87,12 +94,11 @@ def _serve(arguments: argparse.Namespace, app: FastAPI, sockets: list[socket.soc
     class DrainingServer(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            logging.getLogger("uvicorn.error").info(
-                "Uvicorn running on %s (Press CTRL+C to quit)", url
-            )
+            _logger.info("running on %s (Ctrl-C ends it)", url)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             serving.draining = True
+            _logger.info("shutting down, up to %d s after what runs", arguments.drain_timeout)
             await super().shutdown(sockets)
             if self.force_exit:  # then uvicorn leaves the application as it is
                 await self.lifespan.shutdown()
@@ -108,7 +114,7 @@ def _serve(arguments: argparse.Namespace, app: FastAPI, sockets: list[socket.soc
             timeout_keep_alive=arguments.keep_alive_timeout,
             timeout_graceful_shutdown=arguments.drain_timeout,
             access_log=arguments.access_log,
-            log_level=arguments.log_level,
+            log_config=log_config(arguments.log_level, access_log=arguments.access_log),
             server_header=False,
         )
     )
@@ -241,7 +247,7 @@ def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, 
             seed=arguments.seed,
         )
         engine = build_engine(config)
-        print(f"{name}\n{engine.memory_table()}", file=sys.stderr, flush=True)
+        _logger.info("%s is loaded from %s\n%s", name, folder, engine.memory_table())
         models[name] = AsyncLLM(engine, max_waiting=arguments.max_waiting)
     return models
 
