@@ -77,7 +77,7 @@ def _control(rng: np.random.Generator) -> float:
 
 def _doubled(rng: np.random.Generator, count: int) -> Sequence[float]:
     """Anything from not at all to twice the time, with both ends the likeliest."""
-    return np.log1p(rng.beta(0.5, 0.5, count)).tolist()
+    return [float(value) for value in np.log1p(rng.beta(0.5, 0.5, count))]
 
 
 MODELS: dict[str, Noise] = {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stagegate_baselines import commands, fingerprint
+from stagegate_baselines import fingerprint
 from stagegate_baselines.records import SCHEMA_VERSION, Machine, Record
 from stagegate_baselines.store import Store
 from stagegate_harness.__main__ import main
@@ -235,7 +236,7 @@ def test_a_terminal_gets_a_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     store.add(make_record(), "run")
-    monkeypatch.setattr(commands.tables.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["--store", str(store.root), "show", "run"]) == 0
     out = capsys.readouterr().out
     assert "test_kv_layout[slot]" in out  # brackets are no markup

@@ -34,7 +34,7 @@ def judged(
             took = (1 + queued[index] + met.asleep) * wobble * (slower if index else 1.0)
             record = sample_record(rate=1000 / took, control=controls[index], host=met)
             side.append(Launch("m", "k", record.cases[0], device))
-    return judge(*sides, "tokens_per_sec", comparison=Comparison.PAIRED)
+    return judge(sides[0], sides[1], "tokens_per_sec", comparison=Comparison.PAIRED)
 
 
 def test_on_a_busy_host_cpu_time_says_what_the_wall_cannot() -> None:
@@ -78,7 +78,7 @@ def with_the_same_control(queued: list[tuple[float, float]]) -> Judgement:
             rate = 1000 / (1 + seconds) / wobble
             record = sample_record(rate=rate, control=0.01, host=Host(seconds))
             side.append(Launch("m", "k", record.cases[0], "cpu"))
-    return judge(*sides, "tokens_per_sec", comparison=Comparison.PAIRED)
+    return judge(sides[0], sides[1], "tokens_per_sec", comparison=Comparison.PAIRED)
 
 
 def test_a_quiet_host_is_judged_by_the_wall() -> None:
@@ -102,7 +102,7 @@ def test_shared_caches_are_taken_out_by_the_cpu_time_of_the_control() -> None:
             took = (1 + queued[index]) * slow[index] * wobble
             record = sample_record(rate=1000 / took, control=0.01 * (1 + queued[index]), host=host)
             side.append(Launch("m", "k", record.cases[0], "cpu"))
-    found = judge(*sides, "tokens_per_sec", comparison=Comparison.PAIRED)
+    found = judge(sides[0], sides[1], "tokens_per_sec", comparison=Comparison.PAIRED)
     assert (found.basis.clock, found.basis.control) == (Clock.CPU, Beside.HOST_CPU)
     assert found.basis.slope == pytest.approx(1.0, abs=0.1)
     assert found.verdict is Verdict.UNCHANGED
@@ -113,7 +113,7 @@ def on_a_gpu(follows: float) -> Judgement:
 
     follows: how much of it the work follows.
     """
-    sides = [
+    before, after = [
         [
             Launch(
                 "m",
@@ -129,7 +129,7 @@ def on_a_gpu(follows: float) -> Judgement:
         ]
         for side in (0, 1)
     ]
-    return judge(*sides, "tokens_per_sec", comparison=Comparison.PAIRED)
+    return judge(before, after, "tokens_per_sec", comparison=Comparison.PAIRED)
 
 
 def test_a_busy_gpu_is_taken_out_by_its_control() -> None:
@@ -140,18 +140,15 @@ def test_a_busy_gpu_is_taken_out_by_its_control() -> None:
 
 
 def test_what_the_control_of_the_gpu_does_not_explain_is_its_reason() -> None:
-    noisy = judge(
-        *[
-            [
-                Launch("m", "k", sample_record(rate=rate, device_control=control).cases[0], "cuda")
-                for rate, control in zip(rates, controls, strict=True)
-            ]
-            for rates, controls in (
-                ([100, 140, 90, 120, 100], [1e-4, 1.1e-4, 1.2e-4, 1e-4, 1.3e-4]),
-                ([120, 100, 130, 95, 140], [1.2e-4, 1e-4, 1e-4, 1.1e-4, 1e-4]),
-            )
-        ],
-        "tokens_per_sec",
-        comparison=Comparison.PAIRED,
-    )
+    before, after = [
+        [
+            Launch("m", "k", sample_record(rate=rate, device_control=control).cases[0], "cuda")
+            for rate, control in zip(rates, controls, strict=True)
+        ]
+        for rates, controls in (
+            ([100, 140, 90, 120, 100], [1e-4, 1.1e-4, 1.2e-4, 1e-4, 1.3e-4]),
+            ([120, 100, 130, 95, 140], [1.2e-4, 1e-4, 1e-4, 1.1e-4, 1e-4]),
+        )
+    ]
+    noisy = judge(before, after, "tokens_per_sec", comparison=Comparison.PAIRED)
     assert (noisy.verdict, noisy.reason) == (Verdict.INCONCLUSIVE, Reason.DEVICE_DISTURBED)

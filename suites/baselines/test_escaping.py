@@ -77,9 +77,9 @@ def test_junit(tmp_path: Path, text: str) -> None:
     assert suite.get("name") == f"gate {printable(text)}"
     case, criterion = suite
     assert case.get("classname") == case.get("name") == printable(text)
-    assert (
-        case.find("failure").get("message").endswith(f"({printable(text)})" if text else "nothing")
-    )
+    failure = case.find("failure")
+    assert failure is not None
+    assert failure.attrib["message"].endswith(f"({printable(text)})" if text else "nothing")
     assert criterion.get("classname") == printable(text)
 
 

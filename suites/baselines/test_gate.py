@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -20,7 +20,7 @@ from suites.baselines.sample_record import sample_record
 class Scripted:
     """Launches whose rates were written down beforehand, by side."""
 
-    def __init__(self, base: list[float], new: list[float]) -> None:
+    def __init__(self, base: Sequence[float], new: Sequence[float]) -> None:
         self.rates = {Side.BASE: base, Side.NEW: new}
         self.order: list[Side] = []
 

@@ -28,9 +28,11 @@ def test_the_rows() -> None:
         [case] = record.cases
         samples = {metric.name: metric.samples[0] for metric in case.metrics}
         assert samples["completion_tokens"] == 4050
+        seconds = samples["seconds"]
+        assert seconds is not None
         # The row agrees with itself: 4050 tokens, 24 requests.
-        assert samples["tokens_per_sec"] == pytest.approx(4050 / samples["seconds"], rel=2e-5)
-        assert samples["avg_req_latency_ms"] == pytest.approx(1000 * samples["seconds"] / 24)
+        assert samples["tokens_per_sec"] == pytest.approx(4050 / seconds, rel=2e-5)
+        assert samples["avg_req_latency_ms"] == pytest.approx(1000 * seconds / 24)
         found.append((case.params["layout"], *list(samples.values())[1:]))
         assert record.machine.cpu == "unknown"
         assert list(faults(record)) == ["it is a legacy record, of no run of these suites"]

@@ -53,11 +53,11 @@ def found(*judgements: Judgement) -> list[Finding]:
 
 def judged_rate(base: float, new: float) -> Judgement:
     """A throughput, from launches that agree."""
-    sides = (
+    before, after = (
         [Launch("m", "k", sample_record(rate=rate * wobble).cases[0]) for wobble in (1, 1.001)]
         for rate in (base, new)
     )
-    return judge(*sides, "tokens_per_sec", comparison=Comparison.PAIRED)
+    return judge(before, after, "tokens_per_sec", comparison=Comparison.PAIRED)
 
 
 def test_text() -> None:
@@ -86,6 +86,7 @@ def test_a_change_is_that_of_the_metric(
     assert item.change == pytest.approx(new / base - 1)
     assert f"({words})" in sentence(item)
     # What was compared is one scale: the change lies in its interval, and outside of the margin.
+    assert item.change is not None
     assert item.interval is not None
     assert item.margin is not None
     assert item.interval[0] - 1e-9 <= item.change <= item.interval[1] + 1e-9
@@ -128,6 +129,12 @@ def test_headline() -> None:
     assert headline(GateResult((), launches=3)).startswith("not comparable: nothing was judged")
 
 
+def attribute(case: ET.Element, tag: str, name: str) -> str:
+    found = case.find(tag)
+    assert found is not None
+    return found.attrib[name]
+
+
 def test_junit(tmp_path: Path) -> None:
     file = tmp_path / "junit.xml"
     result = GateResult((SLOWER, NEW), 6, failed_criteria=("s0.parity",), seconds=90.0)
@@ -135,9 +142,10 @@ def test_junit(tmp_path: Path) -> None:
     suite = ET.parse(file).getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "2", "1")
     slower, new, criterion = suite
-    message = slower.find("failure").get("message")
-    assert message.startswith("regressed, 128 -> 158 us (+23.4 %, worse): worse by more")
-    assert new.find("skipped").get("type") == "no-baseline"
+    assert attribute(slower, "failure", "message").startswith(
+        "regressed, 128 -> 158 us (+23.4 %, worse): worse by more"
+    )
+    assert attribute(new, "skipped", "type") == "no-baseline"
     assert criterion.get("classname") == "s0.parity"
     assert suite.get("time") == "90.000"
     assert [case.get("time") for case in suite] == ["30.000"] * 3

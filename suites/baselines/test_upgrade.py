@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_every_version_is_read(version: int) -> None:
     assert [case.name for case in record.cases] == ["test_kv_layout[block]", "test_kv_layout[slot]"]
     for case in record.cases:
         assert case.suite == "offline"
-        assert case.params["layout"] in case.name
+        assert str(case.params["layout"]) in case.name
         assert case.params["prompts"] == 2
         assert {len(metric.samples) for metric in case.metrics} == {3}
     assert path.read_bytes() == before
@@ -90,7 +91,7 @@ def test_a_version_nobody_wrote(tmp_path: Path, version: object) -> None:
         ({"surprise": 1}, r"stagegate\.surprise: Extra inputs"),
     ],
 )
-def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     file = written(tmp_path, make_document(**change))
     with pytest.raises(StoreError, match=rf"file\.json: holds no record: {message}"):
         read_record(file)

@@ -190,14 +190,14 @@ def test_a_noisy_baseline_never_passes_a_change_as_unchanged(sigma: float, effec
 def disturbed(
     base: list[float], new: list[float], controls: tuple[list[float], list[float]]
 ) -> Judgement:
-    sides = [
+    before, after = [
         [
             replace(launch, case=launch.case.model_copy(update={"control": (control,)}))
             for launch, control in zip(launches(medians), seconds, strict=True)
         ]
         for medians, seconds in zip((base, new), controls, strict=True)
     ]
-    return judge(*sides, "seconds", comparison=Comparison.PAIRED)
+    return judge(before, after, "seconds", comparison=Comparison.PAIRED)
 
 
 def test_a_disturbed_host_is_told_from_a_change() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,7 @@ def test_flashinfer_is_for_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("make", [_C.empty, _C.zeros])
-def test_negative_dimension(device: str, make: type(_C.empty)) -> None:
+def test_negative_dimension(device: str, make: Callable[[list[int], str, str], _C.Tensor]) -> None:
     with pytest.raises(errors.ShapeError, match=r"negative dimension in \[3, -1\]"):
         make([3, -1], "f32", device)
 

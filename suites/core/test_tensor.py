@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -60,10 +63,10 @@ def test_strides_are_numpys(device: str, shape: tuple[int, ...], dtype: str) -> 
 
 
 @st.composite
-def view_chains(draw: st.DrawFn) -> tuple[tuple[int, ...], list[tuple]]:
+def view_chains(draw: st.DrawFn) -> tuple[tuple[int, ...], list[tuple[Any, ...]]]:
     """A shape, and slices and permutations to apply one after another."""
     start = shape = draw(hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
-    steps: list[tuple] = []
+    steps: list[tuple[Any, ...]] = []
     for _ in range(draw(st.integers(1, 4))):
         if draw(st.booleans()):
             dim = draw(st.integers(0, len(shape) - 1))
@@ -78,17 +81,20 @@ def view_chains(draw: st.DrawFn) -> tuple[tuple[int, ...], list[tuple]]:
     return start, steps
 
 
-def apply_to_array(array: np.ndarray, step: tuple) -> np.ndarray:
+def apply_to_array(array: npt.NDArray[Any], step: tuple[Any, ...]) -> npt.NDArray[Any]:
     if step[0] == "permute":
         return array.transpose(step[1])
     _, dim, start, stop = step
-    return array[(slice(None),) * dim + (slice(start, stop),)]
+    part: npt.NDArray[Any] = array[(slice(None),) * dim + (slice(start, stop),)]
+    return part
 
 
 @pytest.mark.criterion("s1.tensor")
 @given(chain=view_chains())
 @settings(max_examples=150, deadline=None)
-def test_views_of_views_are_numpys(device: str, chain: tuple[tuple[int, ...], list[tuple]]) -> None:
+def test_views_of_views_are_numpys(
+    device: str, chain: tuple[tuple[int, ...], list[tuple[Any, ...]]]
+) -> None:
     shape, steps = chain
     array = counted(shape)
     tensor = on_device(array, device)
@@ -108,7 +114,7 @@ def test_views_of_views_are_numpys(device: str, chain: tuple[tuple[int, ...], li
 @given(chain=view_chains(), dtype=st.sampled_from([*DTYPES]))
 @settings(max_examples=60, deadline=None)
 def test_copies_into_views_change_nothing_else(
-    device: str, chain: tuple[tuple[int, ...], list[tuple]], dtype: str
+    device: str, chain: tuple[tuple[int, ...], list[tuple[Any, ...]]], dtype: str
 ) -> None:
     shape, steps = chain
     whole = np.zeros(shape, DTYPES[dtype])

@@ -7,14 +7,16 @@ import mmap
 import re
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from stagegate._C import Tensor
 from stagegate.errors import ArgumentError, ContiguityError, DTypeError, ShapeError
 
-ARRAYS = {
+ARRAYS: dict[str, npt.NDArray[Any]] = {
     "f32": np.array([[1.5, -0.0, np.inf], [np.nan, 1e-45, -3e38]], np.float32),
     "f16": np.array([[1.5, -0.0, np.inf], [np.nan, 6e-8, -65504]], np.float16),
     "i32": np.array([[0, 1, -1], [2**31 - 1, -(2**31), 7]], np.int32),
@@ -42,7 +44,7 @@ def test_from_numpy_copies() -> None:
 
 
 @pytest.mark.parametrize("view", [np.s_[::2, ::-1], np.s_[:, 1:], np.s_[:0], np.s_[1, 1]])
-def test_from_numpy_takes_any_layout(view: tuple) -> None:
+def test_from_numpy_takes_any_layout(view: tuple[Any, ...]) -> None:
     array = np.arange(12, dtype=np.int32).reshape(4, 3)
     for source in (np.asarray(array[view]), np.asarray(np.asfortranarray(array)[view])):
         np.testing.assert_array_equal(Tensor.from_numpy(source).numpy(), source)

@@ -3,6 +3,7 @@
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -11,8 +12,9 @@ MODEL = Path(__file__).parents[1] / "models" / "tiny-qwen2"
 
 
 @pytest.fixture(scope="module")
-def config() -> dict:
-    return json.loads((MODEL / "config.json").read_text())
+def config() -> dict[str, Any]:
+    stated: dict[str, Any] = json.loads((MODEL / "config.json").read_text())
+    return stated
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_file(str(MODEL / "tokenizer.json"))
 
 
-def test_weights_have_the_shapes_of_the_config(config: dict) -> None:
+def test_weights_have_the_shapes_of_the_config(config: dict[str, Any]) -> None:
     with (MODEL / "model.safetensors").open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))

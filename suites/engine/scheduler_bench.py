@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from attention_rows import visible_slots
 
 from stagegate.config import EngineConfig
 from stagegate.core.scheduler import Scheduler
@@ -19,6 +18,7 @@ from stagegate.kv.manager import KVManager
 from stagegate.kv.prefix_cache import PrefixCache
 from stagegate.kv.slot_manager import SlotManager
 from stagegate.sampling import SamplingParams
+from suites.engine.attention_rows import visible_slots
 from suites.engine.fake_executor import FakeExecutor, FakeStep
 
 BLOCK_SIZE = 2

@@ -38,7 +38,7 @@ def llm(engine_config: EngineConfig) -> Iterator[AsyncLLM]:
     llm.close()
 
 
-def scripted(model: Path, act: Callable[[int], None], *, max_waiting: int = 1024) -> AsyncLLM:
+def scripted(model: Path, act: Callable[[int], object], *, max_waiting: int = 1024) -> AsyncLLM:
     config = EngineConfig(model=model, kv_capacity_tokens=4096, max_num_seqs=2)
     executor = FakeExecutor(any_of(Tokenizer.load(model).encode(" the")), before_step=act)
     llm = AsyncLLM(build_engine(config, executor=executor), max_waiting=max_waiting)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from attention_rows import visible_slots
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,6 +24,7 @@ from stagegate.kv.manager import KVManager
 from stagegate.kv.metadata import PagedMetadata
 from stagegate.kv.prefix_cache import PrefixCache
 from stagegate.sampling import SamplingParams
+from suites.engine.attention_rows import visible_slots
 
 STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
 

@@ -86,7 +86,7 @@ def test_the_library_reads_the_same(single: Path) -> None:
 
 def test_stored_dtypes(single: Path, tmp_path: Path) -> None:
     """f32 is what f16 and bf16 were rounded from, so reading it wrong cannot pass."""
-    numpy_dtypes = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2")}
+    numpy_dtypes: dict[str, np.dtype[Any]] = {"f32": np.dtype("<f4"), "f16": np.dtype("<f2")}
     arrays: dict[str, dict[str, Any]] = {}
     for dtype, numpy_dtype in numpy_dtypes.items():
         path = write_random_qwen2(tmp_path / dtype, UNTIED, dtype=dtype)

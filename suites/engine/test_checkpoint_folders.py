@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +286,12 @@ def read_by_hugging_face(folder: Path) -> dict[str, Any]:
         },
         "chat": [
             text_or_none(
-                lambda tools=tools: tokenizer.apply_chat_template(
-                    MESSAGES, tools=tools, tokenize=False, add_generation_prompt=True
+                partial(
+                    tokenizer.apply_chat_template,
+                    MESSAGES,
+                    tools=tools,
+                    tokenize=False,
+                    add_generation_prompt=True,
                 )
             )
             for tools in (None, TOOLS)
@@ -316,10 +321,10 @@ def read_by_hugging_face(folder: Path) -> dict[str, Any]:
     }
 
 
-def text_or_none(render: Callable[[], str]) -> str | None:
+def text_or_none(render: Callable[[], Any]) -> str | None:
     """None where the folder has no template."""
     try:
-        return render()
+        return str(render())
     except (TokenizerError, ValueError):
         return None
 

@@ -136,5 +136,5 @@ def test_decode_agrees_between_the_attention_forms(
     for outputs in found[1:]:
         for output, first in zip(outputs, found[0], strict=True):
             assert output.token_ids == first.token_ids
-            logprobs = [[t.logprob for t in (o.logprobs or [])] for o in (output, first)]
-            np.testing.assert_allclose(*logprobs, atol=1e-4)
+            now, before = ([t.logprob for t in (o.logprobs or [])] for o in (output, first))
+            np.testing.assert_allclose(now, before, atol=1e-4)

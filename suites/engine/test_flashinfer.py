@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ MARGIN = 0.25
         ({"device": "cuda", "deterministic": True}, r"needs deterministic False, got True"),
     ],
 )
-def test_settings_it_cannot_have(model_path: Path, settings: dict, words: str) -> None:
+def test_settings_it_cannot_have(model_path: Path, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=f"backend='flashinfer' {words}"):
         LLM(model_path, backend="flashinfer", **settings)
 

@@ -36,7 +36,7 @@ def sequence(
 
 
 def row(ptr: Int32Array, values: Int32Array | Float32Array, index: int) -> list[float]:
-    return values[ptr[index] : ptr[index + 1]].tolist()
+    return [float(value) for value in values[ptr[index] : ptr[index + 1]]]
 
 
 def step_of(kv: BlockManager, *parts: tuple[Sequence, int, int]) -> ScheduledStep:

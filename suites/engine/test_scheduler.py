@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_bench import LAYOUTS, Bench, ids, next_token
 
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
 from stagegate.sampling import SamplingParams
+from suites.engine.scheduler_bench import LAYOUTS, Bench, ids, next_token
 
 
 @pytest.fixture(params=LAYOUTS)

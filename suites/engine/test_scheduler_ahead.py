@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from scheduler_bench import LAYOUTS, Bench, ids, next_token, output_of
 
 from stagegate.core.sequence import SequenceStatus
 from stagegate.sampling import SamplingParams
+from suites.engine.scheduler_bench import LAYOUTS, Bench, ids, next_token, output_of
 
 
 @pytest.fixture(params=LAYOUTS)

@@ -14,12 +14,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from scheduler_bench import BLOCK_SIZE, LAYOUTS, STOP, Bench, generate_alone
 
 from stagegate.core.sequence import Sequence, SequenceStatus
 from stagegate.execution.step import ScheduledStep
 from stagegate.sampling import SamplingParams
 from suites.engine.fake_executor import FakeStep
+from suites.engine.scheduler_bench import BLOCK_SIZE, LAYOUTS, STOP, Bench, generate_alone
 
 STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
 

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-from attention_rows import visible_slots
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,6 +18,7 @@ from hypothesis.stateful import (
 
 from stagegate.errors import ConfigError
 from stagegate.kv.slot_manager import SlotManager
+from suites.engine.attention_rows import visible_slots
 
 STATEFUL = settings(max_examples=80, stateful_step_count=40, deadline=None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 
 class Kind(enum.IntEnum):
@@ -32,7 +33,9 @@ class FakeCupti:
         self.registered = 0
         self._clock = 0
 
-    def activity_register_callbacks(self, request: Callable, completed: Callable) -> None:
+    def activity_register_callbacks(
+        self, request: Callable[..., Any], completed: Callable[..., Any]
+    ) -> None:
         size_bytes, most = request()
         assert size_bytes > 0
         assert most == 0

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +31,7 @@ def root(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pyproject(root: Path) -> dict:
+def pyproject(root: Path) -> dict[str, Any]:
     return tomllib.loads((root / "pyproject.toml").read_text("utf-8"))
 
 
@@ -40,7 +41,7 @@ def pins(root: Path) -> dict[str, Requirement]:
     return by_name([line for line in lines if line and not line.startswith("#")])
 
 
-def test_conda_installs_what_pip_would(root: Path, pyproject: dict) -> None:
+def test_conda_installs_what_pip_would(root: Path, pyproject: dict[str, Any]) -> None:
     environment = yaml.safe_load((root / "environment.yml").read_text("utf-8"))
     conda = by_name(environment["dependencies"])
     assert conda.keys() >= NATIVE
@@ -56,7 +57,7 @@ def test_conda_installs_what_pip_would(root: Path, pyproject: dict) -> None:
 
 
 def test_every_requirement_has_a_pin_that_satisfies_it(
-    pyproject: dict, pins: dict[str, Requirement]
+    pyproject: dict[str, Any], pins: dict[str, Requirement]
 ) -> None:
     lists = [
         pyproject["project"]["dependencies"],
@@ -72,7 +73,7 @@ def test_every_requirement_has_a_pin_that_satisfies_it(
             assert requirement.specifier.contains(pin.version), requirement
 
 
-def test_the_suites_install_what_the_harness_needs(root: Path, pyproject: dict) -> None:
+def test_the_suites_install_what_the_harness_needs(root: Path, pyproject: dict[str, Any]) -> None:
     """With the versions that its own distribution asks for."""
     text = (root / "suites" / "harness" / "pyproject.toml").read_text("utf-8")
     harness = by_name(tomllib.loads(text)["project"]["dependencies"])
@@ -81,7 +82,7 @@ def test_the_suites_install_what_the_harness_needs(root: Path, pyproject: dict) 
     assert harness.items() <= installed.items()
 
 
-def test_an_isolated_build_takes_what_the_build_group_names(pyproject: dict) -> None:
+def test_an_isolated_build_takes_what_the_build_group_names(pyproject: dict[str, Any]) -> None:
     isolated = by_name(pyproject["build-system"]["requires"])
     group = by_name(pyproject["dependency-groups"]["build"])
     assert isolated.items() <= group.items()

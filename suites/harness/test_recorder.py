@@ -209,7 +209,9 @@ class FakeBenchmark:
     def __init__(self) -> None:
         self.extra_info: dict[str, object] = {}
 
-    def pedantic(self, function: Callable[..., None], setup: Callable, rounds: int) -> None:
+    def pedantic(
+        self, function: Callable[..., None], setup: Callable[..., Any], rounds: int
+    ) -> None:
         for _ in range(rounds):
             arguments, options = setup()
             function(*arguments, **options)
@@ -230,14 +232,15 @@ class FakeBeside:
         return {}
 
 
-def fake_item(root: Path, rounds: int, bench_seconds: float = 0.0) -> SimpleNamespace:
+def fake_item(root: Path, rounds: int, bench_seconds: float = 0.0) -> Any:
     file = root / "suites" / "core" / "test_fake.py"
     file.parent.mkdir(parents=True)
     file.write_text("")
     (root / "pyproject.toml").write_text("[tool.stagegate]")
     stash = pytest.Stash()
     stash[PROJECT] = load_project(root)
-    stash[SETTINGS] = SimpleNamespace(rounds=rounds, bench_seconds=bench_seconds, device="cpu")
+    settings: Any = SimpleNamespace(rounds=rounds, bench_seconds=bench_seconds, device="cpu")
+    stash[SETTINGS] = settings
     stash[PARAMS] = {"prompts": 8, "num_threads": 1}
     stash[METRICS] = KINDS
     stash[CASES] = []

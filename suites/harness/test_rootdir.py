@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,9 @@ def run(checkout: Project, pytester: pytest.Pytester, capsys: pytest.CaptureFixt
 
     def run(*arguments: str) -> pytest.RunResult:
         try:
-            ret = pytester.inline_run("-p", "stagegate_harness.rootdir", "-v", "-s", *arguments).ret
+            ret: Any = pytester.inline_run(
+                "-p", "stagegate_harness.rootdir", "-v", "-s", *arguments
+            ).ret
         except SystemExit as ended:
             ret = ended.code
         out, err = capsys.readouterr()

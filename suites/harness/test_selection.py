@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -257,11 +258,11 @@ def test_a_run_that_went_to_its_end_says_nothing(parts: Project) -> None:
     assert record.model_digest is not None
 
 
-def states_of(project: Project, *runs: list[str]) -> list[str]:
+def states_of(project: Project, *runs: list[str]) -> list[CriterionState]:
     """Of s0.one, after each of the runs: what all records so far prove together."""
     plans = load_plans(project.path / "suites" / "stages.toml")
     records: list[Record] = []
-    states = []
+    states: list[CriterionState] = []
     for arguments in runs:
         project.run_process("--stage", "stage0", *arguments)
         records.append(read_record(project.path / "record.json"))
@@ -305,22 +306,21 @@ def test_runs_of_different_checkpoints_do_not_add_up(parts: Project) -> None:
     assert states_of(parts, FILES[0], [*FILES[1], "--model-path", "other"]) == ["unproved"] * 2
 
 
-def worker_of(members: dict[str, dict[str, str | None]]) -> SimpleNamespace:
+def worker_of(members: dict[str, dict[str, str | None]]) -> Any:
     return SimpleNamespace(workeroutput={"stagegate_members": members})
 
 
 def test_workers_tell_what_they_left_out() -> None:
     """The process that starts workers of pytest-xdist collects nothing itself."""
-    run = SimpleNamespace(collector=EvidenceCollector())
+    run: Any = SimpleNamespace(collector=EvidenceCollector())
     run.collector.add_report(
         SimpleNamespace(
             passed=True, failed=False, skipped=False, when="call", outcome="passed", duration=0.1,
             nodeid="a.py::test_a", user_properties=[("criterion", "s0.one")],
         )
     )  # fmt: skip
-    assert (
-        run.collector.evidence("s0.one", "").state is CriterionState.UNPROVED
-    )  # no worker has told
+    # No worker has told.
+    assert run.collector.evidence("s0.one", "").state is CriterionState.UNPROVED
     StageRun.pytest_testnodedown(run, worker_of({"s0.one": {"a.py::test_a": None}}))
     assert run.collector.evidence("s0.one", "").state is CriterionState.PROVED
     run.collector.is_whole = False

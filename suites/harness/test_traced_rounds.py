@@ -30,7 +30,8 @@ CASE = Case(
 def traced(tmp_path: Path) -> Callable[..., TracedRounds]:
     def make(cases: list[Case], device: str = "cuda") -> TracedRounds:
         stash = pytest.Stash()
-        stash[SETTINGS] = SimpleNamespace(device=device)
+        settings: Any = SimpleNamespace(device=device)
+        stash[SETTINGS] = settings
         record = SimpleNamespace(name=str(tmp_path / "stage5.json"))
         start = SimpleNamespace(dir=tmp_path)
         config: Any = SimpleNamespace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,11 @@ def hashes_of(
     def hashes_of(files: dict[str, str]) -> Hashes:
         write(project, files)
         items, _ = pytester.inline_genitems("-p", "stagegate_harness.plugin", "suites")
-        measured = [item for item in items if "measure" in item.fixturenames]
+        measured = [
+            item
+            for item in items
+            if isinstance(item, pytest.Function) and "measure" in item.fixturenames
+        ]
         return {item.name: digest(work_of(item)) for item in measured}
 
     return hashes_of
@@ -202,9 +207,8 @@ def test_the_harness_is_not_the_work(project: Project, pytester: pytest.Pytester
     write(project, FILES)
     items, _ = pytester.inline_genitems("-p", "stagegate_harness.plugin", "suites")
     for item in items:
-        assert all(
-            not place.startswith("harness/") for place, _, _ in work_of(item).get("code", ())
-        )
+        work: dict[str, Any] = work_of(item)
+        assert all(not place.startswith("harness/") for place, _, _ in work.get("code", ()))
 
 
 def test_a_hash_is_the_same_in_every_process_and_place(project: Project) -> None:
@@ -224,7 +228,8 @@ def test_the_code_of_a_case_is_found_across_files(
 ) -> None:
     write(project, FILES)
     items, _ = pytester.inline_genitems("-p", "stagegate_harness.plugin", "suites")
-    places = [(place, name) for place, name, _ in work_of(items[0])["code"]]
+    work: dict[str, Any] = work_of(items[0])
+    places = [(place, name) for place, name, _ in work["code"]]
     assert places == [
         ("core/batches.py", "make_batch"),
         ("core/below/constants.py", "DEPTH"),

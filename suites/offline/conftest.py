@@ -11,7 +11,7 @@ from stagegate import LLM
 
 
 @pytest.fixture(scope="module")
-def llm(model_path: Path, device: str, layout: str, num_threads: int) -> Iterator[LLM]:
+def llm(model_path: Path, device: str, layout: str, num_threads: int) -> LLM:
     """An engine in f32; every test must leave it without requests and without used memory."""
     return LLM(
         model_path,

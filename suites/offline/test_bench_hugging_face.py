@@ -91,7 +91,8 @@ def test_decode(
                 pad_token_id=0,
                 **on_gpu,
             )
-        return sequences[:, INPUT_LEN:].tolist()
+        tokens: list[list[int]] = sequences[:, INPUT_LEN:].tolist()
+        return tokens
 
     def generate_ours(count: int) -> list[list[int]]:
         params = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -225,6 +226,7 @@ def test_leaving_a_stream_cancels_it(llm: LLM) -> None:
     stream = llm.stream("Alice was", GREEDY)
     next(stream)
     assert llm.engine.unfinished_requests
+    assert isinstance(stream, Generator)
     stream.close()
     assert not llm.engine.unfinished_requests
 

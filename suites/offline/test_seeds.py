@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice"
 
 
 @pytest.fixture(scope="module")
-def seeded_llm(model_path: Path, device: str, layout: str) -> Iterator[LLM]:
+def seeded_llm(model_path: Path, device: str, layout: str) -> LLM:
     return LLM(
         model_path, device=device, layout=layout, kv_capacity_tokens=4096, num_threads=2,
         deterministic=True,

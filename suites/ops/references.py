@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stagegate.models.decoder_config import RopeScaling
 
-Array = np.ndarray
+Array = npt.NDArray[Any]
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    result = x @ weight.T
+    result: Array = x @ weight.T
     return result if bias is None else result + bias
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight
+    normed: Array = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight
+    return normed
 
 
 def rope_angles(
@@ -46,12 +49,14 @@ def swiglu(gate_up: Array) -> Array:
     # Each branch only exponentiates what is not positive.
     small = np.exp(-np.abs(gate))
     sigmoid = np.where(gate >= 0, 1 / (1 + small), small / (1 + small))
-    return gate * sigmoid * up
+    product: Array = gate * sigmoid * up
+    return product
 
 
 def softmax(scores: Array) -> Array:
     weights = np.exp(scores - scores.max())
-    return weights / weights.sum()
+    shares: Array = weights / weights.sum()
+    return shares
 
 
 def attention(

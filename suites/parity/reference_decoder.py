@@ -58,7 +58,8 @@ class ReferenceDecoder:
 
     def _norm(self, role: str, x: Array) -> Array:
         scale = np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + self.config.rms_norm_eps)
-        return x / scale * self._weight(role)
+        normed: Array = x / scale * self._weight(role)
+        return normed
 
     def _linear(self, role: str, x: Array, part: int = 0) -> Array:
         y = x @ self._weight(role, part).T

@@ -162,7 +162,7 @@ def last_logits(
             rows = model(batch, logits_to_keep=DECODE_STEPS + 1, use_cache=False).logits
         for index, of_text in zip(members, rows, strict=True):
             logits[index] = of_text.clone()
-    return logits  # type: ignore[return-value]
+    return logits
 
 
 def start(
@@ -181,7 +181,7 @@ def start(
 @pytest.fixture(scope="module")
 def bf16_engine(
     reference: Reference, device: str, layout: str, num_threads: int, attention: str
-) -> Iterator[ForcedEngine]:
+) -> ForcedEngine:
     backend = attention if layout == "block" else "csr"
     head_dim = load_model_config(reference.path).decoder.head_dim
     if backend == "flashinfer" and head_dim not in (64, 128):

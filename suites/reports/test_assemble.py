@@ -13,6 +13,7 @@ from stagegate_baselines.records import Case, Evidence, Record
 from stagegate_baselines.records import (
     TestOutcome as Result,  # a name pytest does not take for a test
 )
+from stagegate_baselines.states import CriterionState, StageState
 from stagegate_reports import html, markdown
 from stagegate_reports.assemble import assemble
 from stagegate_reports.headline import answer, problems
@@ -21,17 +22,15 @@ from stagegate_reports.model import (
     CriterionView,
     Report,
     StagePlan,
-    StageState,
 )
 from suites.reports.sample_records import Sample
 
 PLAN = StagePlan("stage0", "First", (("s0.a", "a holds"), ("s0.b", "b holds")))
 
-State = Literal["proved", "failed", "unproved"]
 Outcome = Literal["passed", "failed", "skipped", "left-out"]
 
 
-def evidence(criterion: str, state: State, **outcomes: Outcome) -> Evidence:
+def evidence(criterion: str, state: CriterionState, **outcomes: Outcome) -> Evidence:
     tests = tuple(
         Result(test=name, outcome=outcome, seconds=0.1) for name, outcome in outcomes.items()
     )
@@ -59,14 +58,16 @@ def with_samples(records: Sample, samples: Sequence[float], *, launch: int = 1) 
 @pytest.mark.parametrize(
     ("states", "expected"),
     [
-        (("proved", "proved"), StageState.PASSED),
-        (("proved", "unproved"), StageState.UNPROVED),
-        (("proved",), StageState.UNPROVED),
-        (("failed", "unproved"), StageState.FAILED),
+        ((CriterionState.PROVED, CriterionState.PROVED), StageState.PASSED),
+        ((CriterionState.PROVED, CriterionState.UNPROVED), StageState.UNPROVED),
+        ((CriterionState.PROVED,), StageState.UNPROVED),
+        ((CriterionState.FAILED, CriterionState.UNPROVED), StageState.FAILED),
         ((), StageState.UNPROVED),
     ],
 )
-def test_state_of_a_stage(records: Sample, states: tuple[State, ...], expected: StageState) -> None:
+def test_state_of_a_stage(
+    records: Sample, states: tuple[CriterionState, ...], expected: StageState
+) -> None:
     found = [evidence(name, state) for name, state in zip(("s0.a", "s0.b"), states, strict=False)]
     (stage,) = assemble([PLAN], [with_evidence(records, *found)]).stages
     assert stage.state is expected
@@ -75,13 +76,15 @@ def test_state_of_a_stage(records: Sample, states: tuple[State, ...], expected: 
 
 def test_a_stage_nobody_ran_is_open(records: Sample) -> None:
     other = StagePlan("stage1", "Second", (("s1.a", "holds"),))
-    report = assemble([PLAN, other], [with_evidence(records, evidence("s0.a", "proved"))])
+    report = assemble(
+        [PLAN, other], [with_evidence(records, evidence("s0.a", CriterionState.PROVED))]
+    )
     assert report.stages[1].state is StageState.OPEN
     assert answer(report) == "0 of 2 stages passed, 1 unproved and 1 open."
 
 
 def test_all_stages_passed(records: Sample) -> None:
-    found = (evidence("s0.a", "proved"), evidence("s0.b", "proved"))
+    found = (evidence("s0.a", CriterionState.PROVED), evidence("s0.b", CriterionState.PROVED))
     report = assemble([PLAN], [with_evidence(records, *found)])
     assert answer(report) == "All 1 stage passed."
     assert problems(report) == ((), 0)
@@ -95,7 +98,11 @@ def part(ran: Sequence[str], left_out: int, *, whole: bool = True) -> Evidence:
             Result(test="a.py", outcome="left-out", seconds=0.0, cases=left_out, reason="by -k")
         )
     return Evidence(
-        criterion="s0.a", sentence="words", state="unproved", tests=tuple(tests), whole=whole
+        criterion="s0.a",
+        sentence="words",
+        state=CriterionState.UNPROVED,
+        tests=tuple(tests),
+        whole=whole,
     )
 
 
@@ -172,8 +179,8 @@ def test_a_run_that_ended_early_is_noted(records: Sample) -> None:
 
 
 def test_one_failure_outweighs_a_proof(records: Sample) -> None:
-    passed = with_evidence(records, evidence("s0.a", "proved", test="passed"))
-    failed = with_evidence(records, evidence("s0.a", "failed", test="failed"))
+    passed = with_evidence(records, evidence("s0.a", CriterionState.PROVED, test="passed"))
+    failed = with_evidence(records, evidence("s0.a", CriterionState.FAILED, test="failed"))
     for order in ([passed, failed], [failed, passed]):
         criterion = assemble([PLAN], order).stages[0].criteria[0]
         assert criterion.state == "failed"
@@ -183,24 +190,27 @@ def test_one_failure_outweighs_a_proof(records: Sample) -> None:
 def test_runs_of_different_criteria_add_up(records: Sample) -> None:
     """The suite in one run, and in another what waits to be asked for."""
     suite = (
-        evidence("s0.a", "proved", short="passed"),
-        evidence("s0.b", "unproved", long="left-out"),
+        evidence("s0.a", CriterionState.PROVED, short="passed"),
+        evidence("s0.b", CriterionState.UNPROVED, long="left-out"),
     )
-    soak = (evidence("s0.a", "unproved"), evidence("s0.b", "proved", long="passed"))
+    soak = (
+        evidence("s0.a", CriterionState.UNPROVED),
+        evidence("s0.b", CriterionState.PROVED, long="passed"),
+    )
     runs = [with_evidence(records, *suite), with_evidence(records, *soak)]
     assert assemble([PLAN], runs[:1]).stages[0].state is StageState.UNPROVED
     for order in (runs, runs[::-1]):
         assert assemble([PLAN], order).stages[0].state is StageState.PASSED
-    broken = with_evidence(records, evidence("s0.b", "failed", long="failed"))
+    broken = with_evidence(records, evidence("s0.b", CriterionState.FAILED, long="failed"))
     assert assemble([PLAN], [*runs, broken]).stages[0].state is StageState.FAILED
 
 
-@pytest.mark.parametrize("state", ["proved", "failed"])
+@pytest.mark.parametrize("state", [CriterionState.PROVED, CriterionState.FAILED])
 @pytest.mark.parametrize("other", ["revision", "machine"])
 def test_another_revision_or_machine_says_nothing(
-    records: Sample, other: str, state: State
+    records: Sample, other: str, state: CriterionState
 ) -> None:
-    now = with_evidence(records, evidence("s0.a", "proved"))
+    now = with_evidence(records, evidence("s0.a", CriterionState.PROVED))
     then = with_evidence(records, evidence("s0.b", state))
     environment = then.environment.model_copy(update={"git_revision": "a" * 40})
     update = {"environment": environment} if other == "revision" else {"machine_key": "0" * 16}
@@ -212,7 +222,9 @@ def test_another_revision_or_machine_says_nothing(
 
 def test_a_record_without_evidence_voids_none(records: Sample) -> None:
     """Launches of a gate bring none, and may be newer."""
-    found = with_evidence(records, evidence("s0.a", "proved"), evidence("s0.b", "proved"))
+    found = with_evidence(
+        records, evidence("s0.a", CriterionState.PROVED), evidence("s0.b", CriterionState.PROVED)
+    )
     launch = with_case(records).model_copy(
         update={"evidence": (), "machine_key": "0" * 16, "created": "2099-01-01T00:00:00Z"}
     )
@@ -221,19 +233,21 @@ def test_a_record_without_evidence_voids_none(records: Sample) -> None:
 
 
 def test_a_criterion_newer_than_a_record_is_unproved(records: Sample) -> None:
-    (stage,) = assemble([PLAN], [with_evidence(records, evidence("s0.a", "proved"))]).stages
+    (stage,) = assemble(
+        [PLAN], [with_evidence(records, evidence("s0.a", CriterionState.PROVED))]
+    ).stages
     assert [criterion.state for criterion in stage.criteria] == ["proved", "unproved"]
     assert stage.state is StageState.UNPROVED
 
 
 def test_criteria_a_plan_forgot_are_kept(records: Sample) -> None:
-    found = [evidence(name, "proved") for name in ("s0.a", "s0.b", "s0.old")]
+    found = [evidence(name, CriterionState.PROVED) for name in ("s0.a", "s0.b", "s0.old")]
     (stage,) = assemble([PLAN], [with_evidence(records, *found)]).stages
     assert [criterion.name for criterion in stage.criteria] == ["s0.a", "s0.b", "s0.old"]
 
 
 def test_doubtful_records_are_noted(records: Sample) -> None:
-    record = with_evidence(records, evidence("s0.a", "proved"))
+    record = with_evidence(records, evidence("s0.a", CriterionState.PROVED))
     environment = record.environment.model_copy(
         update={"git_revision": "abcdef0123456789", "git_dirty": True}
     )
@@ -369,7 +383,7 @@ def test_cases_of_a_test_are_one_row_but_for_failed_ones() -> None:
     criterion = CriterionView(
         "s0.one",
         "one",
-        "failed",
+        CriterionState.FAILED,
         (
             case("a.py::test_many[1]", "failed", "wrong"),
             case("a.py::test_many[2]", "failed", "wrong"),
