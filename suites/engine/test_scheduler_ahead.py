@@ -39,10 +39,10 @@ def test_a_step_goes_on_with_tokens_that_another_samples(layout: str) -> None:
     sampled = bench.execute(before)
     while bench.scheduler.has_work:
         step = bench.scheduler.schedule()
-        after = [] if step is None else bench.execute(step)
+        after = None if step is None else bench.execute(step)
         bench.update(before, sampled)
         shapes.append([(s.sequence.seq_id, s.start, s.sampled_row) for s in before.sequences])
-        if step is not None:
+        if step is not None and after is not None:
             before, sampled = step, after
     assert shapes == [
         [(1, 0, -1), (2, 0, -1)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ class Batch:
 
     @property
     def scale(self) -> float:
-        return self.heads.dim**-0.5
+        return self.heads.dim**-0.5  # type: ignore[no-any-return]
 
     @property
     def cu_seqlens_q(self) -> np.ndarray:
@@ -77,7 +78,7 @@ class Batch:
         """Slots of the tokens of a sequence, in order of position."""
         positions = np.arange(self.context_lens[sequence])
         blocks = self.block_tables[sequence, positions // self.block_size]
-        return blocks * self.block_size + positions % self.block_size
+        return blocks * self.block_size + positions % self.block_size  # type: ignore[no-any-return]
 
     def visible(self) -> list[np.ndarray]:
         """Slots that each query sees."""
@@ -157,18 +158,18 @@ def run_paged(context: Context, batch: Batch, dtype: str, **places: Place) -> np
     skip_what_flashinfer_lacks(context, dtype, batch.heads.dim)
     q, k, v, out = placed(context, batch.q, batch.k, batch.v, dtype, places)
     metadata = paged_metadata(context, batch)
-    ops.paged_attention(context, q, k, v, *metadata, batch.block_size, batch.scale, out)
+    ops.paged_attention(context, q, k, v, *metadata, batch.block_size, batch.scale, out)  # type: ignore[call-arg]
     return fetch_sound(context, out)
 
 
-def paged_metadata(context: Context, batch: Batch) -> list[Tensor]:
+def paged_metadata(context: Context, batch: Batch) -> Any:
     """block_tables, context_lens and cu_seqlens_q."""
     values = (batch.block_tables, batch.context_lens, batch.cu_seqlens_q)
     return [load(context, array, "i32") for array in values]
 
 
 def run_csr(context: Context, batch: Batch, dtype: str, **places: Place) -> np.ndarray:
-    return run_rows(context, batch, *csr_rows(batch), dtype, **places)
+    return run_rows(context, batch, *csr_rows(batch), dtype, **places)  # type: ignore[arg-type]
 
 
 def csr_rows(batch: Batch) -> tuple[list[np.ndarray], np.ndarray]:
@@ -190,13 +191,13 @@ def run_rows(
 ) -> np.ndarray:
     q, k, v, out = placed(context, batch.q, batch.k, batch.v, dtype, places)
     metadata = csr_metadata(context, columns, used, padding)
-    ops.self_attention_paged(context, q, k, v, *metadata, batch.scale, out)
+    ops.self_attention_paged(context, q, k, v, *metadata, batch.scale, out)  # type: ignore[call-arg]
     return fetch_sound(context, out)
 
 
 def csr_metadata(
     context: Context, columns: list[np.ndarray], used: np.ndarray, padding: int = 0
-) -> list[Tensor]:
+) -> Any:
     """used_slots, row_ptr and col_idx, the first and the last with so much padding behind them."""
     behind = np.full(padding, -1)
     values = (
@@ -221,7 +222,7 @@ def run_dense(context: Context, batch: Batch, dtype: str, **places: Place) -> np
 FORMS = [run_dense, run_csr, run_paged]
 
 
-def roundings(context: Context, form: Callable, batch: Batch, dtype: str) -> int:
+def roundings(context: Context, form: Callable[..., Any], batch: Batch, dtype: str) -> int:
     """How often what a result is made of is rounded to dtype: on tensor cores only.
 
     Ours round the weights; FlashInfer these, so that their total is that of rounded ones, and where

@@ -60,4 +60,4 @@ def linear_error(
     magnitude = references.linear(abs(x), abs(weight), None if bias is None else abs(bias))
     largest_x, largest_weight = (np.max(abs(values), initial=0) for values in (x, weight))
     lost = 2.0**-126 * (1 + largest_x) * (1 + largest_weight) if dtype == "bf16" else 0.0
-    return sum_error(depth + 2) * magnitude + 2 * depth * lost
+    return sum_error(depth + 2) * magnitude + 2 * depth * lost  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ Place = Callable[[Context, Array, str], Tensor]
 COLD_BYTES = 1 << 28
 
 
-def load(context: Context, values: Array | Sequence, dtype: str) -> Tensor:
+def load(context: Context, values: Array | Sequence[Any], dtype: str) -> Tensor:
     """Contiguous tensor on the device of the context; floats are rounded to dtype."""
     numpy_type = {"i32": np.int32, "i64": np.int64}.get(dtype, np.float32)
     tensor = Tensor.from_numpy(np.asarray(values, numpy_type))

@@ -14,13 +14,12 @@ Array = npt.NDArray[Any]
 
 
 def linear(x: Array, weight: Array, bias: Array | None) -> Array:
-    result: Array = x @ weight.T
+    result = x @ weight.T
     return result if bias is None else result + bias
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
-    normed: Array = x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight
-    return normed
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight  # type: ignore[no-any-return]
 
 
 def rope_angles(
@@ -49,18 +48,16 @@ def swiglu(gate_up: Array) -> Array:
     # Each branch only exponentiates what is not positive.
     small = np.exp(-np.abs(gate))
     sigmoid = np.where(gate >= 0, 1 / (1 + small), small / (1 + small))
-    product: Array = gate * sigmoid * up
-    return product
+    return gate * sigmoid * up  # type: ignore[no-any-return]
 
 
 def softmax(scores: Array) -> Array:
     weights = np.exp(scores - scores.max())
-    shares: Array = weights / weights.sum()
-    return shares
+    return weights / weights.sum()  # type: ignore[no-any-return]
 
 
 def attention(
-    q: Array, k: Array, v: Array, scale: float, visible: Sequence[Sequence[int]]
+    q: Array, k: Array, v: Array, scale: float, visible: Sequence[Sequence[int] | Array]
 ) -> tuple[Array, Array, Array]:
     """Query t over the rows visible[t] of k and v; zeros where it sees none.
 

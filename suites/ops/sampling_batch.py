@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ SCALARS = {parameter.name: parameter.dtype for parameter in _C.SAMPLING_PARAMETE
 
 def sampling_tensors(context: Context, rows: Sequence[Row]) -> dict[str, Tensor]:
     """Keyword arguments of SamplingInputs."""
-    lists = {
+    lists: dict[str, Any] = {
         "history_ids": [token for row in rows for token in row.history],
         "history_counts": [count for row in rows for count in row.history.values()],
         "history_ptr": np.cumsum([0, *(len(row.history) for row in rows)]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -65,12 +66,14 @@ def distribution(logits: Array, row: Row) -> Array:
     if row.top_p < 1:
         before = np.cumsum(p[order]) - p[order]
         p[order[before >= row.top_p * p.sum()]] = 0
-    return p / p.sum()
+    shares: Array = p / p.sum()
+    return shares
 
 
 def philox(key: tuple[int, int], counter: tuple[int | Array, int, int, int]) -> list[int | Array]:
     """Philox4x32-10 in integers of 64 bits or more (Salmon et al., 2011, section 3.3)."""
     k0, k1 = key
+    c0: Any
     c0, c1, c2, c3 = counter
     for _ in range(10):
         a, b = 0xD2511F53 * c0, 0xCD9E8D57 * c2
@@ -92,7 +95,8 @@ def times(logits: Array, row: Row) -> Array:
     """When each token's exponential clock of rate p rings; never where p is 0."""
     p = distribution(logits, row)
     with np.errstate(divide="ignore"):
-        return -np.log(uniforms(row, len(p))) / p
+        rings: Array = -np.log(uniforms(row, len(p))) / p
+    return rings
 
 
 def draw(logits: Array, row: Row) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,9 @@ from suites.ops.operands import load, rounded, shifted
 @pytest.mark.criterion("s3.cpu-match")
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", BATCHES)
-def test_agrees_with_float64(context: Context, dtype: str, form: Callable, name: str) -> None:
+def test_agrees_with_float64(
+    context: Context, dtype: str, form: Callable[..., Any], name: str
+) -> None:
     batch = make_batch(*BATCHES[name])
     assert_exact_enough(
         form(context, batch, dtype),
@@ -77,7 +80,7 @@ def test_large_batch_agrees_with_float64(
     ids=lambda heads: f"{heads.query}-{heads.key}-{heads.dim}",
 )
 def test_decode_of_many_sequences(
-    context: Context, dtype: str, form: Callable, heads: Heads
+    context: Context, dtype: str, form: Callable[..., Any], heads: Heads
 ) -> None:
     """More thread blocks than run at once, so that no keys are split: many tiles for each warp."""
     lengths = np.random.default_rng(3).integers(1, 700, 512 // heads.key).tolist()
@@ -94,7 +97,11 @@ def test_decode_of_many_sequences(
 @pytest.mark.parametrize("block_size", [16, 256])
 @pytest.mark.parametrize("query_lens", [[1, 1, 1], [70, 1, 9]], ids=["decode", "mixture"])
 def test_long_contexts(
-    device: str, query_lens: list[int], block_size: int, form: Callable, deterministic: bool
+    device: str,
+    query_lens: list[int],
+    block_size: int,
+    form: Callable[..., Any],
+    deterministic: bool,
 ) -> None:
     """As long as the models take. The first and last query of a sequence and half of the heads are
     compared: float64 has its time.
@@ -146,7 +153,7 @@ def test_end_of_a_cache_beyond_31_bits(
     dtype: str,
     heads: Heads,
     query_lens: list[int],
-    form: Callable,
+    form: Callable[..., Any],
     deterministic: bool,
 ) -> None:
     """It holds what its beginning does."""
@@ -167,7 +174,7 @@ def test_operands_may_start_anywhere(
     context: Context,
     dtype: str,
     operand: str,
-    form: Callable,
+    form: Callable[..., Any],
     head_dim: int,
     query_lens: list[int],
 ) -> None:
@@ -183,7 +190,7 @@ def test_operands_may_start_anywhere(
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", [30.0, -30.0, 400.0])
 def test_key_biases_as_large_as_in_qwen(
-    context: Context, dtype: str, form: Callable, bias: float
+    context: Context, dtype: str, form: Callable[..., Any], bias: float
 ) -> None:
     """Keys share an offset far above their differences: scores of thousands, all close together."""
     batch = make_batch(*BATCHES["mixture"], ascending=True)
@@ -195,7 +202,9 @@ def test_key_biases_as_large_as_in_qwen(
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("winner", [0, 63, 64, 99])
-def test_one_key_takes_all(context: Context, dtype: str, form: Callable, winner: int) -> None:
+def test_one_key_takes_all(
+    context: Context, dtype: str, form: Callable[..., Any], winner: int
+) -> None:
     """Its score is hundreds above the rest, before, inside or behind a block of the running sum."""
     batch = make_batch([100], [1], SMALL, ascending=True)
     batch.q[:] = np.abs(batch.q) + 4
@@ -207,7 +216,7 @@ def test_one_key_takes_all(context: Context, dtype: str, form: Callable, winner:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_equal_keys_average_the_values(context: Context, form: Callable) -> None:
+def test_equal_keys_average_the_values(context: Context, form: Callable[..., Any]) -> None:
     batch = make_batch([128], [1], SMALL, ascending=True)
     batch.k[:] = 1.0
     batch.v[batch.slots(0)] = np.arange(128.0)[:, None, None]
@@ -219,7 +228,7 @@ def test_equal_keys_average_the_values(context: Context, form: Callable) -> None
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("operand", ["k", "v"])
 def test_nan_is_for_those_who_see_it(
-    context: Context, dtype: str, operand: str, form: Callable, queries: int, heads: Heads
+    context: Context, dtype: str, operand: str, form: Callable[..., Any], queries: int, heads: Heads
 ) -> None:
     """In the last of 70 tokens: for its query, and for none before it.
 
@@ -333,7 +342,7 @@ def test_any_wide_batch(device: str, batch: Batch, dtype: str) -> None:
 
 @pytest.mark.parametrize("form", [run_csr, run_paged])
 @pytest.mark.parametrize("context_len", [63, 64, 65, 4096, 20000])
-def test_a_split_decode(context: Context, form: Callable, context_len: int) -> None:
+def test_a_split_decode(context: Context, form: Callable[..., Any], context_len: int) -> None:
     """Of one sequence, whose keys have to be spread to keep a GPU busy."""
     batch = make_batch([context_len], [1], Heads(7, 1, 128), 32, ascending=True)
     rounded_by = roundings(context, form, batch, "bf16")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -163,7 +165,9 @@ ATTENTION = (3, 4, 8)  # queries of one sequence, heads, head_dim
 VISIBLE = [range(6), range(7), range(8)]
 
 
-def attend_operands(context: Context, dtype: str, place: Place) -> tuple[dict[str, Tensor], list]:
+def attend_operands(
+    context: Context, dtype: str, place: Place
+) -> tuple[dict[str, Tensor], list[Any]]:
     random = np.random.default_rng(3)
     q = random.standard_normal(ATTENTION)
     k, v = random.standard_normal((2, 12, 2, 8))
@@ -210,7 +214,8 @@ def test_attend_is_its_part_and_exact(
             context, *keys, load(context, range(8), "i32"), rows, columns, 0.3, out
         )
     np.testing.assert_array_equal(result, fetch(out))
-    expected, *_ = references.attention(*exact, 0.3, VISIBLE)
+    q_exact, k_exact, v_exact = exact
+    expected, *_ = references.attention(q_exact, k_exact, v_exact, 0.3, VISIBLE)
     assert_near(result, expected, dtype, roundings=3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_strided_rows(
     context: Context,
     dtype: str,
     operand: str,
-    form: Callable,
+    form: Callable[..., Any],
     head_dim: int,
     query_lens: list[int],
 ) -> None:
@@ -105,7 +106,7 @@ def test_strided_rows(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_threads_do_not_change_the_result(
-    context: Context, two_threads: Context, dtype: str, form: Callable
+    context: Context, two_threads: Context, dtype: str, form: Callable[..., Any]
 ) -> None:
     batch = make_batch(*BATCHES["mixture"], ascending=True)
     np.testing.assert_array_equal(form(context, batch, dtype), form(two_threads, batch, dtype))

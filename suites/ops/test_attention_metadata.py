@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_heads_must_divide(context: Context, query_heads: int) -> None:
         ops.self_attention(context, q, k, k, 1.0, q)
 
 
-def run_to_end(context: Context, operator: Callable, *operands: object) -> None:
+def run_to_end(context: Context, operator: Callable[..., Any], *operands: object) -> None:
     """A GPU finds wrong metadata when it gets there, and says so to whoever waits."""
     operator(context, *operands)
     context.synchronize()
@@ -70,9 +71,9 @@ CSR_RULES = {
 def test_csr_rule(device: str, rule: str, num_threads: int, dtype: str, head_dim: int) -> None:
     context = Context(device, num_threads)
     q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
-    metadata = [load(context, values, "i32") for values in CSR_RULES[rule]]
+    first, second, third = (load(context, values, "i32") for values in CSR_RULES[rule])
     with pytest.raises(ArgumentError) as caught:
-        run_to_end(context, ops.self_attention_paged, q, cache, cache, *metadata, 1.0, q)
+        run_to_end(context, ops.self_attention_paged, q, cache, cache, first, second, third, 1.0, q)
     assert f"self_attention_paged: {rule}" in str(caught.value)
 
 
@@ -81,7 +82,7 @@ def test_columns_far_below_zero(context: Context, dtype: str, head_dim: int) -> 
     """They ascend, so that the second is found by its sign alone."""
     q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
     columns = [-2_000_000_000, -1_999_999_999]
-    metadata = [load(context, values, "i32") for values in ([0, 1], [0, 2, 2], columns)]
+    first, second, third = (load(context, values, "i32") for values in ([0, 1], [0, 2, 2], columns))
     sentences = [
         f"self_attention_paged: col_idx[{at}] = {column} of query 0 does not ascend or is outside "
         "2 used slots"
@@ -89,7 +90,7 @@ def test_columns_far_below_zero(context: Context, dtype: str, head_dim: int) -> 
     ]
     assert_names_one(
         context,
-        lambda: ops.self_attention_paged(context, q, cache, cache, *metadata, 1.0, q),
+        lambda: ops.self_attention_paged(context, q, cache, cache, first, second, third, 1.0, q),
         sentences,
     )
 
@@ -112,9 +113,9 @@ PAGED_RULES = {
 def test_paged_rule(context: Context, rule: str, dtype: str, head_dim: int) -> None:
     skip_what_flashinfer_lacks(context, dtype, head_dim)
     q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
-    metadata = [load(context, values, "i32") for values in PAGED_RULES[rule]]
+    first, second, third = (load(context, values, "i32") for values in PAGED_RULES[rule])
     with pytest.raises(ArgumentError) as caught:
-        run_to_end(context, ops.paged_attention, q, cache, cache, *metadata, 2, 1.0, q)
+        run_to_end(context, ops.paged_attention, q, cache, cache, first, second, third, 2, 1.0, q)
     assert f"paged_attention: {rule}" in str(caught.value)
 
 
@@ -124,14 +125,14 @@ def test_queries_beyond_32_bits(context: Context, dtype: str, head_dim: int) -> 
     skip_what_flashinfer_lacks(context, dtype, head_dim)
     q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 6))
     values = ([[0, 1]] * 3, [3, 3, 3], [0, 2**31 - 1, -(2**31), 2])
-    metadata = [load(context, array, "i32") for array in values]
+    first, second, third = (load(context, array, "i32") for array in values)
     sentences = [
         f"paged_attention: sequence {sequence} of 3 tokens cannot have {queries} queries"
         for sequence, queries in enumerate([2**31 - 1, 1 - 2**32, 2**31 + 2])
     ]
     assert_names_one(
         context,
-        lambda: ops.paged_attention(context, q, cache, cache, *metadata, 2, 1.0, q),
+        lambda: ops.paged_attention(context, q, cache, cache, first, second, third, 2, 1.0, q),
         sentences,
     )
 
@@ -153,7 +154,7 @@ def boundaries(draw: st.DrawFn, count: int, last: int) -> list[int]:
 
 
 @st.composite
-def hostile_rows(draw: st.DrawFn) -> tuple[int, list]:
+def hostile_rows(draw: st.DrawFn) -> tuple[int, list[Any]]:
     """Queries, and their used_slots, row_ptr and col_idx."""
     queries = draw(st.integers(1, 4))
     columns = draw(st.lists(ENTRIES, max_size=6))
@@ -163,7 +164,7 @@ def hostile_rows(draw: st.DrawFn) -> tuple[int, list]:
 
 
 @st.composite
-def hostile_tables(draw: st.DrawFn) -> tuple[int, list]:
+def hostile_tables(draw: st.DrawFn) -> tuple[int, list[Any]]:
     """Queries, and their block_tables, context_lens and cu_seqlens_q."""
     queries, sequences, width = (draw(st.integers(1, most)) for most in (4, 4, 3))
     blocks, tokens = st.integers(0, 2) | ENTRIES, st.integers(1, 2 * width) | ENTRIES
@@ -174,7 +175,12 @@ def hostile_tables(draw: st.DrawFn) -> tuple[int, list]:
 
 
 def assert_stays_in_bounds(
-    context: Context, operator: Callable, dtype: str, head_dim: int, queries: int, *metadata: object
+    context: Context,
+    operator: Callable[..., Any],
+    dtype: str,
+    head_dim: int,
+    queries: int,
+    *metadata: object,
 ) -> None:
     """An operator may refuse such operands, and writes nothing but its result.
 
@@ -193,30 +199,42 @@ def assert_stays_in_bounds(
 @given(rows=hostile_rows(), deterministic=st.booleans())
 @examples(150)
 def test_hostile_rows(
-    device: str, dtype: str, head_dim: int, rows: tuple[int, list], deterministic: bool
+    device: str,
+    dtype: str,
+    head_dim: int,
+    rows: tuple[int, list[Any]],
+    deterministic: bool,
 ) -> None:
     context = Context(device, deterministic=deterministic)
     queries, values = rows
-    metadata = [load(context, array, "i32") for array in values]
-    assert_stays_in_bounds(context, ops.self_attention_paged, dtype, head_dim, queries, *metadata)
+    first, second, third = (load(context, array, "i32") for array in values)
+    assert_stays_in_bounds(
+        context, ops.self_attention_paged, dtype, head_dim, queries, first, second, third
+    )
 
 
 @pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
 @given(tables=hostile_tables(), deterministic=st.booleans())
 @examples(150)
 def test_hostile_tables(
-    device: str, dtype: str, head_dim: int, tables: tuple[int, list], deterministic: bool
+    device: str,
+    dtype: str,
+    head_dim: int,
+    tables: tuple[int, list[Any]],
+    deterministic: bool,
 ) -> None:
     context = Context(device, deterministic=deterministic)
     queries, values = tables
-    metadata = [load(context, array, "i32") for array in values]
-    assert_stays_in_bounds(context, ops.paged_attention, dtype, head_dim, queries, *metadata, 2)
+    first, second, third = (load(context, array, "i32") for array in values)
+    assert_stays_in_bounds(
+        context, ops.paged_attention, dtype, head_dim, queries, first, second, third, 2
+    )
 
 
 @pytest.mark.parametrize("block_size", [0, -16, 2**31, 2**32])
 def test_block_size_must_be_positive(context: Context, block_size: int) -> None:
     q = load(context, np.ones((1, 2, 4)), "f32")
-    metadata = [load(context, values, "i32") for values in ([[0]], [1], [0, 1])]
+    first, second, third = (load(context, values, "i32") for values in ([[0]], [1], [0, 1]))
     message = rf"block_size must be positive and fit into 32 bits, got {block_size}$"
     with pytest.raises(ArgumentError, match=message):
-        ops.paged_attention(context, q, q, q, *metadata, block_size, 1.0, q)
+        ops.paged_attention(context, q, q, q, first, second, third, block_size, 1.0, q)

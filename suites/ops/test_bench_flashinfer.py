@@ -44,8 +44,14 @@ def test_paged_attention(measure: Measure, ceilings: Ceilings, name: str, kernel
     )
     pairs = sum(map(len, batch.visible()))
     measure.operator(
-        lambda: ops.paged_attention(
-            context, q, *keys_and_values(), *metadata, batch.block_size, batch.scale, out
+        lambda: ops.paged_attention(  # type: ignore[call-arg]
+            context,
+            q,
+            *keys_and_values(),  # type: ignore[arg-type]
+            *metadata,
+            batch.block_size,
+            batch.scale,
+            out,
         ),
         ceilings,
         wait=context.synchronize,

@@ -179,17 +179,18 @@ def test_decode_attention(
         metadata = paged_metadata(threads, sequences)
 
         def call() -> None:
-            ops.paged_attention(
-                threads, q, *keys_and_values(), *metadata,
+            ops.paged_attention(  # type: ignore[call-arg]
+                threads, q, *keys_and_values(), *metadata,  # type: ignore[arg-type]
                 sequences.block_size, sequences.scale, out,
             )  # fmt: skip
     else:
         metadata = csr_metadata(threads, *csr_rows(sequences))
 
         def call() -> None:
-            ops.self_attention_paged(
-                threads, q, *keys_and_values(), *metadata, sequences.scale, out
-            )
+            ops.self_attention_paged(  # type: ignore[call-arg]
+                threads, q, *keys_and_values(), *metadata,  # type: ignore[arg-type]
+                sequences.scale, out,
+            )  # fmt: skip
 
     measure.operator(
         call,

@@ -14,7 +14,7 @@ from suites.ops.operands import fetch, load
 def run(context: Context, drawn: list[int], rows: list[int], ids: list[int]) -> list[int]:
     there = load(context, ids, "i32")
     ops.fill_drawn(context, load(context, drawn, "i32"), load(context, rows, "i32"), there)
-    return fetch(there).tolist()
+    return [int(token) for token in fetch(there)]
 
 
 @pytest.mark.criterion("s1.smoke")

@@ -126,8 +126,10 @@ def test_calls_in_a_row_share_memory(flashinfer: Context) -> None:
         ]
         out = poisoned(flashinfer, batch.q.shape, "bf16")
         outs.append((operands, metadata, batch, out))
-    for operands, metadata, batch, out in outs:
-        ops.paged_attention(flashinfer, *operands, *metadata, batch.block_size, batch.scale, out)
+    for (q, k, v), (tables, lengths, starts), batch, out in outs:
+        ops.paged_attention(
+            flashinfer, q, k, v, tables, lengths, starts, batch.block_size, batch.scale, out
+        )
     flashinfer.synchronize()
     for (_, _, _, out), once in zip(outs, expected, strict=True):
         np.testing.assert_array_equal(out.to(device="cpu").numpy(), once)
@@ -147,18 +149,18 @@ def test_what_it_has_no_kernel_for_is_refused(
 ) -> None:
     q = load(flashinfer, np.ones((1, heads.query, heads.dim)), dtype)
     cache = load(flashinfer, np.ones((16, heads.key, heads.dim)), dtype)
-    metadata = [load(flashinfer, values, "i32") for values in ([[0]], [5], [0, 1])]
+    first, second, third = (load(flashinfer, values, "i32") for values in ([[0]], [5], [0, 1]))
     with pytest.raises(ArgumentError, match=words):
-        ops.paged_attention(flashinfer, q, cache, cache, *metadata, 16, scale, q)
+        ops.paged_attention(flashinfer, q, cache, cache, first, second, third, 16, scale, q)
 
 
 def test_rows_have_to_be_aligned(flashinfer: Context) -> None:
     q = load(flashinfer, np.ones(129), "bf16").slice(0, 1, 129).view([1, 2, 64])
     cache = load(flashinfer, np.ones((16, 2, 64)), "bf16")
-    metadata = [load(flashinfer, values, "i32") for values in ([[0]], [5], [0, 1])]
+    first, second, third = (load(flashinfer, values, "i32") for values in ([[0]], [5], [0, 1]))
     out = poisoned(flashinfer, (1, 2, 64), "bf16")
     with pytest.raises(ArgumentError, match="rows at multiples of 16 bytes, q is"):
-        ops.paged_attention(flashinfer, q, cache, cache, *metadata, 16, 1.0, out)
+        ops.paged_attention(flashinfer, q, cache, cache, first, second, third, 16, 1.0, out)
 
 
 def test_it_is_never_deterministic() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,10 +76,10 @@ def test_linear_sums_a_row_in_one_order(
     """In any company, in every block of rows, on one thread and on two."""
     one, two = (make_context(device, instruction_set, threads) for threads in (1, 2))
     x, weight, bias = random_operands(530, depth, width)
-    rows, weight, bias = (load(one, values, "bf16") for values in (x, weight, bias))
-    whole = run(two, rows, weight, bias, out_dtype)
+    rows, w, b = (load(one, values, "bf16") for values in (x, weight, bias))
+    whole = run(two, rows, w, b, out_dtype)
     for start, stop in [(0, 1), (3, 5), (10, 26), (0, 33), (500, 530), (511, 513), (529, 530)]:
-        part = run(one, rows.slice(0, start, stop), weight, bias, out_dtype)
+        part = run(one, rows.slice(0, start, stop), w, b, out_dtype)
         np.testing.assert_array_equal(part, whole[start:stop])
 
 
@@ -90,15 +91,17 @@ def test_linear_keeps_what_is_not_finite_in_its_row_and_column(
     x, weight, bias = (abs(values) for values in random_operands(rows, 40, 11))
     x[-1, 39] = bad
     weight[7, 38] = bad
-    operands = [load(of_set, values, "bf16") for values in (x, weight, bias)]
-    finite = np.isfinite(run(of_set, *operands, "bf16"))
+    x_there, w_there, b_there = (load(of_set, values, "bf16") for values in (x, weight, bias))
+    finite = np.isfinite(run(of_set, x_there, w_there, b_there, "bf16"))
     expected = np.ones((rows, 11), bool)
     expected[-1] = expected[:, 7] = False
     np.testing.assert_array_equal(finite, expected)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_attention_agrees_with_float64(of_set: Context, dtype: str, form: Callable) -> None:
+def test_attention_agrees_with_float64(
+    of_set: Context, dtype: str, form: Callable[..., Any]
+) -> None:
     batch = make_batch(*BATCHES["mixture"])
     assert_exact_enough(form(of_set, batch, dtype), batch, batch.visible(), dtype, roundings=0)
 

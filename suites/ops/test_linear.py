@@ -154,8 +154,8 @@ def test_zero_depth_leaves_the_bias(context: Context, dtype: str) -> None:
 @pytest.mark.parametrize(("rows", "width"), [(0, 5), (5, 0), (0, 0)])
 def test_empty_result(context: Context, dtype: str, rows: int, width: int) -> None:
     x, weight, bias = random_operands(rows, 8, width)
-    operands = [load(context, values, dtype) for values in (x, weight, bias)]
-    assert run(context, *operands, dtype).shape == (rows, width)
+    x_there, w_there, b_there = (load(context, values, dtype) for values in (x, weight, bias))
+    assert run(context, x_there, w_there, b_there, dtype).shape == (rows, width)
 
 
 @pytest.mark.parametrize("rows", [3, 24])
@@ -179,11 +179,11 @@ def test_deterministic_row_is_the_same_in_any_batch(
     x, weight, bias = random_operands(70, depth, width)
     wide = np.pad(x, ((0, 0), (0, apart)), constant_values=np.nan)
     rows = load(context, wide, dtype).slice(1, 0, depth)
-    weight, bias = load(context, weight, dtype), load(context, bias, dtype) if with_bias else None
+    w, b = load(context, weight, dtype), load(context, bias, dtype) if with_bias else None
     for out_dtype in sorted({dtype, "f32"}):
-        whole = run(context, rows, weight, bias, out_dtype)
+        whole = run(context, rows, w, b, out_dtype)
         for start, stop in [(0, 1), (3, 5), (10, 17), (60, 70), (0, 16), (1, 66), (69, 70)]:
-            part = run(context, rows.slice(0, start, stop), weight, bias, out_dtype)
+            part = run(context, rows.slice(0, start, stop), w, b, out_dtype)
             np.testing.assert_array_equal(part, whole[start:stop])
 
 
@@ -206,8 +206,8 @@ def test_threads_do_not_change_the_result(device: str, dtype: str, rows: int) ->
 def test_not_a_number_stays_in_its_row(context: Context, dtype: str) -> None:
     x, weight, bias = random_operands(20, 40, 11)
     x[4, 39] = np.nan
-    operands = [load(context, values, dtype) for values in (x, weight, bias)]
-    bad = np.isnan(run(context, *operands, dtype))
+    x_there, w_there, b_there = (load(context, values, dtype) for values in (x, weight, bias))
+    bad = np.isnan(run(context, x_there, w_there, b_there, dtype))
     assert bad[4].all()
     assert not np.delete(bad, 4, axis=0).any()
 
@@ -243,9 +243,9 @@ def test_operands_between_boundaries(
         return (shifted if name in moved else load)(context, array, kind)
 
     for out_dtype in sorted({dtype, "f32"}):
-        operands = [place(name, array, dtype) for name, array in values.items()]
+        x, weight, bias = (place(name, array, dtype) for name, array in values.items())
         out = place("out", np.full((rows, 24), np.nan), out_dtype)
-        ops.linear(context, *operands, out)
+        ops.linear(context, x, weight, bias, out)
         assert_near(fetch(out), **values, dtype=dtype, out_dtype=out_dtype)
 
 

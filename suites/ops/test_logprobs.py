@@ -28,7 +28,8 @@ ROWS = [
 def rounding(logits: np.ndarray) -> np.ndarray:
     """Each distance from the largest logit is rounded to f32 before its exponential is summed."""
     distances = logits.max(axis=1, keepdims=True) - logits
-    return F32 * (np.exp(log_softmax(logits, axis=1)) * distances).sum(axis=1)
+    error: np.ndarray = F32 * (np.exp(log_softmax(logits, axis=1)) * distances).sum(axis=1)
+    return error
 
 
 def test_equal_log_softmax_of_the_raw_logits(context: Context) -> None:

@@ -103,7 +103,7 @@ def test_scores_depend_on_the_distance_alone(context: Context) -> None:
         for row, position in zip(rows, (700 + shift, 690 + shift), strict=True):
             ops.rope(context, row, load(context, [position], "i32"), *cos_sin)
         scores.append((fetch(rows[0]) * fetch(rows[1])).sum())
-    magnitude = np.linalg.norm(q) * np.linalg.norm(k)
+    magnitude = float(np.linalg.norm(q) * np.linalg.norm(k))
     np.testing.assert_allclose(scores[1:], scores[0], rtol=0, atol=2 * 4 * 2 * F32 * magnitude)
 
 

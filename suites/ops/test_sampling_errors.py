@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from suites.ops.sampling_reference import Row
 
 LOGITS = np.linspace(-2, 2, 61)
 
-BAD_VALUES = {
+BAD_VALUES: dict[str, list[Any]] = {
     "temperature": [-0.1, np.nan, np.inf],
     "top_k": [-1],
     "top_p": [0.0, -0.5, 1.01, np.nan],
@@ -36,7 +37,8 @@ def test_error_names_the_first_bad_row_and_its_parameter(
     device: str, parameter: str, value: float, num_threads: int
 ) -> None:
     rows = [Row()] * 6
-    rows[2] = rows[5] = replace(Row(), **{parameter: value})
+    change: dict[str, Any] = {parameter: value}
+    rows[2] = rows[5] = replace(Row(), **change)
     [wanted] = [line.range for line in _C.SAMPLING_PARAMETERS if line.name == parameter]
     with pytest.raises(ArgumentError) as caught:
         sample(Context(device, num_threads), LOGITS, rows)

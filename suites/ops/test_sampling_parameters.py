@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,8 @@ def test_the_engine_has_the_table_of_the_core() -> None:
 def test_the_core_takes_what_the_engine_takes(context: Context, name: str) -> None:
     span = ROW_RANGES[name]
     low = 2.0**-126 if span.above else span.low
-    rows = [replace(Row(), **{name: value}) for value in (low, DEFAULTS[name], span.high)]
+    values: tuple[Any, ...] = (low, DEFAULTS[name], span.high)
+    rows = [replace(Row(), **{name: value}) for value in values]
     assert (sample(context, LOGITS, rows).token_ids >= 0).all()
 
 
@@ -93,8 +95,8 @@ def test_off_is_as_if_there_were_no_parameter() -> None:
     [({"min_p": ...}, "min_p is missing"), ({"nonsense": None}, "nonsense is no operand")],
 )
 def test_operands_are_those_of_the_table(
-    context: Context, change: dict[str, object], message: str
+    context: Context, change: dict[str, Any], message: str
 ) -> None:
-    tensors: dict[str, object] = dict(sampling_tensors(context, [Row()])) | change
+    tensors: dict[str, Any] = dict(sampling_tensors(context, [Row()])) | change
     with pytest.raises(TypeError, match=message):
         _C.SamplingInputs(**{k: v for k, v in tensors.items() if v is not ...})

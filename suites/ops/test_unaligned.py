@@ -4,6 +4,7 @@ to look at addresses, not at widths alone. Those of linear are in test_linear.py
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_rms_norm(context: Context, dtype: str) -> None:
 
 
 def test_embedding(context: Context, dtype: str) -> None:
-    rows = [4, 0, 2]
+    rows: Any = [4, 0, 2]
     for place in (load, shifted):
         ids = place(context, rows, "i32")
         for operands in placements(context, dtype, {"table": A, "out": unwritten(3, 64)}):

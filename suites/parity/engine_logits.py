@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from stagegate import LLM
 from stagegate.execution.input_batch import StepInput
+from stagegate.execution.worker import Worker
 from stagegate.kv.metadata import PagedMetadata
 
 
@@ -15,11 +16,13 @@ def prompt_logits(llm: LLM, prompt: list[int]) -> npt.NDArray[np.float32]:
 
     The engine must be idle, in the block layout, with room for the prompt.
     """
+    executor = llm.engine.executor
+    assert isinstance(executor, Worker)
     length = len(prompt)
     block_size = llm.engine.config.block_size
     blocks = np.arange(-(-length // block_size), dtype=np.int32)
     positions = np.arange(length, dtype=np.int32)
-    return llm.engine.executor.logits(
+    return executor.logits(
         StepInput(
             input_ids=np.array(prompt, dtype=np.int32),
             positions=positions,
