@@ -1,4 +1,4 @@
-"""What an architecture is: how its config.json is read, and how its checkpoints name weights."""
+"""Description of an architecture: how to read its config.json, and its names of weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from stagegate.models.decoder_config import DecoderConfig
     from stagegate.models.json_object import JsonObject
 
-# The role of a weight in the core, such as "layers.3.qkv" or "layers.3.qkv.bias", to the tensors of
-# a checkpoint that it is the concatenation of.
+# Role of a weight in the core, such as "layers.3.qkv" or "layers.3.qkv.bias" -> the checkpoint's
+# tensors whose concatenation it is.
 WeightNames = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """One architecture, as one file of this folder describes it.
+    """One architecture, described by one file of this folder.
 
-    name: as `architectures` of config.json states it. model_type: as `model_type` does.
-    known_keys: of config.json; any other is named in the log.
-    parse_config: the decoder that config.json describes. Raises ModelError naming key and value.
-    weight_names: names for every role that the decoder has in the core (`_C.weight_specs`), and
-    for "head" even where the embedding is the head. Names for further roles do no harm.
+    name, model_type: the values of `architectures` and `model_type` in config.json.
+    known_keys: keys of config.json; any other is named in the log.
+    parse_config: returns the decoder of a config.json. Raises ModelError naming key and value.
+    weight_names: returns names for every role of the decoder in the core (`_C.weight_specs`), and
+    for "head" even if the embedding is the head. Names for further roles are ignored.
     """
 
     name: str

@@ -23,9 +23,9 @@ _PICKLE_PATTERNS: Final = ("*.bin", "*.bin.index.json", "*.pt", "*.pth")
 class Checkpoint:
     """The tensors of a model, validated against its configuration, ready to be copied out.
 
-    Iterating yields each tensor of the model once, in the order of the data on disk; its pages
-    leave the memory of the process before the next one. Leaving the context drops the maps; a map
-    that a tensor still refers to stays valid.
+    Iterating yields each tensor of the model once, in the order of the data on disk, and drops its
+    pages from memory before the next one. Leaving the context drops the maps; a map that a tensor
+    still refers to stays valid.
     """
 
     def __init__(self, tensors: dict[str, StoredTensor]) -> None:
@@ -33,11 +33,11 @@ class Checkpoint:
 
     @classmethod
     def open(cls, path: Path, expected: TensorMap) -> Checkpoint:
-        """Map the weights in the folder `path`; model.safetensors wins over an index.
+        """Map the weights in the folder `path`; model.safetensors takes precedence over an index.
 
-        A head that only repeats the embedding it is tied to is left out.
-        Raises ModelError naming file and tensor when a file is damaged, when index and shards
-        disagree, or when the tensors are not exactly those of the model.
+        A tied head that repeats the embedding is left out.
+        Raises ModelError naming file and tensor if a file is damaged, if index and shards disagree,
+        or if the tensors are not exactly those of the model.
         """
         files = _weight_files(path)
         single = files[0].name == SINGLE_FILE_NAME
@@ -75,8 +75,8 @@ def _in_turn(tensors: dict[str, StoredTensor]) -> Iterator[StoredTensor]:
 def stored_dtype(path: Path) -> str:
     """The dtype of the tensors in the folder `path`: "f32", "f16" or "bf16".
 
-    Of several it is that of the first tensor by name in the first file by name, as Hugging Face
-    has it: the head's or the embedding's. Raises ModelError as `Checkpoint.open` does.
+    If there are several, it is that of the first tensor by name in the first file by name, as in
+    Hugging Face: the head or the embedding. Raises ModelError as `Checkpoint.open` does.
     """
     tensors = read_safetensors(_weight_files(path)[0])
     if not tensors:
@@ -85,7 +85,7 @@ def stored_dtype(path: Path) -> str:
 
 
 def _weight_files(path: Path) -> list[Path]:
-    """The files with tensors, sorted by name; model.safetensors wins over an index."""
+    """The files with tensors, by name; model.safetensors takes precedence over an index."""
     if (path / SINGLE_FILE_NAME).exists():
         return [path / SINGLE_FILE_NAME]
     if (path / INDEX_FILE_NAME).exists():
@@ -112,13 +112,13 @@ def _no_weights(path: Path) -> ModelError:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    """The file that the index says each tensor is in."""
+    """The file of each tensor according to the index."""
     weight_map = JsonObject.read(path / INDEX_FILE_NAME).nested("weight_map")
     shard_of = {name: weight_map.string(name) for name in weight_map}
     if not shard_of:
         raise ModelError(f"{path / INDEX_FILE_NAME}: weight_map is empty; download it again")
     for name, shard in shard_of.items():
-        # A shard outside the folder would be somebody else's file.
+        # A shard outside the folder does not belong to the checkpoint.
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise weight_map.error(name, "the name of a .safetensors file in the folder is needed")
     return shard_of
@@ -146,7 +146,7 @@ def _read_shards(path: Path, shards: list[Path]) -> dict[str, StoredTensor]:
 
 
 def _leave_out_copy(tensors: dict[str, StoredTensor], *, name: str, original: str) -> None:
-    """Some training tools save a head although it is tied."""
+    """Drop the copy of a tied head that some training tools save."""
     if name not in tensors or original not in tensors:
         return
     copy, kept = tensors[name], tensors[original]

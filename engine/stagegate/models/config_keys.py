@@ -1,6 +1,6 @@
-"""Keys of config.json that architectures have in common, and what Hugging Face makes of them.
+"""Keys of config.json that architectures share, read as Hugging Face reads them.
 
-Each function raises ModelError naming key and value for what it does not accept.
+Each function raises ModelError naming key and value for a value that it does not accept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IRRELEVANT_KEYS: Final = frozenset((
     "unsloth_fixed", "unsloth_version", "use_bfloat16", "use_cache", "use_return_dict",
 ))  # fmt: skip
 
-# Far above any model; the names of all tensors are listed before one is read.
+# Far above any model. It bounds the list of tensor names, which is made before one is read.
 _MAX_LAYERS: Final = 10_000
 
 _ROPE_KEYS: Final = {"rope_type", "type", "rope_theta"}
@@ -31,10 +31,10 @@ _ROPE_KEYS: Final = {"rope_type", "type", "rope_theta"}
 def refuse_variants(
     stated: JsonObject, supported: Mapping[str, tuple[object, ...]], unsupported: Mapping[str, str]
 ) -> None:
-    """Refuse what would change the computation.
+    """Refuse settings that would change the computation.
 
-    supported: keys to the values that may be stated; the first is what an absent key means.
-    unsupported: keys that may not be stated at all, and why.
+    supported: keys to their permitted values; the first is the default of an absent key.
+    unsupported: keys that must be absent, and why.
     """
     for key, values in supported.items():
         if key in stated:
@@ -51,7 +51,7 @@ def num_layers(stated: JsonObject) -> int:
 
 
 def num_kv_heads(stated: JsonObject, num_heads: int, *, default: int) -> int:
-    """default: of an absent key; null is as many as there are query heads."""
+    """default: for an absent key; null means the number of query heads."""
     key = "num_key_value_heads"
     if stated.is_null(key):
         return num_heads
@@ -84,9 +84,9 @@ def head_dim(stated: JsonObject, hidden_size: int, num_heads: int) -> int:
 
 
 def rope_theta(stated: JsonObject, *, default: float) -> float:
-    """The base of the rotary frequencies, from either spelling, where nothing scales them.
+    """The base of the rotary frequencies, from either spelling; scaling is refused.
 
-    Transformers up to 4 writes rope_theta and rope_scaling, from 5 on both go into rope_parameters.
+    Transformers up to 4 writes rope_theta and rope_scaling; from 5 on both are in rope_parameters.
     """
     thetas = {"rope_theta": positive(stated, "rope_theta")} if "rope_theta" in stated else {}
     if "rope_parameters" in stated and "rope_scaling" in stated:

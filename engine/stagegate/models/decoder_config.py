@@ -1,4 +1,4 @@
-"""What the core knows of a model: the fields of csrc/model/decoder_config.h, and no others."""
+"""The model as the core sees it: exactly the fields of csrc/model/decoder_config.h."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class RopeScaling:
-    """How Llama 3.1 reaches beyond the positions it was trained on; see csrc/ops/rope/rope.h."""
+    """Llama 3.1's scaling of rotary frequencies for longer contexts; see csrc/ops/rope/rope.h."""
 
     factor: float
     low_freq_factor: float
@@ -22,7 +22,7 @@ class DecoderConfig:
     max_position_embeddings: positions the model was trained for.
     qkv_bias: the projection to queries, keys and values adds a bias.
     qk_norm: an RMS norm over each head of queries and keys, before their rotation.
-    tie_word_embeddings: the embedding is the head too.
+    tie_word_embeddings: the embedding is also the head.
     """
 
     vocab_size: int

@@ -1,4 +1,4 @@
-"""generation_config.json: what a model's authors recommend for sampling, and where text ends."""
+"""generation_config.json: the sampling defaults and end tokens recommended by model authors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READ: Final = frozenset((
     "do_sample", "eos_token_id", "max_new_tokens", "min_new_tokens", "min_p", "repetition_penalty",
     "stop_strings", "temperature", "top_k", "top_p",
 ))  # fmt: skip
-# What would change the text and is not supported, with the values that change nothing.
+# Unsupported keys that would change the text, with the values that change nothing.
 _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "assistant_ensemble_weight": (),
     "bad_words_ids": ([],),
@@ -40,7 +40,7 @@ _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "token_healing": (False,),
     "watermarking_config": (),
 }
-# The same for sampling alone: greedy choices do not depend on them.
+# The same, but only for sampling: greedy decoding does not depend on them.
 _NEUTRAL_SAMPLING: Final[dict[str, tuple[object, ...]]] = {
     "epsilon_cutoff": (0,),
     "eta_cutoff": (0,),
@@ -64,10 +64,10 @@ KNOWN_KEYS: Final = _READ | _IRRELEVANT | _NEUTRAL.keys() | _NEUTRAL_SAMPLING.ke
 
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
-    """Sampling defaults of a checkpoint, in the meaning of SamplingParams.
+    """Sampling defaults of a checkpoint, with the meaning of SamplingParams.
 
-    A key that the file leaves out is neutral here. Hugging Face would put its own defaults in,
-    top_k 50 among them, which say nothing about the model.
+    A key that the file omits is neutral here. Hugging Face uses its own defaults, such as top_k 50,
+    which do not come from the model's authors.
     """
 
     temperature: float = 1.0  # 0 is greedy
@@ -82,12 +82,12 @@ class GenerationConfig:
 
     @classmethod
     def read(cls, model: Path) -> GenerationConfig:
-        """The file in the checkpoint folder `model`; all defaults when there is none.
+        """The file in the checkpoint folder `model`; all defaults if there is none.
 
-        `do_sample: false` gives greedy, whatever the keys about sampling say, as in Hugging Face.
-        Raises ModelError naming a value outside its range, and a key that would change the text in
-        a way that is not supported. Keys that nothing reads, max_length and max_time among them,
-        are named in the log.
+        As in Hugging Face, `do_sample: false` is greedy regardless of the sampling keys. Raises
+        ModelError naming a value outside its range, or a key that would change the text in an
+        unsupported way. Keys that are not read, such as max_length and max_time, are named in the
+        log.
         """
         path = model / FILE_NAME
         if not path.exists():
@@ -96,7 +96,7 @@ class GenerationConfig:
         greedy = not stated.flag("do_sample", default=True)
         _refuse(stated, _NEUTRAL if greedy else _NEUTRAL | _NEUTRAL_SAMPLING)
         stated.log_unread(KNOWN_KEYS)
-        # Read even where greedy leaves them out: a value out of its range is a damaged file.
+        # Checked even if greedy ignores them: a value out of its range means a damaged file.
         sampling: dict[str, Any] = {
             "temperature": _number(stated, "temperature", 0, 100, default=1.0),
             "top_p": _number(stated, "top_p", 1e-6, 1, default=1.0),

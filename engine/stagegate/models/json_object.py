@@ -1,4 +1,4 @@
-"""JSON files of a checkpoint, read strictly: complaints name the file, the key and the value."""
+"""Strict reading of a checkpoint's JSON files; errors name the file, the key and the value."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MAX_INTEGER: Final = 2**31 - 1
 def parse_object(text: str | bytes) -> dict[str, Any]:
     """The JSON object in `text`.
 
-    Raises ValueError for anything else: bad JSON or UTF-8, a repeated key (RFC 8259 leaves its
-    meaning open, so two readers may load two models), NaN or Infinity, an array or a scalar.
+    Raises ValueError for anything else: bad JSON or UTF-8, a repeated key (RFC 8259 does not define
+    its meaning, so two readers may load two models), NaN or Infinity, an array or a scalar.
     """
     try:
         value = json.loads(
@@ -48,10 +48,10 @@ def _refuse_constant(name: str) -> Any:
 
 
 class JsonObject:
-    """The members of one JSON file with typed access; a missing or ill-typed one is a ModelError.
+    """Typed access to the members of one JSON file; a missing or ill-typed one is a ModelError.
 
-    A member that is null counts as absent, which is how Hugging Face writes "not set". `default` is
-    what an absent one is; without it the member has to be there.
+    A null member counts as absent, because Hugging Face writes null for "not set". `default` is the
+    value of an absent member; without a default the member is required.
     """
 
     def __init__(self, path: Path, members: dict[str, Any]) -> None:
@@ -83,11 +83,11 @@ class JsonObject:
         return self._members[key]
 
     def is_null(self, key: str) -> bool:
-        """Whether the file states null, which means something else than leaving the key out."""
+        """Whether the value is null, for keys where that differs from an absent key."""
         return key in self._members and self._members[key] is None
 
     def log_unread(self, known: Collection[str]) -> None:
-        """Warn of the keys that are not in `known`: they change nothing."""
+        """Warn of keys that are not in `known` and therefore have no effect."""
         unread = sorted(set(self) - set(known))
         if unread:
             _logger.warning("%s: not read: %s", self.path, ", ".join(unread))

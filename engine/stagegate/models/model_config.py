@@ -1,4 +1,4 @@
-"""What config.json says of a model."""
+"""The configuration of a model, as read from config.json."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A decoder, and what its checkpoint says around it.
+    """A decoder, and the other settings of its checkpoint.
 
-    dtype: "f32", "f16" or "bf16": what the model is computed in. Stored tensors may differ.
-    eos_token_ids: as config.json states them; other files of the checkpoint may name more.
+    dtype: "f32", "f16" or "bf16", of the computation. Stored tensors may differ.
+    eos_token_ids: from config.json; other files of the checkpoint may name more.
     """
 
     architecture: Architecture

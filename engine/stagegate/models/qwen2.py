@@ -11,8 +11,8 @@ from stagegate.models.decoder_config import DecoderConfig
 if TYPE_CHECKING:
     from stagegate.models.json_object import JsonObject
 
-# Keys of config.json that would change the computation, with the values that are supported. The
-# first is what an absent key means; "swish" is another name of SiLU.
+# Keys of config.json that would change the computation, with their supported values. The first is
+# the default of an absent key; "swish" is another name for SiLU.
 _SUPPORTED_VALUES: Final[dict[str, tuple[object, ...]]] = {
     "model_type": ("qwen2",),
     "hidden_act": ("silu", "swish"),
@@ -22,7 +22,7 @@ _SUPPORTED_VALUES: Final[dict[str, tuple[object, ...]]] = {
     "is_encoder_decoder": (False,),
     "add_cross_attention": (False,),
 }
-# Variants of the model that Hugging Face builds from a key, whatever its value.
+# Keys whose presence makes Hugging Face build another variant of the model, whatever the value.
 _UNSUPPORTED: Final = {
     "quantization_config": (
         "quantized checkpoints are not supported; use the f32, f16 or bf16 original"
@@ -30,8 +30,8 @@ _UNSUPPORTED: Final = {
     "per_layer_config": "layers that differ from each other are not supported",
 }
 
-# What Hugging Face takes for keys that config.json does not state. Sizes of the weights have such
-# values too, but no published model has them, so that an absent one is an error.
+# Hugging Face's defaults for absent keys. Sizes of the weights have defaults too, but no published
+# model uses them, so an absent size is an error.
 _DEFAULT_VOCAB_SIZE: Final = 151936
 _DEFAULT_NUM_KV_HEADS: Final = 32
 _DEFAULT_MAX_POSITION_EMBEDDINGS: Final = 32768
@@ -54,9 +54,9 @@ _IRRELEVANT: Final = config_keys.IRRELEVANT_KEYS | {"use_mrope"}
 def parse_config(stated: JsonObject) -> DecoderConfig:
     """The decoder that config.json describes.
 
-    A key that is absent or null has the value Hugging Face takes. Raises ModelError for a size that
-    is missing, for a value out of range, and for every variant of the architecture that this engine
-    does not compute; the message names key and value.
+    A key that is absent or null has Hugging Face's default. Raises ModelError for a missing size, a
+    value out of range, and every variant of the architecture that this engine does not support; the
+    message names key and value.
     """
     num_layers = config_keys.num_layers(stated)
     max_position_embeddings = stated.integer(
@@ -85,7 +85,7 @@ def parse_config(stated: JsonObject) -> DecoderConfig:
 
 
 def weight_names(config: DecoderConfig) -> WeightNames:
-    """Under tied embeddings a checkpoint need not have the head."""
+    """Names by role; with tied embeddings a checkpoint need not have the head."""
     names: dict[str, tuple[str, ...]] = {
         "embedding": ("model.embed_tokens.weight",),
         "final_norm": ("model.norm.weight",),
@@ -119,7 +119,7 @@ ARCHITECTURE: Final = Architecture(
 def _refuse_sliding_windows(
     stated: JsonObject, num_layers: int, max_position_embeddings: int
 ) -> None:
-    """Every layer must attend to all tokens before, as Hugging Face reads the four keys."""
+    """Check that every layer attends to all earlier tokens; Hugging Face reads these four keys."""
     if "layer_types" in stated:
         if stated.value("layer_types") != ["full_attention"] * num_layers:
             raise stated.error(
@@ -130,7 +130,7 @@ def _refuse_sliding_windows(
         return
     window = stated.integer("sliding_window", at_least=1, default=_DEFAULT_SLIDING_WINDOW)
     first = stated.integer("max_window_layers", at_least=0, default=_DEFAULT_MAX_WINDOW_LAYERS)
-    # A window as long as the longest text hides nothing.
+    # A window as long as the longest text excludes nothing.
     if first < num_layers and window < max_position_embeddings:
         raise stated.error(
             "use_sliding_window",

@@ -1,4 +1,4 @@
-"""The architectures there are, and which of them a checkpoint folder holds."""
+"""The supported architectures, and detection of the architecture of a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
     architecture.name: architecture for architecture in (qwen2.ARCHITECTURE,)
 }
 
-# Keys of config.json that are read here, whatever the architecture.
+# Keys of config.json that are read here for every architecture.
 READ_KEYS: Final = frozenset((
     "architectures", "bos_token_id", "dtype", "eos_token_id", "model_type", "torch_dtype",
 ))  # fmt: skip
@@ -33,11 +33,11 @@ _DTYPES: Final = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 def load_model_config(model_dir: Path, *, dtype: str = "auto") -> ModelConfig:
     """The model that config.json in the checkpoint folder `model_dir` describes.
 
-    dtype: "f32", "f16" or "bf16" to compute in, whatever the checkpoint says; "auto" is what
-    config.json states or, where it does not, the dtype of the stored tensors.
+    dtype: "f32", "f16" or "bf16" overrides the checkpoint; "auto" is the dtype in config.json or,
+    if it has none, the dtype of the stored tensors.
 
-    Raises ModelError when the folder or the file is missing, the architecture is not supported or
-    a value cannot be used. Keys that Hugging Face does not know either are named in the log.
+    Raises ModelError if the folder or the file is missing, the architecture is not supported or a
+    value cannot be used. Keys that are unknown to Hugging Face too are named in the log.
     """
     if not model_dir.is_dir():
         msg = (

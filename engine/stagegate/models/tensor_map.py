@@ -1,4 +1,4 @@
-"""Which tensors a checkpoint of a model holds, and what each is in the core."""
+"""The tensors in a checkpoint of a model, and the part of the core's weights that each one is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WeightPart:
-    """What one tensor of a checkpoint is in the core: part `index` of the weight of a role."""
+    """The place of one checkpoint tensor in the core: part `index` of the weight of a role."""
 
     role: str
     index: int
@@ -23,11 +23,11 @@ class WeightPart:
 
 @dataclass(frozen=True, slots=True)
 class TensorMap:
-    """The tensors that a checkpoint of a model holds.
+    """The tensors in a checkpoint of a model.
 
     parts: every tensor by its name in the checkpoint, in model order.
-    embedding, head: names of these two. A head that is not among the parts is tied: a checkpoint
-    may repeat the embedding under its name.
+    embedding, head: names of these two. A head that is not in `parts` is tied: a checkpoint may
+    repeat the embedding under its name.
     """
 
     parts: dict[str, WeightPart]
@@ -36,7 +36,7 @@ class TensorMap:
 
     @classmethod
     def of(cls, model: ModelConfig) -> TensorMap:
-        """Raises ValueError where the architecture names other parts than the core has."""
+        """Raises ValueError if the architecture names other parts than the core has."""
         names = model.architecture.weight_names(model.decoder)
         parts = {}
         for spec in _C.weight_specs(core_config(model.decoder)):
@@ -53,7 +53,7 @@ class TensorMap:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of each tensor, by name. Linear weights are [out, in]."""
+        """Shape of each tensor, by name. Linear weights are [out, in]."""
         return {name: part.shape for name, part in self.parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""The weights of a model on their way from the tensors of a checkpoint into the core."""
+"""Loading of a checkpoint's tensors into the weights of the core."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def load_weights(
 ) -> _C.DecoderWeights:
     """Read the checkpoint in the folder `path` into the merged weights of the core.
 
-    Raises ModelError when the files are damaged or do not hold exactly the model's tensors.
+    Raises ModelError if the files are damaged or do not contain exactly the model's tensors.
     """
     tensors = TensorMap.of(model)
-    # Opened first: a checkpoint that does not fit its configuration is refused before any memory is
-    # taken for it.
+    # Opened first, so that a checkpoint that does not match its configuration is refused before any
+    # memory is allocated for it.
     with Checkpoint.open(path, tensors) as checkpoint:
         weights = _C.DecoderWeights(core_config(model.decoder), dtype, context)
         for stored in checkpoint:

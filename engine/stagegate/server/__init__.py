@@ -1,1 +1,1 @@
-"""An HTTP server in the words of the OpenAI API: stagegate serve."""
+"""An HTTP server for the OpenAI API: stagegate serve."""

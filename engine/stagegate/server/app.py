@@ -1,4 +1,4 @@
-"""The application: routes, limits around them, errors in one form."""
+"""The application: routes, limits, and a uniform error format."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from stagegate.serving.client import EngineClient
 
 WEBUI = Path(__file__).parent / "webui"
-# Browsers ask whether a file has changed before they use theirs: after an update of the server the
-# parts of the page fit each other. Nothing is loaded from elsewhere, nor the page put into another.
+# Browsers revalidate every file, so the parts of the page match after an update of the server.
+# Nothing is loaded from other origins, and the page cannot be framed.
 PAGE_HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
@@ -49,9 +49,9 @@ PAGE_HEADERS: Final = {
 
 
 def create_app(models: Mapping[str, EngineClient], settings: ServerSettings) -> FastAPI:
-    """An application that serves models by name. It starts them when it starts, and closes them.
+    """An application that serves models by name; it starts and closes their engines.
 
-    Raises ConfigError when there is no model.
+    Raises ConfigError if there is no model.
     """
     served = ServedModels(models)
     serving = Serving(
@@ -91,7 +91,7 @@ async def _lifespan(serving: Serving, app: FastAPI) -> AsyncIterator[None]:
 
 
 def _add_middleware(app: FastAPI, serving: Serving) -> None:
-    """The last is the outermost: a refusal for a missing key has its headers for browsers too."""
+    """Add middleware, the outermost last: even a refusal for a missing key has CORS headers."""
     settings = serving.settings
     app.add_middleware(
         BodyLimit, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
@@ -122,7 +122,7 @@ def _add_page(app: FastAPI) -> None:
 
 
 class PageFiles(StaticFiles):
-    """The parts of the page, with its headers."""
+    """Serves the files of the page with its headers."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)

@@ -35,15 +35,15 @@ _logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", action="append", required=True, metavar="[NAME=]DIR",
-        help="checkpoint to serve, by the name of its folder or another; repeat it for several",
+        help="checkpoint to serve, named NAME or after its folder; repeat for several",
     )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_port, default=8000, help="0 takes a free one [8000]")
+    parser.add_argument("--port", type=_port, default=8000, help="0 means a free port [8000]")
     _add_access(parser.add_argument_group("access"))
     _add_limits(parser.add_argument_group("limits"))
     _add_engine(parser.add_argument_group("engine"))
     parser.add_argument(
-        "--reasoning", action="store_true", help="split <think>...</think> off into reasoning"
+        "--reasoning", action="store_true", help="separate <think>...</think> as reasoning_content"
     )
     parser.add_argument(
         "--open-schemas", action="store_true",
@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what runs.
+    """Serve until SIGTERM or SIGINT, then finish the running requests.
 
     Exit status: 0 after SIGTERM, 130 after SIGINT. Raises ConfigError and ModelError.
     """
@@ -147,22 +147,24 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         ("--max-waiting", 1024, "sequences in the queue of a model; more get 429"),
         ("--max-body-bytes", 8 << 20, "longest request body"),
         ("--max-header-bytes", 64 << 10, "longest request line and headers"),
-        ("--max-connections", 4096, "open connections; more are closed at once"),
+        ("--max-connections", 4096, "open connections; further ones are closed immediately"),
         # Longer than clients keep idle connections: one that closes first loses no request.
         ("--keep-alive-timeout", 75, "seconds an idle connection stays open"),
-        ("--drain-timeout", 60, "seconds that requests have to end in after SIGTERM"),
+        ("--drain-timeout", 60, "seconds that running requests have to finish after SIGTERM"),
     ):
         group.add_argument(flag, type=_positive, default=default, help=f"{explained} [{default}]")
     for flag, seconds, explained in (
         ("--request-timeout", 600.0, "seconds for an answer; the work is cancelled then"),
         ("--body-timeout", 30.0, "seconds for a body to arrive"),
         ("--header-timeout", 15.0, "seconds for headers to arrive"),
-        ("--write-timeout", 60.0, "seconds a client may take nothing of its answer"),
+        ("--write-timeout", 60.0, "seconds a client may read nothing of its answer"),
         ("--stall-timeout", 60.0, "seconds without a step after which /health fails"),
     ):
         group.add_argument(flag, type=float, default=seconds, help=f"{explained} [{seconds:g}]")
     group.add_argument(
-        "--max-requests-per-client", type=_positive, help="of a key, or address without keys"
+        "--max-requests-per-client",
+        type=_positive,
+        help="open requests per API key, or per address without keys",
     )
 
 
@@ -253,7 +255,7 @@ def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, 
 
 
 def _name_and_folder(stated: str) -> tuple[str, Path]:
-    """A folder whose own name has an equals sign in it is taken as it is."""
+    """Split NAME=DIR; a folder whose name contains an equals sign is used as it is."""
     name, separator, folder = stated.partition("=")
     if separator and name and not Path(stated).is_dir():
         return name, Path(folder)

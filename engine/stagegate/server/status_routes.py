@@ -1,4 +1,4 @@
-"""Routes that tell how the server is."""
+"""Routes for health, readiness, metrics and statistics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def status_routes(serving: Serving) -> APIRouter:
 
     @router.get("/ready", responses=errors(400, 408, 413, 503))
     async def ready() -> StatusAnswer:
-        """Whether new work is taken."""
+        """Whether new work is accepted."""
         serving.check_open()
         _check_health(serving)
         return StatusAnswer()
@@ -45,7 +45,7 @@ def status_routes(serving: Serving) -> APIRouter:
 
     @router.get("/v1/stats", responses=errors(400, 401, 408, 413, 503))
     async def stats() -> StatsAnswer:
-        """What the engines do now and did since the start."""
+        """Current state of the engines, and counts since the start."""
         return StatsAnswer(
             uptime_s=time.time() - serving.started,
             models={

@@ -1,1 +1,1 @@
-"""The boundary between an engine and whoever serves it."""
+"""The boundary between an engine and its server."""

@@ -1,4 +1,4 @@
-"""What a server knows of an engine, whichever process that runs in."""
+"""The interface of an engine to a server, independent of the process that runs the engine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class EngineClient(Protocol):
-    """One engine, from the outside.
+    """An engine as the server sees it.
 
-    What is about text (tokenizer, chat template, recommended parameters) is here, on the side of
-    the server; what comes back is plain data whose times are durations, so that it means the same
+    Text processing (tokenizer, chat template, recommended parameters) happens here, on the side of
+    the server. Results are plain data whose times are durations, so that they have the same meaning
     in another process.
     """
 
@@ -29,26 +29,26 @@ class EngineClient(Protocol):
 
     @property
     def max_model_len(self) -> int:
-        """Most tokens of a sequence, its prompt included."""
+        """Maximum number of tokens of a sequence, including its prompt."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
 
     @property
     def chat_template(self) -> ChatTemplate:
-        """Raises TokenizerError when the checkpoint has none."""
+        """Raises TokenizerError if the checkpoint has none."""
 
     def default_sampling_params(self, *, max_tokens: int | None) -> SamplingParams:
-        """What the model's authors recommend; max_tokens as in LLMEngine."""
+        """The parameters recommended by the model's authors; max_tokens as in LLMEngine."""
 
     async def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form."""
+        """Token ids of a text. Raises InvalidRequestError for text that is not valid UTF-8."""
 
     def start(self) -> None:
-        """Begin to take requests; again is harmless. Raises EngineDeadError when it has ended."""
+        """Start accepting requests; idempotent. Raises EngineDeadError if the engine has ended."""
 
     async def drain(self, timeout_s: float | None = None) -> bool:
-        """Refuse new requests and wait until those that are open end; False when time ran out."""
+        """Refuse new requests and wait for the open ones to end; False on timeout."""
 
     def close(self) -> None:
         """End the engine and wait for it. Open requests end with finish reason "abort"."""
@@ -64,13 +64,13 @@ class EngineClient(Protocol):
         """Stream one request; closing the generator aborts it. Errors are those of AsyncLLM."""
 
     async def abort(self, request_id: str) -> bool:
-        """End a request; its stream gets a last delta. False when no such request is open."""
+        """Abort a request; its stream gets a last delta. False if no such request is open."""
 
     def is_healthy(self, stall_s: float) -> bool:
-        """False when the engine has ended, or no step for `stall_s` seconds with work queued."""
+        """False if the engine has ended, or made no step for `stall_s` seconds with work queued."""
 
     def stats(self) -> EngineStats:
-        """As of the last step; what was submitted since counts as waiting."""
+        """Counters as of the last step; requests submitted since then count as waiting."""
 
     def histograms(self) -> EngineHistograms:
-        """Since the start."""
+        """Totals since the start."""

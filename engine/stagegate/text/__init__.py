@@ -1,1 +1,1 @@
-"""Text to tokens and back: tokenizer, chat template, stops, calls of tools."""
+"""Text to tokens and back: tokenizer, chat template, stop strings, tool calls."""

@@ -1,4 +1,4 @@
-"""The added tokens of a tokenizer, brought together from all files of a checkpoint."""
+"""The added tokens of a tokenizer, merged from all files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 def merge_added_tokens(
     path: Path, stated: list[dict[str, Any]], vocabulary: Mapping[str, int], config: TokenizerConfig
 ) -> list[dict[str, Any]]:
-    """The added tokens of tokenizer.json, sorted by id, with what other files say of them.
+    """The added tokens of tokenizer.json and the other files, sorted by id.
 
-    path: tokenizer.json; stated: its added_tokens; vocabulary: of its model. Flags are those of
-    added_tokens_decoder where that has the token. A token that is special by name or in a list is
-    special without any other flag, as Hugging Face has it, and is added behind the others when no
-    file gives it an id.
+    path: tokenizer.json; stated: its added_tokens; vocabulary: of its model. If
+    added_tokens_decoder has a token, its flags are used. As in Hugging Face, a token that is
+    special by name or in a list is special without any other flag, and is added after the others if
+    no file gives it an id.
 
-    Raises TokenizerError naming the token when two files contradict each other about it, and when
-    the end of a text is a token without an id.
+    Raises TokenizerError naming the token if two files contradict each other, or if the end token
+    has no id.
     """
     merged = {entry["id"]: entry for entry in stated}
     ids = {entry["content"]: entry["id"] for entry in stated}
@@ -63,7 +63,7 @@ def merge_added_tokens(
 
 
 def check_ids(path: Path, added: list[dict[str, Any]], backend: tokenizers.Tokenizer) -> None:
-    """The library numbers added tokens by itself; what the files say must come out.
+    """Check that the library, which numbers added tokens by itself, gives the stated ids.
 
     Raises TokenizerError naming the first token that has another id.
     """

@@ -7,10 +7,10 @@ from typing import Any
 
 
 class CallArguments(dict[str, Any]):
-    """The members of the arguments, and their JSON as it was written (text).
+    """The arguments as a dict that is also usable as their original JSON (text).
 
-    Some templates serialise arguments or go through their members, some join them to strings: to
-    the former this is a dict, to the latter its text.
+    Templates that serialise arguments or iterate over them see a dict; templates that join them to
+    strings see the text.
     """
 
     def __init__(self, members: Mapping[str, Any], text: str) -> None:

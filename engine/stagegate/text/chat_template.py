@@ -25,8 +25,9 @@ MORE_TEMPLATES_FOLDER_NAME = "additional_chat_templates"
 class ChatTemplate:
     """The compiled template of a checkpoint, in the dialect of Hugging Face transformers.
 
-    source: the template; tool_source: the one for conversations with tools, if they have their own;
-    special_tokens: variables such as bos_token. Raises TokenizerError when one does not compile.
+    source: the template; tool_source: a separate one for conversations with tools, if there is one;
+    special_tokens: variables such as bos_token. Raises TokenizerError if a template does not
+    compile.
     """
 
     def __init__(
@@ -44,10 +45,9 @@ class ChatTemplate:
     def load(cls, model: Path) -> ChatTemplate:
         """The template of the checkpoint folder `model`.
 
-        Of named ones "default" is taken, and "tool_use" when there are tools. Files
-        (chat_template.jinja, and those in additional_chat_templates by their name) rule out
-        what tokenizer_config.json has. Raises TokenizerError when there is none or it cannot be
-        read.
+        Of named templates "default" is used, and "tool_use" if there are tools. Template files
+        (chat_template.jinja, and those in additional_chat_templates by name) override
+        tokenizer_config.json. Raises TokenizerError if there is no template or it cannot be read.
         """
         config = TokenizerConfig.read(model)
         named = _templates_in_files(model) or _templates_in_config(config)
@@ -75,9 +75,9 @@ class ChatTemplate:
     ) -> str:
         """The prompt of a conversation.
 
-        variables: what else the template reads, such as documents. A content of None, which calls
-        may have beside them, is an empty text to a template that cannot take it. Raises
-        InvalidRequestError for messages the template cannot take.
+        variables: other variables of the template, such as documents. A content of None, which a
+        message with tool calls may have, becomes an empty text for a template that cannot handle
+        None. Raises InvalidRequestError for messages that the template cannot render.
         """
         _check_messages(messages)
         context = {
@@ -143,7 +143,7 @@ def _templates_in_files(model: Path) -> dict[str, str]:
 
 
 def _templates_in_config(config: TokenizerConfig) -> dict[str, str]:
-    """What tokenizer_config.json has: one template, or several by name."""
+    """The templates in tokenizer_config.json: one, or several by name."""
     if "chat_template" not in config.stated:
         return {}
     stated = config.stated.value("chat_template")
@@ -168,19 +168,19 @@ def _compile(source: str) -> Template:
         msg = f"the chat template does not compile: line {error.lineno}: {error.message}"
         raise TokenizerError(msg) from error
     except (SyntaxError, RecursionError) as error:
-        # Jinja parsed it, but Python refuses what it became: a break outside a loop, say.
+        # Jinja parsed it, but Python rejects the generated code, such as a break outside a loop.
         msg = f"the chat template does not compile: {error}"
         raise TokenizerError(msg) from error
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    """What transformers compiles chat templates with: a sandbox and a few names."""
+    """The environment in which transformers compiles chat templates: a sandbox and a few names."""
     from jinja2 import nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class GenerationBlocks(Extension):
-        """Marks of the assistant's text, which training reads; a scope of their own in a prompt."""
+        """The tag that marks the assistant's text for training; in a prompt it is only a scope."""
 
         tags = {"generation"}  # noqa: RUF012 - an instance variable in the base class
 
@@ -205,7 +205,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    # Jinja's own filter escapes for HTML, which is not what a model was trained on.
+    # Jinja's own filter escapes for HTML; models were trained without that.
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

@@ -1,4 +1,4 @@
-"""Tokens to text as they come, without broken or repeated characters."""
+"""Streaming conversion of tokens to text, without broken or repeated characters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 class Detokenizer:
     """Text of one sequence.
 
-    A byte-level token is a run of bytes that may end inside a character, so text is released when
-    its last byte has come. The pieces joined are what `Tokenizer.decode` makes of all tokens.
+    A byte-level token is a run of bytes that may end inside a character, so a character is released
+    when its last byte has arrived. The joined pieces equal `Tokenizer.decode` of all tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
@@ -30,13 +30,13 @@ class Detokenizer:
         return self._decoder.decode(self._tokenizer.token_bytes(token_id))
 
     def hides(self, token_id: int) -> bool:
-        """Whether a token is left out of the text."""
+        """Whether a token is omitted from the text."""
         return self._skip_special_tokens and self._tokenizer.is_special(token_id)
 
     def text_of(self, token_id: int) -> str:
-        """What a token that is left out would be alone."""
+        """The text of an omitted token on its own."""
         return self._tokenizer.token_bytes(token_id).decode(errors="replace")
 
     def flush(self) -> str:
-        """No token follows: an unfinished character comes out as U+FFFD."""
+        """End the text; an unfinished character becomes U+FFFD."""
         return self._decoder.decode(b"", final=True)

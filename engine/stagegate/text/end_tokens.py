@@ -1,4 +1,4 @@
-"""Which tokens end a text, by all files of a checkpoint that name one."""
+"""The tokens that end a text, from all files of a checkpoint that name one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def end_tokens(
 ) -> tuple[int, ...]:
     """End tokens of config.json, generation_config.json and the tokenizer, each once.
 
-    Empty when no file names one: texts end by their length or a stop string then. Raises ModelError
-    for a token the model does not have.
+    Empty if no file names one: texts then end by their length or a stop string. Raises ModelError
+    for a token that the model does not have.
     """
     ids_by_file = {
         "config.json: eos_token_id": model.eos_token_ids,

@@ -1,4 +1,4 @@
-"""JSON in a text that comes in pieces."""
+"""Incremental reading of JSON in a text that arrives in pieces."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _BETWEEN = re.compile(r'<?[^<"{}\[\]]*')
 
 
 class UnexpectedError(Exception):
-    """The text does not go on as the reader needs it."""
+    """The text does not match the syntax that the reader expects."""
 
 
 class JsonPieces(TextPieces):
     """Reads JSON, which a tag (end) may end early; inside strings the tag is text.
 
-    Readers raise UnexpectedError at what does not fit, which stays, and at the end of the text.
+    Readers raise UnexpectedError at unexpected text, which they do not consume, and at the end of
+    the text.
     """
 
     def __init__(self, *, end: str) -> None:
@@ -38,7 +39,7 @@ class JsonPieces(TextPieces):
             pass
 
     def skips(self, letter: str) -> Reading[bool]:
-        """Past the letter and white space before it, if the letter comes next."""
+        """Consume the letter and white space before it, if the letter comes next."""
         yield from self.blank()
         found = (yield from self.peek()) == letter
         self.skip(int(found))
@@ -49,7 +50,7 @@ class JsonPieces(TextPieces):
             raise UnexpectedError
 
     def string(self) -> Reading[str]:
-        """A string, which must have a form in UTF-8."""
+        """Read a string, which must be encodable as UTF-8."""
         written: list[str] = []
         yield from self.quoted(written.append)
         try:
@@ -60,7 +61,7 @@ class JsonPieces(TextPieces):
         return text
 
     def quoted(self, add: Callable[[str], None]) -> Reading[None]:
-        """A string as it is written, quotes included."""
+        """Read the source text of a string, quotes included."""
         if (yield from self.peek()) != '"':
             raise UnexpectedError
         add(self.skip(1))
@@ -77,9 +78,9 @@ class JsonPieces(TextPieces):
         raise UnexpectedError
 
     def nested(self, add: Callable[[str], None]) -> Reading[None]:
-        """An object or an array as it is written, up to the brace that closes its first.
+        """Read the source text of an object or an array, up to the brace that closes the first.
 
-        Only braces and strings are looked at: what is between them need not be JSON.
+        Only braces and strings are parsed: the text between them need not be JSON.
         """
         depth = 0
         while letter := (yield from self.peek()):
@@ -100,7 +101,7 @@ class JsonPieces(TextPieces):
         raise UnexpectedError
 
     def value(self) -> Reading[None]:
-        """Past any value."""
+        """Skip any value."""
         letter = yield from self.peek()
         if letter == '"':
             yield from self.quoted(_ignore)
@@ -114,4 +115,4 @@ class JsonPieces(TextPieces):
 
 
 def _ignore(text: str) -> None:
-    """What is read past is not kept."""
+    """Discard skipped text."""

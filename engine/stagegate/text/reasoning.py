@@ -1,4 +1,4 @@
-"""What a model thinks before it answers, in the form of Qwen and DeepSeek: <think>...</think>."""
+"""The reasoning of a model before its answer, as Qwen and DeepSeek write it: <think>...</think>."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ALL = re.compile("(?s).+")
 
 
 class ReasoningSplitter:
-    """Splits a text that comes in pieces into reasoning and content.
+    """Splits a text that arrives in pieces into reasoning and content.
 
-    Reasoning is there only when the text begins with the open tag, white space aside, or when the
-    prompt ended with it (inside): whatever else a model writes is content, tags and all.
+    There is reasoning only if the text begins with the open tag, ignoring white space, or if the
+    prompt ended with it (inside). All other text is content, tags included.
     """
 
     def __init__(self, *, inside: bool = False) -> None:
@@ -33,12 +33,12 @@ class ReasoningSplitter:
         self._reading = self._read(inside)
 
     def push(self, text: str) -> tuple[str, str]:
-        """Add text; returns what it brings of the reasoning and of the content."""
+        """Add text; returns the new reasoning and the new content."""
         self._text.add(text)
         return self._brought()
 
     def flush(self) -> tuple[str, str]:
-        """The text ended: what was held back for a tag is none."""
+        """End the text; text held back as a possible tag is released."""
         self._text.ended = True
         return self._brought()
 
@@ -66,7 +66,7 @@ class ReasoningSplitter:
             self._content.append(text.take(_ALL))
 
     def _think(self) -> Reading[None]:
-        """Up to the close tag and the empty lines behind it."""
+        """Read up to the close tag and the empty lines after it."""
         text = self._text
         while (yield from text.peek()):
             if (yield from text.sees(CLOSE)):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-# Where hidden tokens begin and end in a window of text.
+# Begin and end of each hidden token in a window of text.
 _Spans = list[tuple[int, int]]
 
 
 class StopMatcher:
     """Cuts a text at the first stop string, however the text is split into pieces.
 
-    First is the match that is complete first; of two complete at the same character, the one that
-    begins earlier. Text that may be the beginning of a stop string is held back until it is not.
+    The first match is the one that is complete first; of two that are complete at the same
+    character, the one that begins earlier. Text that may be the beginning of a stop string is held
+    back until it cannot be.
 
-    A hidden token is one that is no part of the text, as special tokens mostly are. A stop string
-    may hold its text, as a whole, and matches then; all others match as if it were not there.
+    A hidden token is not part of the visible text; most special tokens are hidden. A stop string
+    that contains the whole text of a hidden token matches it; all others match as if the hidden
+    token were absent.
     """
 
     def __init__(self, stop: tuple[str, ...], *, include_stop_str_in_output: bool = False) -> None:
@@ -28,9 +30,9 @@ class StopMatcher:
         self.matched: str | None = None
 
     def push(self, text: str, *, hidden: bool = False) -> str:
-        """Add text, or a hidden token by its text; returns what is certain to be visible.
+        """Add text, or a hidden token by its text; returns the text that is certainly visible.
 
-        After a match nothing is.
+        After a match it is empty.
         """
         if self.matched is not None:
             return ""
@@ -50,7 +52,7 @@ class StopMatcher:
         return _visible(window[:start], spans)
 
     def flush(self) -> str:
-        """The text ended: what was held back is visible after all."""
+        """End the text; returns the text that was held back."""
         visible = _visible(self._held, self._hidden)
         self._held, self._hidden = "", []
         return visible
@@ -68,7 +70,7 @@ class StopMatcher:
         return None if best is None else (best[1], best[2])
 
     def _possible_start(self, window: str, spans: _Spans) -> int:
-        """Where the longest end of the window begins that some stop string begins with."""
+        """Start of the longest suffix of the window that is a prefix of a stop string."""
         start = len(window)
         for text, places in _readings(window, spans):
             for at in range(max(len(text) - self._longest + 1, 0), len(text)):
@@ -81,7 +83,7 @@ class StopMatcher:
 
 
 def _readings(window: str, spans: _Spans) -> Iterator[tuple[str, range | list[int]]]:
-    """The window with hidden tokens and without; each with the places of its characters."""
+    """The window with and without hidden tokens, each with the positions of its characters."""
     yield window, range(len(window))
     if spans:
         places = [at for at in range(len(window)) if not any(b <= at < e for b, e in spans)]
@@ -96,12 +98,12 @@ def _occurrences(stop: str, text: str) -> Iterator[int]:
 
 
 def _inside(at: int, spans: _Spans) -> bool:
-    """Whether a place is between two characters of a hidden token."""
+    """Whether a position is between two characters of a hidden token."""
     return any(begin < at < end for begin, end in spans)
 
 
 def _visible(text: str, spans: _Spans) -> str:
-    """A beginning of the window without its hidden tokens."""
+    """A prefix of the window without its hidden tokens."""
     parts, shown = [], 0
     for begin, end in spans:
         parts.append(text[shown:begin])

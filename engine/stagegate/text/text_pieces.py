@@ -1,4 +1,4 @@
-"""Text that comes in pieces, read as if it were whole."""
+"""Reading a text that arrives in pieces as if it were complete."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     import re
 
 Result = TypeVar("Result")
-# A reader is a generator: it stops where it needs more text, and goes on when that has come.
+# A reader is a generator: it yields where it needs more text, and resumes when more has arrived.
 Reading = Generator[None, None, Result]
 
 
 class TextPieces:
-    """The text from where it has been read to.
+    """The unread part of the text.
 
-    ended: no more will come. taken: where there is a list, what is read is appended to it.
+    ended: no more text will arrive. taken: if it is a list, consumed text is appended to it.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class TextPieces:
         self._at = 0
 
     def peek(self) -> Reading[str]:
-        """The next character, which stays; "" at the end of the text."""
+        """The next character, without consuming it; "" at the end of the text."""
         while self._at == len(self._text) and not self.ended:
             yield
         return self._text[self._at : self._at + 1]
 
     def sees(self, tag: str, *, cut_off: bool = False) -> Reading[bool]:
-        """Whether the tag comes next. It stays.
+        """Whether the tag comes next. It is not consumed.
 
-        cut_off: the beginning of it counts as well, where the text ends.
+        cut_off: at the end of the text, a prefix of the tag counts too.
         """
         while not self._text.startswith(tag, self._at):
             if not tag.startswith(self._text[self._at :]):
@@ -49,12 +49,12 @@ class TextPieces:
         return True
 
     def take(self, pattern: re.Pattern[str]) -> str:
-        """What matches of the text that has come; "" for nothing."""
+        """Consume the match at the start of the available text; "" if there is none."""
         found = pattern.match(self._text, self._at)
         return self.skip(0 if found is None else found.end() - self._at)
 
     def skip(self, length: int) -> str:
-        """The next characters, of those that have come."""
+        """Consume the next characters of the available text."""
         text = self._text[self._at : self._at + length]
         self._at += len(text)
         if self.taken is not None:
@@ -62,5 +62,5 @@ class TextPieces:
         return text
 
     def rest(self) -> str:
-        """All that has come and was not taken. It stays."""
+        """The available text that was not consumed. It is not consumed here."""
         return self._text[self._at :]

@@ -25,17 +25,17 @@ _MAX_TOKEN_ID: Final = 2**31 - 1
 
 
 class Tokenizer:
-    """A byte-level BPE tokenizer, which every supported checkpoint has."""
+    """A byte-level BPE tokenizer, the kind that every supported checkpoint has."""
 
     def __init__(self, backend: tokenizers.Tokenizer, *, eos_token_id: int | None = None) -> None:
         """eos_token_id: the token that ends a text, if the tokenizer's files name one."""
-        # Checkpoints may carry the settings of their training; a prompt is never cut or filled up.
+        # Checkpoints may contain settings of their training; prompts are never truncated or padded.
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
         added = backend.get_added_tokens_decoder()
         self._special = frozenset(token_id for token_id, token in added.items() if token.special)
-        # Before the alphabet: most Latin-1 letters are in it, and stand for single bytes there.
+        # Checked before the alphabet, in which most Latin-1 letters stand for single bytes.
         self._bytes = {token_id: token.content.encode() for token_id, token in added.items()}
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
         self.eos_token_id = eos_token_id
@@ -77,10 +77,10 @@ class Tokenizer:
         )
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """Token ids of a text. Raises InvalidRequestError for text that has no UTF-8 form.
+        """Token ids of a text. Raises InvalidRequestError for text that is not valid UTF-8.
 
-        add_special_tokens: add those the checkpoint puts around a prompt; text of a chat template
-        has its own. Special tokens written out in the text are recognised either way.
+        add_special_tokens: add the checkpoint's special tokens around a prompt; the text of a chat
+        template contains its own. Special tokens spelled in the text are always recognised.
         """
         try:
             text.encode()
@@ -99,10 +99,10 @@ class Tokenizer:
         return b"".join(map(self.token_bytes, kept)).decode(errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Bytes a token stands for; an added token stands for its own text.
+        """Bytes of a token; for an added token, the bytes of its text.
 
-        Empty for an id past the tokenizer's vocabulary: models often pad theirs. Raises
-        InvalidRequestError for what is no token id at all.
+        Empty for an id beyond the tokenizer's vocabulary, which models often pad. Raises
+        InvalidRequestError for a value that is not a token id.
         """
         known = self._bytes.get(token_id)
         if known is not None:
@@ -121,7 +121,7 @@ class Tokenizer:
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
-    """The text of the file, and the object it is."""
+    """The text of the file, and its JSON object."""
     try:
         text = path.read_text("utf-8-sig")
         return text, parse_object(text)
@@ -130,7 +130,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _backend(path: Path, text: str) -> tokenizers.Tokenizer:
-    """What the library makes of `text`, the content of `path`."""
+    """The library's tokenizer for `text`, the content of `path`."""
     import tokenizers
 
     try:
@@ -168,7 +168,7 @@ def _apply_settings(backend: tokenizers.Tokenizer, config: TokenizerConfig) -> N
 
 
 def _set_prefix_space(backend: tokenizers.Tokenizer, add: bool) -> None:
-    """Have a space put in front of a text, or not; tokenizer.json's own setting is replaced."""
+    """Set whether a space is put in front of a text; this overrides tokenizer.json."""
     import tokenizers
 
     splitter = backend.pre_tokenizer

@@ -1,4 +1,4 @@
-"""tokenizer_config.json and what older checkpoints keep beside it: the special tokens."""
+"""Special tokens, from tokenizer_config.json and from the files of older checkpoints."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _NAMES: Final = (
 _EXTRA: Final = (
     *("extra_special_tokens", "additional_special_tokens", "model_specific_special_tokens"),
 )
-# What Hugging Face's tokenizer class takes for a key that is absent. null is no token.
+# Defaults of Hugging Face's tokenizer class for absent keys. null means no token.
 _DEFAULT_TOKENS: Final = dict.fromkeys(("eos_token", "pad_token", "unk_token"), "<|endoftext|>")
 _FLAGS: Final = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
-# Would change the tokens or the text and is not supported, with the values that change nothing.
+# Unsupported keys that would change the tokens or the text, with the values that change nothing.
 _NEUTRAL: Final[dict[str, tuple[object, ...]]] = {
     "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": (False,),
     "fast_tokenizer_files": ([], ["tokenizer.json"]),
@@ -52,13 +52,13 @@ KNOWN_KEYS: Final = _READ | _IRRELEVANT | _NEUTRAL.keys() | frozenset(_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class TokenizerConfig:
-    """What is said of a tokenizer outside tokenizer.json.
+    """The settings of a tokenizer outside tokenizer.json.
 
-    stated: tokenizer_config.json, empty when there is none.
+    stated: tokenizer_config.json, empty if there is none.
     named_tokens: eos_token, bos_token and so on to their text, with Hugging Face's defaults.
-    stated_names: those of `named_tokens` that a file states.
+    stated_names: the `named_tokens` that a file states.
     extra_special_tokens: special tokens without a name.
-    added_tokens: id to its entry in the form of `added_tokens` of tokenizer.json.
+    added_tokens: id to its entry, in the format of `added_tokens` in tokenizer.json.
     """
 
     stated: JsonObject
@@ -71,8 +71,8 @@ class TokenizerConfig:
     def read(cls, model: Path) -> TokenizerConfig:
         """The files in the checkpoint folder `model`.
 
-        special_tokens_map.json and added_tokens.json count where tokenizer_config.json has no
-        added_tokens_decoder, as in Hugging Face; the first overrides tokenizer_config.json then.
+        As in Hugging Face, special_tokens_map.json and added_tokens.json are used if
+        tokenizer_config.json has no added_tokens_decoder; the first then overrides it.
         Raises TokenizerError naming file, key and value.
         """
         try:
@@ -112,11 +112,11 @@ class TokenizerConfig:
 
     @property
     def has_decoder(self) -> bool:
-        """Whether added_tokens_decoder rules out what the older files say."""
+        """Whether added_tokens_decoder overrides the older files."""
         return "added_tokens_decoder" in self.stated
 
     def log_unread(self) -> None:
-        """Warn of keys of tokenizer_config.json and tokens in older files that do not count."""
+        """Warn of unknown keys of tokenizer_config.json and of tokens in unused older files."""
         self.stated.log_unread(KNOWN_KEYS | self.stated_names)
         if not self.has_decoder:
             return
@@ -147,7 +147,7 @@ def _special_tokens(file: JsonObject) -> tuple[dict[str, str | None], list[str]]
     unnamed: list[str] = []
     for key in file:
         value = file.value(key)
-        # A model may have tokens of its own naming.
+        # A model may name further tokens.
         if key in _NAMES or (key.endswith("_token") and isinstance(value, str | dict)):
             named[key] = _text_of(file, key, value)
         elif key in _EXTRA and isinstance(value, dict):
@@ -194,5 +194,5 @@ def _legacy_added_tokens(file: JsonObject, special: set[str | None]) -> dict[int
 
 
 def added_token(token_id: int, content: str, **flags: bool) -> dict[str, Any]:
-    """An entry of `added_tokens` in tokenizer.json; flags that are not given are false."""
+    """An entry of `added_tokens` in tokenizer.json; missing flags are false."""
     return {"id": token_id, "content": content, **{flag: flags.get(flag, False) for flag in _FLAGS}}

@@ -1,4 +1,4 @@
-"""Calls of tools in the text of a model, in the form Qwen writes them:
+"""Tool calls in the text of a model, in Qwen's format:
 
 <tool_call>
 {"name": "weather", "arguments": {"city": "Oslo"}}
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
 
-# "parameters" is what tools call it, and so do models now and then.
+# Tools call it "parameters", and models sometimes do too.
 _ARGUMENTS = ("arguments", "parameters")
 _OUTSIDE = re.compile("<?[^<]*")
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A call, or more of the arguments of one: id and name come with its first delta only.
+    """A call, or more of its arguments; only its first delta has an id and a name.
 
-    index: calls of a message are numbered from 0. arguments: text of a JSON object.
+    index: number of the call in the message, from 0. arguments: text of a JSON object.
     """
 
     index: int
@@ -40,16 +40,16 @@ class ToolCallDelta:
 
 
 class ToolCallParser:
-    """Splits a text that comes in pieces into content and calls.
+    """Splits a text that arrives in pieces into content and calls.
 
-    Text behind the open tag is a call once its name and the brace that opens its arguments have
-    come, or its end when it has no arguments. From there on the arguments come as they are written.
-    They end with their last brace, or with a close tag outside of strings when braces are missing;
-    tags in strings are text. What is no call stays in the content, tags and all. Line ends before
-    a call, and white space behind one, belong to neither. The cost is linear in the text.
+    Text after the open tag is a call once its name and the opening brace of its arguments have
+    arrived, or its end if it has no arguments. From then on the arguments are streamed as they
+    arrive. They end with their closing brace, or with a close tag outside of strings if braces are
+    missing; tags in strings are text. All other text is content, tags included. Line ends before a
+    call, and white space after one, belong to neither. The cost is linear in the text.
 
-    forced: the text can only be calls, so that what the end of the text leaves of one is never
-    content; name: the only function that can be called then, if it is known.
+    forced: the text can only be calls, so a call cut off by the end of the text is never content;
+    name: the only function that can then be called, if it is known.
     complete: no call was cut off by the end of the text. num_calls: calls so far.
     """
 
@@ -69,13 +69,13 @@ class ToolCallParser:
         self._begun = False  # the call is known to be one, and has its first delta
 
     def push(self, text: str) -> tuple[str, list[ToolCallDelta]]:
-        """Add text; returns what it brings of the content and of the calls."""
+        """Add text; returns the new content and the new call deltas."""
         self._text.add(text)
         next(self._reading, None)
         return self._brought()
 
     def flush(self) -> tuple[str, list[ToolCallDelta]]:
-        """The text ended: the name of a call that was cut off makes it a call, less is content."""
+        """End the text; a call that was cut off is a call if its name is complete, else content."""
         self._text.ended = True
         next(self._reading, None)
         self._content += self._gap
@@ -102,7 +102,7 @@ class ToolCallParser:
                 self._outside(text.take(_OUTSIDE))
 
     def _outside(self, text: str) -> None:
-        """Adds what is certain to be content, line ends that came before it included."""
+        """Add text that is certainly content, with the line ends before it."""
         if self._after_call:
             text = text.lstrip()
             self._after_call = not text
@@ -113,7 +113,7 @@ class ToolCallParser:
         self._gap.append(text[len(certain) :])
 
     def _call(self) -> Reading[None]:
-        """Reads a call, or content that begins as one."""
+        """Read a call, or content that begins like one."""
         text = self._text
         self._name, self._arguments, self._begun = None, None, False
         taken: list[str] = []
@@ -139,7 +139,7 @@ class ToolCallParser:
             self._outside("".join(taken))
 
     def _cut_off(self, name: str | None, text: str) -> None:
-        """The text ended in what only begins as a call."""
+        """Handle an incomplete call at the end of the text."""
         if name is None and self.num_calls == 0:
             name = self._forced_name
         if name is not None:
@@ -165,7 +165,7 @@ class ToolCallParser:
             self._arguments.append(text)
 
     def _object(self) -> Reading[None]:
-        """The object of a call; raises UnexpectedError where the text does not go on as one."""
+        """Read the object of a call; raises UnexpectedError where the text is not one."""
         yield from self._text.expect("{")
         if (yield from self._text.skips("}")):
             return

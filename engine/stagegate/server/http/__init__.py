@@ -1,1 +1,1 @@
-"""What every route shares: limits, errors, authentication, metrics."""
+"""Shared by all routes: limits, errors, authentication, metrics."""

@@ -1,4 +1,4 @@
-"""Who may call the API, and whose requests are counted together."""
+"""API keys, and the identity of clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLIENT = "stagegate.client"
 class ApiKeyAuth:
     """ASGI middleware: /v1/*, /tokenize and /detokenize need one of the keys.
 
-    Pages, health and metrics stay open. Without keys everything is.
+    Pages, health and metrics stay open. If no keys are set, everything is open.
     """
 
     def __init__(self, app: ASGIApp, *, api_keys: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ class ApiKeyAuth:
 
 
 def client_of(scope: Scope) -> str:
-    """Whose request this is: the API key, or the address where there are no keys."""
+    """The client of a request: its API key, or its address if there are no keys."""
     key: str | None = scope.get(_CLIENT)
     if key is not None:
         return key

@@ -1,4 +1,4 @@
-"""Limits on connections, below HTTP: how many, how slow, how much before a request has begun."""
+"""Limits on connections, below HTTP: their number, their speed, the size of headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """max_connections: more are closed at once.
+    """max_connections: further connections are closed immediately.
 
     max_header_bytes, header_timeout_s: of the request line and headers of one request.
     write_timeout_s: how long a client may leave its buffers full before it is cut off.
@@ -28,7 +28,7 @@ class ConnectionLimits:
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection with limits that it does not have. Subclasses set them."""
+    """uvicorn's connection with additional limits. Subclasses set them."""
 
     limits: ClassVar[ConnectionLimits]
 
@@ -83,7 +83,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def _is_idle(self) -> bool:
-        """Bytes came that began no request, such as a line end, and stopped uvicorn's own timer."""
+        """Handle bytes that begin no request, such as a line end, and stop uvicorn's own timer."""
         answered = self.cycle is not None and self.cycle.response_complete
         return answered and self.timeout_keep_alive_task is None
 
@@ -109,5 +109,5 @@ class LimitedConnection(HttpToolsProtocol):
 
 
 def limited_connection(limits: ConnectionLimits) -> type[LimitedConnection]:
-    """The class uvicorn makes its connections of."""
+    """The class that uvicorn instantiates for each connection."""
     return type("LimitedConnection", (LimitedConnection,), {"limits": limits})

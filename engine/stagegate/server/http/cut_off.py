@@ -1,4 +1,4 @@
-"""Answers to requests that the end of the server cuts off."""
+"""Answers to requests that are cut off when the server stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class CutOffAnswers:
     """ASGI middleware: ends the requests that uvicorn cancels when the server stops.
 
-    Without it they would be exceptions of the application: a 500, and a traceback each.
+    Without it each would be an exception of the application: a 500 and a traceback.
     """
 
     def __init__(self, app: ASGIApp, *, serving: Serving) -> None:

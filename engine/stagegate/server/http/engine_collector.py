@@ -1,4 +1,4 @@
-"""The engines' own numbers, as Prometheus collects them."""
+"""Prometheus collector for the engines' statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class EngineCollector(Collector):
-    """Reads the engines when Prometheus asks."""
+    """Reads the engines on each scrape."""
 
     def __init__(self, models: Mapping[str, ServedModel]) -> None:
         self._models = models
@@ -54,7 +54,7 @@ class EngineCollector(Collector):
 
 
 def _buckets(reading: HistogramReading) -> list[tuple[str, float]]:
-    """Prometheus counts the values up to each bound."""
+    """Cumulative buckets, as Prometheus defines them."""
     bounds = [*(repr(float(bound)) for bound in reading.bounds), "+Inf"]
     return list(zip(bounds, accumulate(reading.counts), strict=True))
 

@@ -1,4 +1,4 @@
-"""Exceptions to HTTP statuses and the error object of the OpenAI API."""
+"""Mapping of exceptions to HTTP statuses and the error object of the OpenAI API."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class ModelNotFoundError(InvalidRequestError):
 
 
 class RequestNotFoundError(InvalidRequestError):
-    """A request to be cancelled has ended, or never was."""
+    """A request to be cancelled has ended, or never existed."""
 
 
 class TooManyRequestsError(StagegateError):
-    """A client has as many requests open as it may have."""
+    """A client has reached its limit of open requests."""
 
 
 class RequestTimeoutError(StagegateError):
@@ -41,7 +41,7 @@ class RequestTimeoutError(StagegateError):
 
 @dataclass(frozen=True, slots=True)
 class ApiError:
-    """What a client sees of an error: the status and the fields of the error object."""
+    """An error as the client sees it: the status and the fields of the error object."""
 
     status: int
     message: str
@@ -51,7 +51,7 @@ class ApiError:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """{"error": {...}} in ASCII: a message may quote text that has no UTF-8 form."""
+        """{"error": {...}} in ASCII, because a message may quote text that is not valid UTF-8."""
         return json.dumps(
             {
                 "error": {
@@ -72,7 +72,7 @@ class ApiError:
         )
 
 
-# What the engine and the server raise: class, status, type, code. The first that fits counts.
+# Exceptions of the engine and the server: class, status, type, code. The first match is used.
 _RAISED: tuple[tuple[type[StagegateError], int, str, str | None], ...] = (
     (CapacityError, 400, "invalid_request_error", "context_length_exceeded"),
     (ModelNotFoundError, 404, "invalid_request_error", "model_not_found"),
@@ -87,7 +87,7 @@ _RAISED: tuple[tuple[type[StagegateError], int, str, str | None], ...] = (
 
 
 def api_error(error: Exception) -> ApiError:
-    """The error a client sees for an exception; what is not known by class is a 500."""
+    """The error that a client sees for an exception; unknown classes are a 500."""
     if isinstance(error, RequestValidationError):
         message, parameter = refusal(error.errors(), error.body)
         return ApiError(400, message, param=parameter)

@@ -1,4 +1,4 @@
-"""Faults of the server: answered in the error form, counted and logged."""
+"""Faults of the server: answered with an error object, counted and logged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stagegate.server.http.errors import ApiError, api_error
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Where a scope has the status of an error that came after the headers: what is counted.
+# Key in a scope of the status of an error after the headers; this status is counted.
 ERROR_STATUS: Final = "stagegate.error_status"
 
 # Their messages are about tensors and devices. All others may quote the request.
@@ -32,9 +32,9 @@ _logger = logging.getLogger(__name__)
 
 
 def answer_to(error: Exception, subject: str) -> ApiError:
-    """What a client sees of an exception; a fault of the server is logged.
+    """The error that a client sees for an exception; a fault of the server is logged.
 
-    subject: what failed, for the log: the id of a request, or a route.
+    subject: the id of a request or a route, for the log.
     """
     answer = api_error(error)
     if answer.status == 500:
@@ -43,7 +43,7 @@ def answer_to(error: Exception, subject: str) -> ApiError:
 
 
 def report(error: BaseException) -> str:
-    """The traceback of an exception and of those it came from, without what users wrote."""
+    """The traceback of an exception and of its causes, without users' text."""
     parts: list[str] = []
     seen: set[int] = set()
     cause: BaseException | None = error
@@ -58,9 +58,9 @@ def report(error: BaseException) -> str:
 
 
 class AnswerFaults:
-    """ASGI middleware: an exception that nothing else answers.
+    """ASGI middleware: answers exceptions that nothing else handles.
 
-    Starlette's own hands it on to the HTTP server, which logs its message.
+    Starlette's own middleware passes them on to the HTTP server, which logs their messages.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -88,5 +88,5 @@ class AnswerFaults:
 
 
 def subject_of(scope: Scope) -> str:
-    """Method and route of a request; its path is the client's text."""
+    """Method and route of a request, without its path, which is the client's text."""
     return f"{scope['method']} {getattr(scope.get('route'), 'path', 'unmatched')}"

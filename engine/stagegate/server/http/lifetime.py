@@ -1,4 +1,4 @@
-"""How long a request lives: until it is done, too late, cancelled, or its client is gone."""
+"""The end of a request: completion, timeout, cancellation or disconnection of its client."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from stagegate.serving.client import EngineClient
 
-# A client and the id it chose; or no client, and the id of an answer.
+# A client and its own id for the request; or no client, and the id of an answer.
 Name = tuple[str | None, str]
 EngineRequest = tuple["EngineClient", str]
 
 
 class ClientDisconnectedError(StagegateError):
-    """The client closed its connection before it had its answer."""
+    """The client closed its connection before the answer was complete."""
 
 
 @asynccontextmanager
 async def time_limit(seconds: float) -> AsyncIterator[None]:
-    """Cancel the block after that long and raise RequestTimeoutError."""
+    """Cancel the block after the timeout and raise RequestTimeoutError."""
     try:
         async with asyncio.timeout(seconds) as limit:
             yield
@@ -40,7 +40,7 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def while_connected(receive: Receive) -> AsyncIterator[None]:
-    """Cancel the block when the client goes and raise ClientDisconnectedError."""
+    """Cancel the block when the client disconnects and raise ClientDisconnectedError."""
     task = asyncio.current_task()
     assert task is not None
     gone = False
@@ -65,10 +65,10 @@ async def while_connected(receive: Receive) -> AsyncIterator[None]:
 
 
 class OpenRequests:
-    """The requests that generate now, by the names under which they can be cancelled.
+    """The running requests, by the names under which they can be cancelled.
 
-    A name is the id of an answer, which is hard to guess and anybody's to use, or a client with
-    the id it chose: two clients may choose the same.
+    A name is either the id of an answer, which is hard to guess and valid for any client, or a
+    client with its own id for the request, because two clients may choose the same id.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class OpenRequests:
 
     @contextmanager
     def entry(self, names: Sequence[Name], requests: Sequence[EngineRequest]) -> Iterator[None]:
-        """A client may use an id again while it is in use; a cancel is for both then."""
+        """Register a request; if a client reuses an open id, a cancel ends both requests."""
         for name in names:
             self._running[name] += requests
         try:
@@ -89,7 +89,7 @@ class OpenRequests:
                     del self._running[name]
 
     async def cancel(self, name: Name) -> bool:
-        """End the requests of a name; they answer with what they have. False if none runs."""
+        """Cancel the requests of a name; they answer with the text so far. False if none runs."""
         running = list(self._running.get(name, ()))
         ended = [await client.abort(engine_id) for client, engine_id in running]
         return any(ended)

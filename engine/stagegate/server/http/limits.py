@@ -1,4 +1,4 @@
-"""What a client may ask of the server at once."""
+"""Limits on a client: open requests, size and time of a body."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ClientLimit:
-    """Counts the requests each client has open; most: how many it may have."""
+    """Counts the open requests of each client; most: the limit."""
 
     def __init__(self, most: int | None) -> None:
         self._most = most
@@ -25,7 +25,7 @@ class ClientLimit:
 
     @contextmanager
     def slot(self, client: str) -> Iterator[None]:
-        """One request of a client. Raises TooManyRequestsError."""
+        """Count one request of a client during the block. Raises TooManyRequestsError."""
         if self._most is not None and self._open[client] >= self._most:
             msg = f"{self._most} requests of this client are open already; wait for one to end"
             raise TooManyRequestsError(msg)
@@ -39,10 +39,11 @@ class ClientLimit:
 
 
 class BodyLimit:
-    """ASGI middleware: takes a body in whole, in time and up to a size, before the app runs.
+    """ASGI middleware: reads the whole body, within a time and a size, before the app runs.
 
-    A body with a Content-Length above the limit is refused unread, a chunked one when the limit is
-    passed. After a refusal the connection is closed: what the client still sends is no request.
+    A body with a Content-Length above the limit is refused unread, a chunked one when it exceeds
+    the limit. After a refusal the connection is closed, because the rest of the body is not a
+    request.
     """
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float) -> None:
@@ -73,7 +74,7 @@ class BodyLimit:
         await self._app(scope, _replay(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The body, or a piece that is longer than it may be; None when the client has gone."""
+        """The body, or a part that already exceeds the limit; None if the client disconnected."""
         body = bytearray()
         while True:
             message = await receive()
@@ -95,7 +96,7 @@ async def _refuse(error: ApiError, scope: Scope, receive: Receive, send: Send) -
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was taken, then what comes from the connection."""
+    """Return the body that was read, then messages from the connection."""
     taken: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
     async def replayed() -> Message:

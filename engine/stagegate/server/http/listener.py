@@ -1,4 +1,4 @@
-"""The sockets a server listens on, taken before anything slow."""
+"""The sockets of a server, bound before any slow work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BACKLOG = 2048
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of the host, all on one port; 0 takes a free one.
+    """Bind a socket for each address of the host, all on one port; port 0 means a free one.
 
-    Connections are refused until they listen. Raises ConfigError naming the flag at fault.
+    Connections are refused until the sockets listen. Raises ConfigError naming the wrong flag.
     """
     try:
         found = socket.getaddrinfo(
@@ -49,7 +49,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def listen(sockets: Sequence[socket.socket]) -> None:
-    """Take connections. Raises ConfigError when another process has begun to, since `bind`."""
+    """Accept connections. Raises ConfigError if another process listens on the port by now."""
     for bound in sockets:
         try:
             bound.listen(BACKLOG)

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: names and meanings of vLLM, with our prefix."""
+"""Metrics for Prometheus, with vLLM's names and meanings and our prefix."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _seconds(name: str) -> Callable[[RequestDelta, SamplingParams], float | None
     return read
 
 
-# Of a request that has ended; what is None is not known of it.
+# Per finished request; None means unknown.
 _REQUEST_HISTOGRAMS: Final = (
     ("time_to_first_token_seconds", "Arrival to first token.", _SECONDS, _seconds("ttft_ms")),
     (
@@ -88,7 +88,7 @@ _REQUEST_HISTOGRAMS: Final = (
 
 
 class Metrics:
-    """Histograms of finished requests, counts of responses, and the engines' own numbers."""
+    """Histograms of finished requests, counts of responses, and the engines' statistics."""
 
     def __init__(self, models: Mapping[str, ServedModel]) -> None:
         self._registry = CollectorRegistry()
@@ -119,7 +119,7 @@ class Metrics:
         )
 
     def observe(self, model: str, delta: RequestDelta, params: SamplingParams) -> None:
-        """Take the last delta of a request."""
+        """Record the last delta of a request."""
         for histogram, read in self._of_model[model]:
             value = read(delta, params)
             if value is not None:

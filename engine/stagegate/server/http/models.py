@@ -1,4 +1,4 @@
-"""The models a server answers for."""
+"""The models of a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ServedModel:
 
 
 class ServedModels(Mapping[str, ServedModel]):
-    """Models by name. Raises ConfigError when there is none.
+    """Models by name. Raises ConfigError if there is none.
 
     After `close` it has no models, and every access raises EngineDeadError.
     """
@@ -50,15 +50,16 @@ class ServedModels(Mapping[str, ServedModel]):
         return len(self._models)
 
     def close(self) -> None:
-        """End the engines, wait for them, and let go of them; again is harmless."""
+        """End the engines, wait for them, and release them; idempotent."""
         models, self._open = self._open or {}, None
         for model in models.values():
             model.client.close()
 
     def find(self, name: str | None) -> ServedModel:
-        """The model a request means; raises ModelNotFoundError.
+        """The model that a request names; raises ModelNotFoundError.
 
-        A request may leave the name out where there is one model; otherwise InvalidRequestError.
+        If there is one model, the name is optional; otherwise its absence is an
+        InvalidRequestError.
         """
         if name is None:
             if len(self._models) > 1:

@@ -1,6 +1,6 @@
-"""The packages a server needs beside those of the engine: the extra `server` of the project.
+"""The packages that only the server needs: the extra `server` of the project.
 
-Standard library only: the doctor lists them before anything is installed.
+Standard library only, because the doctor lists them before anything is installed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from stagegate.errors import ConfigError
 
 HOW_TO_INSTALL = "pip install '.[server]' (nox -s serve does)"
 
-# Names as pip and as Python know them. Those that a server runs without: uvicorn takes asyncio's
-# loop for uvloop, and without llguidance requests that need it are refused.
+# Names in pip and in Python. Optional ones: without uvloop, uvicorn uses asyncio's loop; without
+# llguidance, requests that need it are refused.
 REQUIRED = {
     "fastapi": "fastapi",
     "uvicorn": "uvicorn",
@@ -24,7 +24,7 @@ OPTIONAL = {"uvloop": "uvloop", "llguidance": "llguidance"}
 
 
 def check_packages() -> None:
-    """Raises ConfigError that names the packages that are missing and how to get them."""
+    """Raises ConfigError naming missing packages and the command that installs them."""
     missing = []
     for package, module in REQUIRED.items():
         try:

@@ -1,4 +1,4 @@
-"""What is wrong with a body, in sentences: the field, what it must be, what came instead."""
+"""Error messages for invalid bodies: the field, what it must be, and the value received."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 _SHOWN_SENTENCES = 3
 _SHOWN_CHARACTERS = 60
 
-# What each kind of pydantic's errors says a value must be.
+# The required value for each kind of pydantic error.
 _WANTED: Final = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -38,10 +38,10 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """One of pydantic's errors, found in the body.
+    """One of pydantic's errors, located in the body.
 
-    path: of the field at fault. value: what is there; the parent of a field that is missing.
-    branches: by the path where a type with alternatives begins, the one that was tried.
+    path: of the wrong field. value: its value, or the parent of a missing field.
+    branches: for the path of each type with alternatives, the alternative that was tried.
     """
 
     path: Path
@@ -51,12 +51,12 @@ class _Problem:
 
     @property
     def progress(self) -> tuple[list[int], int]:
-        """How far into the value the alternative fitted."""
+        """The depth in the value up to which the alternative matched."""
         return [part for part in self.path if isinstance(part, int)], len(self.path)
 
 
 def refusal(errors: Sequence[Mapping[str, Any]], body: object) -> tuple[str, str | None]:
-    """The message for what pydantic found wrong with a body, and the field at fault."""
+    """The message for pydantic's errors on a body, and the name of the wrong field."""
     groups = list(_groups([_find(error, body) for error in errors]))
     message = "; ".join(map(_sentence, groups[:_SHOWN_SENTENCES]))
     if len(groups) > _SHOWN_SENTENCES:
@@ -124,7 +124,7 @@ def _sentence(group: Sequence[_Problem]) -> str:
 
 
 def _tag_sentence(name: str, got: str, ctx: Mapping[str, Any]) -> str:
-    """Of an object whose form a field of it tells, such as a message by its role."""
+    """For an object whose type is given by one of its fields, such as the role of a message."""
     tag = ctx["discriminator"].strip("'")
     if "tag" not in ctx:
         return f"{name}.{tag} is missing, got {got}"
@@ -162,7 +162,7 @@ def _name(path: Sequence[str | int]) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A value as JSON, cut where it is long."""
+    """A value as JSON, truncated."""
     if isinstance(value, str | list | dict):
         value = _shortened(value, depth=3)
     text = json.dumps(value, ensure_ascii=False, default=repr)
@@ -170,7 +170,7 @@ def _quoted(value: object) -> str:
 
 
 def _shortened(value: Any, *, depth: int) -> Any:
-    """Enough of a value to quote its beginning: a body may be megabytes, and nested deep."""
+    """The part of a value needed to quote its beginning; a body may be large and deeply nested."""
     if isinstance(value, str):
         return value[: _SHOWN_CHARACTERS + 1]
     if isinstance(value, list):

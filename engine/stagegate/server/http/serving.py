@@ -1,4 +1,4 @@
-"""What the routes of one server share."""
+"""State shared by the routes of one server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, weakref_slot=True)
 class Serving:
-    """started: seconds since 1970. draining: no new work is taken."""
+    """started: seconds since 1970. draining: new work is refused."""
 
     models: ServedModels
     settings: ServerSettings
@@ -35,6 +35,6 @@ class Serving:
             raise EngineDeadError(msg)
 
     def close(self) -> None:
-        """End the engines and let go of them, which frees their memory. Waits for their steps."""
+        """End the engines and free their memory. Waits for their steps."""
         self.draining = True
         self.models.close()

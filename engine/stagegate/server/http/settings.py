@@ -1,4 +1,4 @@
-"""How the server is set up."""
+"""Settings of the server."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from stagegate.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Limits and options of one server. Raises ConfigError naming the value that is out of range.
+    """Limits and options of one server. Raises ConfigError naming a value that is out of range.
 
-    api_keys: keys that open the API; empty lets everybody in.
+    api_keys: valid API keys; if empty, no key is needed.
     allowed_origins: origins whose pages a browser may let call the server; "*" is any.
     max_body_bytes: longest request body.
     body_timeout_s: for a body to arrive after its headers.
@@ -19,7 +19,7 @@ class ServerSettings:
     max_requests_per_client: requests of one API key, or of one address where there are no keys,
         that may generate at the same time; None is no limit.
     stall_s: the server is unhealthy when work waits and no step has finished for that long.
-    reasoning: split off text between <think> and </think> unless a request says otherwise.
+    reasoning: separate text between <think> and </think>, unless a request overrides it.
     open_schemas: let objects of JSON schemas have properties that the schema does not list, where
         it leaves additionalProperties out.
     """

@@ -38,7 +38,7 @@ async def chat_form(
     reasoning: bool,
     open_schemas: bool = False,
 ) -> ChatForm:
-    """What the engine is asked, and what the answer looks like.
+    """The request to the engine, and the format of the answer.
 
     reasoning, open_schemas: as in ServerSettings.
 
@@ -48,7 +48,7 @@ async def chat_form(
     if request.separate_reasoning is not None:
         reasoning = request.separate_reasoning
     choose = partial(_tool_choice, request, reasoning=reasoning, open_schemas=open_schemas)
-    # Forms take milliseconds to check, and those of many tools longer.
+    # Checking a grammar takes milliseconds, and longer for many tools.
     has_forms = not _FORMS.isdisjoint(request.model_fields_set)
     tools = await asyncio.to_thread(choose) if has_forms else choose()
     variables = dict(request.chat_template_kwargs or {})
@@ -85,10 +85,10 @@ def chat_text(
     add_generation_prompt: bool = True,
     variables: Mapping[str, Any] | None = None,
 ) -> str:
-    """A conversation in the checkpoint's template; variables: what else the template reads.
+    """A conversation in the checkpoint's template; variables: other variables of the template.
 
-    Raises InvalidRequestError for messages the template cannot take, when there is none, and for
-    variables that are not a request's to set.
+    Raises InvalidRequestError for messages that the template cannot render, if there is no
+    template, and for variables that a request may not set.
     """
     variables = variables or {}
     for name in ("messages", "tools", "add_generation_prompt", "self"):

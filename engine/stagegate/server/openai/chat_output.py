@@ -1,4 +1,4 @@
-"""Deltas of the engine to the answer or the events of a chat completion."""
+"""Conversion of engine deltas to the answer or the events of a chat completion."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChatForm:
-    """What is generated, and what the answer looks like.
+    """The generation, and the format of the answer.
 
-    reasoning: split <think>...</think> off. thinking: the prompt ends with the open tag.
+    reasoning: separate <think>...</think>. thinking: the prompt ends with the open tag.
     """
 
     generation: Generation
@@ -139,7 +139,7 @@ class ChatAnswer:
 
 
 class ChatEvents:
-    """Writes chat completion chunks: the role, then what comes, then why it ended."""
+    """Writes chat completion chunks: the role, then the deltas, then the finish reason."""
 
     def __init__(self, form: ChatForm, usage: StreamUsage) -> None:
         generation = form.generation
@@ -224,7 +224,7 @@ class ChatEvents:
 
 
 def finish_reason(gained: ChoiceDelta, reader: MessageReader | None) -> FinishReason:
-    """A text that ended by itself and holds calls, all of them whole, ended for them."""
+    """The finish reason; tool_calls if the text ended by itself and all its calls are complete."""
     if gained.finish_reason == "stop" and reader is not None and reader.has_whole_calls:
         return "tool_calls"
     return cast("FinishReason", gained.finish_reason)

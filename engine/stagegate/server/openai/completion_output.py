@@ -1,4 +1,4 @@
-"""Deltas of the engine to the answer or the events of a text completion."""
+"""Conversion of engine deltas to the answer or the events of a text completion."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CompletionForm:
-    """What an answer looks like.
+    """The format of an answer.
 
-    echoes: text of each prompt, to begin its choices with. only_echo: leave out what is generated.
+    echoes: text of each prompt, with which its choices begin. only_echo: omit the generated text.
     """
 
     generation: Generation
@@ -36,7 +36,7 @@ class CompletionForm:
     only_echo: bool
 
     def index_of(self, prompt_index: int, gained: ChoiceDelta) -> int:
-        """Choices are numbered through all prompts."""
+        """Number of a choice, counted over all prompts."""
         return prompt_index * self.generation.params.n + gained.index
 
     def usage(self, count: UsageCount) -> UsageInfo:
@@ -49,7 +49,7 @@ class CompletionForm:
 
 @dataclass(slots=True)
 class _Echo:
-    """A prompt as the beginning of its choices. logprobs: come with its first delta."""
+    """A prompt as the beginning of its choices. logprobs: arrive with its first delta."""
 
     text: str
     token_ids: list[int]
@@ -76,7 +76,7 @@ class _ChoiceWriter:
     def pieces(
         self, delta: RequestDelta, gained: ChoiceDelta
     ) -> Iterator[tuple[str, CompletionLogprobs | None]]:
-        """The echo, once, and what was generated."""
+        """The echo, once, and the generated text."""
         if not self._begun and self._echo is not None:
             self._begun = True
             yield self._echo.text, self._echoed_logprobs(self._echo, delta)
@@ -169,7 +169,7 @@ class CompletionAnswer:
 
 
 class CompletionEvents:
-    """Writes text completion chunks; the last of a choice has no text but the reason of its end."""
+    """Writes text completion chunks; the last of a choice has only the finish reason."""
 
     def __init__(self, form: CompletionForm, usage: StreamUsage) -> None:
         generation = form.generation

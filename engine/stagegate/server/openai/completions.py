@@ -92,7 +92,7 @@ def _prompts(request: CompletionRequest) -> list[str | list[int]]:
 
 
 def _echoes(request: CompletionRequest, generation: Generation) -> list[str]:
-    """Prompts as text: as they came, or what their tokens stand for."""
+    """Prompts as text: unchanged, or decoded from token ids."""
     tokenizer = generation.model.client.tokenizer
     return [
         prompt if isinstance(prompt, str) else tokenizer.decode(prompt, skip_special_tokens=False)

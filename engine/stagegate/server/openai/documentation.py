@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of errors and streams."""
+"""Errors and streams in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _MEANINGS = {
     503: "The engine is dead, stalled, or shutting down.",
     504: "The request took too long and was cancelled.",
 }
-# What may happen to any request with a body, before its route sees it.
+# Errors of any request with a body, before its route is called.
 REFUSALS = (400, 401, 408, 413)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these errors."""
+    """The `responses` of a route that may return these errors."""
     return {
         status: {"model": ErrorResponse, "description": _MEANINGS[status]} for status in statuses
     }
 
 
 def streaming(chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """The other form of the answer: events, each with a chunk."""
+    """The streamed form of the answer: events, each with a chunk."""
     return events(f"The answer; with stream, events with a {chunk.__name__} each.")
 
 
 def events(description: str) -> dict[int | str, dict[str, Any]]:
     """An answer that may be a stream of events.
 
-    It has no schema: readers of the document take one for that of the stream, or of each event.
+    It has no schema, because tools apply a schema to the whole stream or to each event.
     """
     return {200: {"description": description, "content": {"text/event-stream": {}}}}
 
@@ -55,7 +55,7 @@ def text(media_type: str, description: str) -> dict[int | str, dict[str, Any]]:
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document. FastAPI's 422 is left out: what it means is a 400 here."""
+    """The OpenAPI document, without FastAPI's 422, which is a 400 here."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes

@@ -1,4 +1,4 @@
-"""What all request bodies have in common."""
+"""Base classes of all request bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request asks of the engine, and what comes back."""
+"""The engine requests of an HTTP request, and their results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NumberedDelta = tuple[int, "RequestDelta"]
 class Generation:
     """One engine request for every prompt.
 
-    request_id: the id in the answer. client_id: what the client calls the request, if anything.
+    request_id: the id in the answer. client_id: the client's own id, if it sent one.
     created: seconds since 1970.
     """
 
@@ -47,10 +47,10 @@ class Generation:
         return [f"{self.request_id}-{index}" for index in range(len(self.prompts))]
 
     async def deltas(self) -> AsyncGenerator[NumberedDelta, None]:
-        """What the engine requests gain, each with the number of its prompt.
+        """Deltas of the engine requests, each with the number of its prompt.
 
-        Raises what the engine raises on submission, and the error of a step that failed. Closing
-        the generator cancels what is unfinished.
+        Raises the engine's errors on submission, and the error of a failed step. Closing the
+        generator cancels unfinished requests.
         """
         streams = [
             self.model.client.generate(

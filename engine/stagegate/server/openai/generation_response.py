@@ -1,4 +1,4 @@
-"""Responses that generate while they are sent."""
+"""HTTP responses that are generated while they are sent."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class Events(Protocol):
     """Turns deltas into server-sent events."""
 
     def of(self, prompt_index: int, delta: RequestDelta) -> str:
-        """Events of one delta; empty when there is nothing to show yet."""
+        """Events of one delta; empty if there is nothing to send yet."""
 
     def end(self) -> str:
-        """What follows the last delta."""
+        """The events after the last delta."""
 
 
 class AnswerResponse(Response):
-    """Everything at once, when it is there.
+    """One body, sent when it is complete.
 
-    Whatever goes wrong is raised, for the application to answer.
+    Errors are raised, for the application to answer.
     """
 
     def __init__(self, serving: Serving, generation: Generation, answer: Answer) -> None:
@@ -72,13 +72,13 @@ class AnswerResponse(Response):
 
 
 class StreamResponse(Response):
-    """Events as they come.
+    """Events, sent as they are generated.
 
-    Nothing is sent before the first token, so that whatever goes wrong up to then has its own
-    status, and is raised for the application to answer. Whatever goes wrong later is an event, the
-    stream ends without [DONE], and counts as a response of the error's status.
+    Nothing is sent before the first token, so an error before it has its own status, and is raised
+    for the application to answer. A later error is an event; the stream ends without [DONE], and
+    counts as a response with the error's status.
 
-    failure: makes the event of an error, where it is not that of the OpenAI API's chunks.
+    failure: makes the event of an error, if it differs from that of the OpenAI API's chunks.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class StreamResponse(Response):
 
 
 def _to_client(send: Send) -> Send:
-    """`send` that raises ClientDisconnectedError where the HTTP server says so by an OSError."""
+    """`send` that raises ClientDisconnectedError in place of the HTTP server's OSError."""
 
     async def sent(message: Message) -> None:
         try:
@@ -136,7 +136,7 @@ def _to_client(send: Send) -> Send:
 async def _running(
     serving: Serving, generation: Generation, scope: Scope, receive: Receive
 ) -> AsyncIterator[AsyncIterator[NumberedDelta]]:
-    """The deltas of a generation that ends with its client, its time or a cancel."""
+    """The deltas of a generation, ended by disconnection, timeout or cancellation."""
     client = client_of(scope)
     names: list[Name] = [(None, generation.request_id)]
     if generation.client_id is not None:

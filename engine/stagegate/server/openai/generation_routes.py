@@ -1,4 +1,4 @@
-"""Routes that generate, and the one that cancels."""
+"""The routes that generate, and the route that cancels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log-probabilities in the forms of the two endpoints."""
+"""Log-probabilities in the formats of the two endpoints."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from stagegate.outputs import TokenLogprobs
     from stagegate.text.tokenizer import Tokenizer
 
-# JSON has no infinity; this is what OpenAI writes for a token that cannot come.
+# JSON has no infinity; OpenAI writes this value for a token with probability zero.
 _LEAST = -9999.0
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
 def token_text(tokenizer: Tokenizer, token_id: int) -> str:
-    """A token as text; one that is part of a character as "bytes:" and its bytes in hexadecimal."""
+    """A token as text; a part of a character as "bytes:" and its bytes in hexadecimal."""
     content = tokenizer.token_bytes(token_id)
     try:
         return content.decode()
@@ -48,7 +48,7 @@ def chat_logprobs(tokenizer: Tokenizer, entries: Iterable[TokenLogprobs]) -> lis
 
 
 class CompletionLogprobsWriter:
-    """Lists of tokens with their offsets in the text of one choice, which comes in pieces."""
+    """Token lists with offsets in the text of one choice, which arrives in pieces."""
 
     def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool) -> None:
         self._tokenizer = tokenizer
@@ -58,13 +58,13 @@ class CompletionLogprobsWriter:
     def echo(
         self, token_ids: Sequence[int], entries: Sequence[TokenLogprobs | None]
     ) -> CompletionLogprobs:
-        """Of a prompt, every token of which is part of the text; the first has no probability."""
+        """Prompt logprobs. Every prompt token is part of the text; the first has no probability."""
         lists = self._lists(token_ids, entries, skip_special_tokens=False)
         self._text.end()
         return lists
 
     def write(self, entries: Sequence[TokenLogprobs]) -> CompletionLogprobs:
-        """Of generated tokens."""
+        """Logprobs of generated tokens."""
         token_ids = [entry.token_id for entry in entries]
         return self._lists(token_ids, entries, skip_special_tokens=self._skip_special_tokens)
 
@@ -86,7 +86,7 @@ class CompletionLogprobsWriter:
         return lists
 
     def _top(self, entry: TokenLogprobs) -> dict[str, float]:
-        """The most likely tokens, and the one that came; of equal texts the most likely."""
+        """The most likely tokens and the sampled one; of equal texts the most likely."""
         top: dict[str, float] = {}
         for token_id, logprob in (*entry.top, (entry.token_id, entry.logprob)):
             top.setdefault(token_text(self._tokenizer, token_id), max(logprob, _LEAST))
@@ -94,16 +94,16 @@ class CompletionLogprobsWriter:
 
 
 class _TextLength:
-    """How many characters the bytes of tokens make, and in which each begins."""
+    """Counts the characters in the bytes of tokens, and finds the character each begins in."""
 
     def __init__(self) -> None:
         self._decoder = _Utf8Decoder(errors="replace")
         self._length = 0
 
     def add(self, content: bytes) -> int:
-        """The character that the bytes begin in: that of the bytes before, where they continue it.
+        """The character in which the bytes begin; they may continue the previous character.
 
-        What they leave unfinished has become U+FFFD when they begin with another.
+        If they begin a new one, an unfinished character before them has become U+FFFD.
         """
         begin = self._length
         unfinished = bool(self._decoder.getstate()[0])
@@ -115,6 +115,6 @@ class _TextLength:
         return begin
 
     def end(self) -> None:
-        """The text ends here, and another follows."""
+        """End the text; another one follows."""
         self._length += len(self._decoder.decode(b"", final=True))
         self._decoder.reset()

@@ -1,4 +1,4 @@
-"""Several streams of deltas as one."""
+"""Merging of several streams of deltas into one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 async def merged(
     streams: Sequence[AsyncGenerator[RequestDelta, None]],
 ) -> AsyncGenerator[tuple[int, RequestDelta], None]:
-    """Deltas of all streams as they come, each with the number of its stream.
+    """Deltas of all streams as they arrive, each with the number of its stream.
 
-    The first error of a stream ends all. Streams that were not read to their end are closed.
+    The first error of a stream ends all. Streams that were not exhausted are closed.
     """
     if len(streams) == 1:
         async with aclosing(streams[0]) as stream:
             async for delta in stream:
                 yield 0, delta
         return
-    # Short: with a consumer that is behind, deltas wait where they are merged.
+    # Short, so that deltas wait in their streams, where they are merged, if the consumer is behind.
     queue: asyncio.Queue[tuple[int, RequestDelta | Exception | None]] = asyncio.Queue(len(streams))
     tasks = [
         asyncio.create_task(_pump(index, stream, queue)) for index, stream in enumerate(streams)
@@ -50,7 +50,7 @@ async def _pump(
     stream: AsyncGenerator[RequestDelta, None],
     queue: asyncio.Queue[tuple[int, RequestDelta | Exception | None]],
 ) -> None:
-    """Moves a stream into the queue; None is its end."""
+    """Move a stream into the queue; None marks its end."""
     try:
         async with aclosing(stream):
             async for delta in stream:

@@ -1,4 +1,4 @@
-"""The parts of a message in the text a model generates."""
+"""Parsing of generated text into the parts of a message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class MessagePart:
-    """What a piece of text brought."""
+    """The parts found in a piece of text."""
 
     content: str = ""
     reasoning: str = ""
@@ -26,7 +26,7 @@ class MessagePart:
 class MessageReader:
     """Reads the text of one choice: reasoning first, then content and calls.
 
-    reasoning: split <think>...</think> off. thinking: the prompt ends with the open tag.
+    reasoning: separate <think>...</think>. thinking: the prompt ends with the open tag.
     """
 
     def __init__(self, tools: ToolChoice, *, reasoning: bool, thinking: bool) -> None:
@@ -37,7 +37,7 @@ class MessageReader:
 
     @property
     def has_whole_calls(self) -> bool:
-        """There are calls, and none was cut off."""
+        """Whether there are calls and none was cut off."""
         return self._calls is not None and self._calls.num_calls > 0 and self._calls.complete
 
     def read(self, gained: ChoiceDelta) -> MessagePart:

@@ -1,4 +1,4 @@
-"""Messages of a conversation: as the OpenAI API has them, and as chat templates read them."""
+"""Messages of a conversation, in the format of the OpenAI API and in that of chat templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stagegate.text.call_arguments import CallArguments
 
 
 def _must_be(wanted: str) -> PydanticCustomError:
-    """An error that says what a value must be, in words that may have braces in them."""
+    """An error stating what a value must be, in a text that may contain braces."""
     return PydanticCustomError("unsupported", "must be {wanted}", {"wanted": wanted})
 
 
@@ -41,7 +41,7 @@ class TextPart(OpenFields):
 
 
 class RefusalPart(OpenFields):
-    """What an assistant said when it refused: text as any other."""
+    """The text of an assistant's refusal, treated as any other text."""
 
     type: Literal["refusal"]
     refusal: str
@@ -129,7 +129,7 @@ Message = Annotated[
 
 
 def template_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as the templates of Hugging Face checkpoints take them."""
+    """Messages in the format of Hugging Face chat templates."""
     return [_template_message(index, message) for index, message in enumerate(messages)]
 
 
@@ -147,7 +147,7 @@ def _template_message(index: int, message: Message) -> dict[str, Any]:
 
 
 def _answer(message: AssistantMessage, place: str) -> dict[str, Any]:
-    """What only answers have."""
+    """The fields that only answers have."""
     fields: dict[str, Any] = {}
     content = _text(message.content)
     if message.refusal:
@@ -179,7 +179,7 @@ def _text(content: str | Sequence[TextPart | RefusalPart] | None) -> str | None:
 
 
 def _arguments(call: ToolCall, place: str) -> CallArguments | str:
-    """An object; or the text of one that is not JSON: it was cut off, or the model erred."""
+    """An object; or its text if it is not JSON because it was cut off or the model erred."""
     written = call.function.arguments
     if isinstance(written, dict):
         return CallArguments(written, json.dumps(written, ensure_ascii=False))

@@ -1,7 +1,7 @@
-"""Fields that clients send by default and that change nothing here, with the values accepted.
+"""Fields that clients send by default and that have no effect here, with their accepted values.
 
-A field that is not listed, or a value that would change the answer, is refused by name; null is
-taken for every field, listed or not.
+A field that is not listed, or a value that would change the answer, is refused by name. null is
+accepted for every field, listed or not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NoKeys = Annotated[dict[str, Any], Field(max_length=0)]
 
 
 class NoOpFields(Fields):
-    """Of chat and text completions."""
+    """Fields of chat and text completions."""
 
     # OpenAI
     user: str | None = _NO_EFFECT
@@ -66,7 +66,7 @@ class NoOpFields(Fields):
 
 
 class ChatNoOpFields(NoOpFields):
-    """Of chat completions."""
+    """Fields of chat completions."""
 
     modalities: list[Literal["text"]] | None = _NO_EFFECT
     verbosity: Literal["low", "medium", "high"] | None = _NO_EFFECT
@@ -84,6 +84,6 @@ class ChatNoOpFields(NoOpFields):
 
 
 class CompletionNoOpFields(NoOpFields):
-    """Of text completions."""
+    """Fields of text completions."""
 
     suffix: Literal[""] | None = _NO_EFFECT

@@ -1,4 +1,4 @@
-"""The fields of a body that are numbers of SamplingParams: their ranges are stated there alone."""
+"""The numeric SamplingParams fields of a body; their ranges are defined only in SamplingParams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stagegate.server.openai.fields import Fields
 
 
 def number_field(span: Range) -> Any:
-    """A field that may be left out, or null, and else is in the range."""
+    """A field that is absent, null, or in the range."""
     if span.above:
         return Field(default=None, gt=span.low, le=span.high)
     return Field(default=None, ge=span.low, le=span.high)

@@ -1,4 +1,4 @@
-"""Fields of a request to the parameters of the engine."""
+"""Conversion of request fields to engine parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stagegate.serving.client import EngineClient
     from stagegate.structured.guidance import Guidance
 
-# Not as a body states them: arguments of sampling_params, or translated by it.
+# Not taken from the body unchanged: arguments of sampling_params, or translated by it.
 _TRANSLATED: Final = frozenset(
     ("max_tokens", "logprobs", "prompt_logprobs", "guidance", "logit_bias")
 )
@@ -44,9 +44,9 @@ def sampling_params(
     guidance: Guidance | None,
     prompt_logprobs: int | None = None,
 ) -> SamplingParams:
-    """Parameters of a request; what it leaves open is what the model's authors recommend.
+    """Parameters of a request; omitted ones are those recommended by the model's authors.
 
-    Raises InvalidRequestError naming the field at fault.
+    Raises InvalidRequestError naming the wrong field.
     """
     stated: dict[str, Any] = {
         name: value for name in _SAME_IN_BOTH if (value := getattr(body, name)) is not None

@@ -28,7 +28,7 @@ class TextFormat(Fields):
 class JsonObjectFormat(Fields):
     type: Literal["json_object"]
     value: dict[str, Any] | None = Field(
-        default=None, description="a schema, as Hugging Face's client sends it"
+        default=None, description="a schema, in the format of Hugging Face's client"
     )
 
 
@@ -36,7 +36,7 @@ class JsonSchema(Fields):
     name: str
     description: str | None = None
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
-    strict: bool | None = Field(default=None, description="a schema is always kept to")
+    strict: bool | None = Field(default=None, description="a schema is always enforced")
 
 
 class JsonSchemaFormat(Fields):
@@ -50,7 +50,7 @@ ResponseFormat = Annotated[
 
 
 class StructuredOutputs(Fields):
-    """As vLLM spells what a text must be; exactly one of the first five."""
+    """vLLM's description of structured output; exactly one of the first five fields is set."""
 
     json_: str | dict[str, Any] | None = Field(
         default=None, alias="json", description="a JSON schema"
@@ -60,7 +60,7 @@ class StructuredOutputs(Fields):
     grammar: str | None = Field(default=None, description="lark or GBNF")
     json_object: bool | None = None
     disable_additional_properties: bool | None = Field(
-        default=None, description="true closes objects where the server leaves them open"
+        default=None, description="true closes objects that the server would leave open"
     )
     disable_any_whitespace: bool | None = Field(default=None, description="true is not supported")
     whitespace_pattern: str | None = Field(default=None, description="not supported")
@@ -78,15 +78,15 @@ class StreamOptions(Fields):
 
 
 class SamplingFields(RowFields):  # type: ignore[misc] # its base is made from a table
-    """What everything that generates shares. null is the default everywhere."""
+    """Fields of all requests that generate. null is the default everywhere."""
 
     model: str | None = Field(
-        default=None, description="a name of /v1/models; may be left out when one model is served"
+        default=None, description="a name of /v1/models; optional if one model is served"
     )
     min_tokens: int | None = number_field(RANGES["min_tokens"])
     top_k: int | None = Field(default=None, ge=-1, lt=1 << 31, description="-1 and 0 are off")
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(
-        default=None, description="token id to what is added to its logit"
+        default=None, description="token id to the value added to its logit"
     )
     seed: int | None = number_field(RANGES["seed"])
     stop: str | Annotated[list[str], Field(max_length=MAX_STOP_STRINGS)] | None = None
@@ -106,7 +106,7 @@ class SamplingFields(RowFields):  # type: ignore[misc] # its base is made from a
 
 
 class GenerationFields(SamplingFields):
-    """What chat and text completions share."""
+    """Fields of chat and text completions."""
 
     max_tokens: int | None = Field(default=None, ge=0)
     n: int | None = number_field(RANGES["n"])
@@ -145,7 +145,9 @@ class NamedToolChoice(Fields):
 class ChatCompletionRequest(ChatNoOpFields, GenerationFields):
     messages: Annotated[list[Message], Field(fail_fast=True, min_length=1)]
     max_completion_tokens: int | None = Field(
-        default=None, ge=1, description="rules over max_tokens; by default what the model can hold"
+        default=None,
+        ge=1,
+        description="takes precedence over max_tokens; by default what the model can hold",
     )
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
@@ -153,7 +155,8 @@ class ChatCompletionRequest(ChatNoOpFields, GenerationFields):
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
     separate_reasoning: bool | None = Field(
-        default=None, description="split <think>...</think> off; by default as the server was told"
+        default=None,
+        description="separate <think>...</think>; the default is a setting of the server",
     )
     reasoning_effort: ReasoningEffort | None = Field(
         default=None, description="for the chat template, if it reads it"

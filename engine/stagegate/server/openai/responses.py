@@ -1,4 +1,4 @@
-"""Bodies of answers. Fields that were not set are left out of the JSON."""
+"""Bodies of answers. Unset fields are omitted from the JSON."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ChatCompletionChunk(Answer):
 
 
 class CompletionLogprobs(Answer):
-    """One entry a token; text_offset counts characters of the choice's text."""
+    """One entry per token; text_offset counts characters of the choice's text."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -192,7 +192,7 @@ class StatusAnswer(Answer):
 
 
 class ModelStats(Answer):
-    """Counts since the start, but running, waiting and kv_used_tokens: those are of this moment."""
+    """Counts since the start, except running, waiting and kv_used_tokens, which are current."""
 
     running: int
     waiting: int

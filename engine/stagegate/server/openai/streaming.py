@@ -1,4 +1,4 @@
-"""Server-sent events: one JSON object an event, [DONE] at the end."""
+"""Server-sent events: one JSON object per event, [DONE] at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ to_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """Characters outside ASCII as JSON escapes, which is where JSON has them: in strings."""
+    """JSON in ASCII: characters outside ASCII, which occur only in strings, are escaped."""
     assert isinstance(error, UnicodeEncodeError)
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
@@ -34,23 +34,23 @@ codecs.register_error(_JSON_ESCAPES, _escape)
 
 
 class StreamUsage(NamedTuple):
-    """Whether a stream ends with the usage, and whether every chunk has it as it is by then."""
+    """Whether a stream ends with the usage, and whether every chunk has the usage so far."""
 
     included: bool
     continuous: bool
 
 
 def stream_usage(request: GenerationFields) -> StreamUsage:
-    """What stream_options says; without include_usage no chunk has a usage."""
+    """The settings in stream_options; without include_usage no chunk has a usage."""
     options = request.stream_options
     included = bool(options and options.include_usage)
     return StreamUsage(included, included and bool(options and options.continuous_usage_stats))
 
 
 class ChunkTemplate:
-    """The events of one stream, which differ in their choice alone.
+    """The events of one stream, which differ only in their choice.
 
-    A token is an event, so all but its text is written once.
+    Each token is an event, so everything except its text is serialised only once.
     """
 
     def __init__(
@@ -70,25 +70,25 @@ class ChunkTemplate:
         return self._options.continuous
 
     def count(self, usage: UsageInfo) -> None:
-        """Take the usage that the chunks from here on have."""
+        """Set the usage for the following chunks."""
         self._after = f'}}],"usage":{usage.model_dump_json()}}}\n\n'
 
     def event(self, index: int, fields: str) -> str:
-        """fields: those of the choice beside its index, as JSON without braces."""
+        """fields: the fields of the choice except its index, as JSON without braces."""
         return f"{self._before}{index},{fields}{self._after}"
 
     def end(self, usage: UsageInfo) -> str:
-        """What follows the last choice."""
+        """The events after the last choice."""
         if not self._options.included:
             return DONE
         return f"{self._usage}{usage.model_dump_json()}}}\n\n{DONE}"
 
 
 class EventStream:
-    """The body of a response, written as it comes. Its status is sent with the first event.
+    """The body of a response, written incrementally. Its status is sent with the first event.
 
-    It is ASCII, whatever is written: some clients split events at line ends of Unicode, such as
-    U+2028, which JSON leaves as is.
+    It is always ASCII, because some clients split events at Unicode line ends, such as U+2028,
+    which JSON does not escape.
     """
 
     def __init__(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
@@ -97,7 +97,7 @@ class EventStream:
         self._headers = headers
 
     async def write(self, events: str) -> None:
-        """Waits while the client does not read."""
+        """Write events; waits while the client does not read."""
         if not self.started:
             self.started = True
             headers = [*_HEADERS, *self._headers]
@@ -112,5 +112,5 @@ class EventStream:
 
 
 def error_event(error: ApiError) -> str:
-    """The last event of a stream that failed: its status has gone out already."""
+    """The last event of a failed stream whose status has already been sent."""
     return f"data: {error.to_json()}\n\n"

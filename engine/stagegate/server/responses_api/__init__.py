@@ -1,1 +1,1 @@
-"""/v1/responses, OpenAI's other form of a chat: a request becomes a chat completion's."""
+"""/v1/responses, OpenAI's Responses API, implemented on top of chat completions."""

@@ -1,4 +1,4 @@
-"""A request for a response as the chat completion's that stands for it."""
+"""Conversion of a Responses request to the equivalent chat completion request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stagegate.server.openai.chat_output import ChatForm
     from stagegate.server.responses_api.request import FunctionTool, ResponsesRequest
 
-# Fields of a chat completion by the names they have here.
+# Fields of a chat completion by their names in the Responses API.
 _NAMES = {
     "messages": "input",
     "prompt": "input",
@@ -45,7 +45,7 @@ async def response_form(
 
 
 def chat_request(request: ResponsesRequest) -> ChatCompletionRequest:
-    """Raises InvalidRequestError for what does not fit together, or into a chat completion."""
+    """Raises InvalidRequestError for fields that conflict, or that a chat completion lacks."""
     fields = {name: getattr(request, name) for name in SamplingFields.model_fields}
     fields["messages"] = chat_messages(request.instructions, request.input)
     fields["max_completion_tokens"] = request.max_output_tokens
@@ -71,7 +71,7 @@ def _logprobs(request: ResponsesRequest) -> dict[str, Any]:
 
 
 def _tools(request: ResponsesRequest) -> dict[str, Any]:
-    """Of allowed_tools the others are not shown to the model."""
+    """The tools and the choice; with allowed_tools the other tools are not shown to the model."""
     tools, choice = request.tools or [], request.tool_choice
     chosen: str | dict[str, Any] | None
     if isinstance(choice, AllowedTools):
@@ -113,7 +113,7 @@ def _response_format(request: ResponsesRequest) -> dict[str, Any]:
 
 
 def _renamed(error: InvalidRequestError) -> InvalidRequestError:
-    """An error of a chat completion in the names of this request."""
+    """An error of a chat completion with the field names of this request."""
     stated = error.parameter or ""
     name = _NAMES.get(stated.partition(".")[0])
     if name is None:

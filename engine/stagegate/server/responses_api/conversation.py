@@ -1,4 +1,4 @@
-"""Items of an input to the messages of a chat."""
+"""Conversion of input items to chat messages."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ChatMessage = dict[str, Any]
 def chat_messages(instructions: str | None, given: Input) -> list[ChatMessage]:
     """Messages of a chat completion's request.
 
-    What an assistant did in one turn is several items, and one message: its reasoning, its text
-    and its calls, in this order. Raises InvalidRequestError naming the item at fault.
+    An assistant's turn is several items but one message: its reasoning, its text and its calls, in
+    this order. Raises InvalidRequestError naming the wrong item.
     """
     messages: list[ChatMessage] = []
     if instructions is not None:
@@ -52,7 +52,7 @@ def chat_messages(instructions: str | None, given: Input) -> list[ChatMessage]:
 
 
 def _add_to_turn(messages: list[ChatMessage], item: InputItem, index: int) -> None:
-    """Add what the assistant did to its last message, or begin another."""
+    """Add to the assistant's last message, or begin another."""
     turn: ChatMessage = messages[-1] if messages and messages[-1]["role"] == "assistant" else {}
     if isinstance(item, FunctionCallItem):
         turn = turn or _begin(messages)

@@ -1,4 +1,4 @@
-"""The two forms of an answer: a response at once, or the events of its stream."""
+"""The two forms of an answer: a complete response, or a stream of events."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class ReasoningPart(OpenFields):
 
 
 class ReasoningItem(OpenFields):
-    """Where the content is missing, the summary stands for it."""
+    """If the content is missing, the summary is used."""
 
     type: Literal["reasoning"]
     summary: list[ReasoningPart] | None = None

@@ -1,4 +1,4 @@
-"""Items of an output while they are written, and the events that tell how they grow."""
+"""Output items while they are generated, and the events that report their growth."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """kind: its type. fields: the others but its number, as JSON without braces."""
+    """kind: its type. fields: all others except its number, as JSON without braces."""
 
     kind: str
     fields: str
 
 
 class _Placed:
-    """What the events of one item share."""
+    """The fields that all events of one item have."""
 
     def __init__(self, prefix: str, output_index: int) -> None:
         self.id = f"{prefix}_{uuid.uuid4().hex}"

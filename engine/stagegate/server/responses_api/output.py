@@ -1,4 +1,4 @@
-"""Deltas of the engine to the output of a response: its items in order."""
+"""Conversion of engine deltas to the output items of a response."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
     from stagegate.server.responses_api.tokens_of_text import ReadToken
     from stagegate.text.tool_calls import ToolCallDelta
 
-# How a response ends, by the finish reason of its text; None: it ended before it began.
+# Final status by the finish reason of the text; None means that it ended before it began.
 _STATUS: dict[str | None, Status] = {
     "length": "incomplete",
     "abort": "cancelled",
     None: "cancelled",
 }
 
-# A delta may bring the end of one item and the beginning of the next, with a tag between them.
+# A delta may contain the end of one item, a tag, and the beginning of the next item.
 _PIECE = re.compile("<[^<>]*>?|[^<>]*>|[^<>]+")
 
 
 class ResponseOutput:
     """Reads the text of a response into items: reasoning, messages and calls.
 
-    One item is open at a time; what belongs to no item of its kind ends it and begins another.
+    One item is open at a time; text of another kind ends it and begins the next.
     settings: fields of the response that come from the request.
     """
 
@@ -76,7 +76,7 @@ class ResponseOutput:
             yield from self._add(gained)
 
     def end(self) -> Iterator[Event]:
-        """The text has ended. A text that is nothing is an empty message."""
+        """End the text. An empty text is an empty message."""
         completed = self._status == "completed"
         if completed and (self._open is None or isinstance(self._open, OpenReasoning)):
             yield from self._begin(OpenMessage(self._next_index))

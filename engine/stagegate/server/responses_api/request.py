@@ -38,7 +38,7 @@ _OF_A_TOOL = only_types(
 Tool = Annotated[FunctionTool, _OF_A_TOOL]
 
 # Tools that OpenAI's servers run, and groups of tools that they search. Clients offer them by
-# default; a model that is not shown one does without, as it may.
+# default. They are not shown to the model, which is free not to use a tool.
 HOSTED_TOOLS = frozenset({
     "code_interpreter", "computer_use_preview", "file_search", "image_generation", "mcp",
     "namespace", "tool_search", "web_search", "web_search_preview",
@@ -91,7 +91,7 @@ class JsonSchema(OpenFields):
     name: str
     schema_: Schema = Field(alias="schema")
     description: str | None = None
-    strict: bool | None = Field(default=None, description="a schema is always kept to")
+    strict: bool | None = Field(default=None, description="a schema is always enforced")
 
 
 Format = Annotated[
@@ -107,7 +107,7 @@ class TextSettings(Fields):
 
 
 class ReasoningSettings(OpenFields):
-    """Other fields have no effect: the content of the reasoning is its summary."""
+    """Only `effort` has an effect: the content of the reasoning is its summary."""
 
     effort: ReasoningEffort | None = Field(
         default=None, description="for the chat template, if it reads it"
@@ -121,7 +121,7 @@ class StreamSettings(Fields):
 
 
 def _only(legal: str | bool | None, hint: str) -> BeforeValidator:
-    """Refuses any value but null and the legal one with a hint."""
+    """Refuses any value except null and the permitted one, with a hint."""
 
     def check(value: Any) -> Any:
         if value is None or (type(value) is type(legal) and value == legal):
@@ -168,8 +168,8 @@ class ResponsesRequest(SamplingFields):
     )
     top_logprobs: int | None = Field(default=None, ge=0, le=MAX_LOGPROBS)
     stream_options: StreamSettings | None = None
-    user: str | None = Field(default=None, description="comes back in the answer")
-    metadata: dict[str, str] | None = Field(default=None, description="comes back in the answer")
+    user: str | None = Field(default=None, description="returned in the answer")
+    metadata: dict[str, str] | None = Field(default=None, description="returned in the answer")
     store: bool | None = Field(
         default=None, description="nothing is ever stored; the answer says store: false"
     )

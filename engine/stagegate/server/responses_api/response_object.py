@@ -1,4 +1,4 @@
-"""The body of a response, and the settings of the request that come back in it."""
+"""The body of a response, and the request settings that it repeats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
 
 class OutputText(Answer):
-    """annotations: always empty. logprobs: one entry a token, where the request includes them."""
+    """annotations: always empty. logprobs: one entry per token, if the request includes them."""
 
     type: Literal["output_text"] = "output_text"
     text: str
@@ -42,7 +42,7 @@ class ReasoningText(Answer):
 
 
 class Reasoning(Answer):
-    """summary: always empty, for the content is the whole."""
+    """summary: always empty, because the content is complete."""
 
     id: str
     type: Literal["reasoning"] = "reasoning"
@@ -73,7 +73,7 @@ class ResponseError(Answer):
 
 
 class InputTokensDetails(Answer):
-    """cached_tokens came from the prefix cache; keeping the others in it is not counted."""
+    """cached_tokens came from the prefix cache; writes to the cache are not counted."""
 
     cached_tokens: int
     cache_write_tokens: Literal[0] = 0
@@ -101,7 +101,7 @@ class ReasoningSettings(Answer):
 class Response(Answer):
     """created_at, completed_at: seconds since 1970. usage: None until the response has ended.
 
-    From instructions on, what the request asked for, or what holds where it left that open.
+    The fields from `instructions` on are those of the request, or the defaults in effect.
     """
 
     id: str
@@ -139,7 +139,7 @@ class Response(Answer):
 def settings_of(request: ResponsesRequest, params: SamplingParams) -> dict[str, Any]:
     """The fields of Response from instructions on.
 
-    Raises InvalidRequestError for one that JSON has no form for, such as half a surrogate pair.
+    Raises InvalidRequestError for one that JSON cannot represent, such as half a surrogate pair.
     """
     text = {"format": {"type": "text"}}
     if request.text is not None and request.text.format is not None:

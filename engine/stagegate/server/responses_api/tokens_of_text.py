@@ -1,4 +1,4 @@
-"""Which tokens a piece of a text came from."""
+"""Attribution of tokens to pieces of text."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ if TYPE_CHECKING:
 
 
 class ReadToken(NamedTuple):
-    """num_bytes: of its text. logprobs: None where the request does not include them."""
+    """num_bytes: of its text. logprobs: None if the request does not include them."""
 
     num_bytes: int
     logprobs: TokenLogprobs | None
 
 
 class TokensOfText:
-    """Gives the tokens of a text out again as it is read, in pieces that need not end with tokens.
+    """Returns the tokens of each piece of a text; pieces need not end at token boundaries.
 
-    A token belongs to the piece with its first byte. Special tokens that the text leaves out, and
-    bytes that it shows replaced, count with their own bytes: behind them a token may come a piece
-    early or late.
+    A token belongs to the piece with its first byte. Special tokens that the text omits, and bytes
+    that it replaces, count with their own bytes, so later tokens may be a piece early or late.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -48,7 +47,7 @@ class TokensOfText:
         return taken
 
     def rest(self) -> list[ReadToken]:
-        """Those that no piece has had; the text has ended."""
+        """The remaining tokens, once the text has ended."""
         taken = list(self._waiting)
         self._waiting.clear()
         return taken

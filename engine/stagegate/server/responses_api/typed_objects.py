@@ -1,4 +1,4 @@
-"""Objects of a request that say by their type what they are."""
+"""Request objects that are distinguished by their type field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def only_types(
     *supported: str, default: str | None = None, hints: Mapping[str, str] | None = None
 ) -> BeforeValidator:
-    """Refuses an object of another type by its name, and with a hint where there is one.
+    """Refuses an object of another type by name, with a hint if there is one.
 
     default: the type of an object with a role and no type.
     """
