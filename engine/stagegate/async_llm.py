@@ -125,7 +125,7 @@ class AsyncLLM:
         )
         is_long = isinstance(prompt, str | list) and len(prompt) >= _LONG_PROMPT
         # A form may take as long to compile.
-        slow = is_long or params.guidance is not None
+        slow = is_long or params.grammar is not None
         request = await asyncio.to_thread(make) if slow else make()
         stream = RequestStream(request, asyncio.get_running_loop())
         self._loop.submit(stream)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from stagegate.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from stagegate.structured.guidance import Guidance
+    from stagegate.structured.grammar import Grammar
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
@@ -89,8 +89,8 @@ class SamplingParams:
     prompt_logprobs: the same for the tokens of the prompt, each behind those before it; the prompt
         is computed in full then, whatever the prefix cache has.
     skip_special_tokens: leave special tokens out of the text.
-    guidance: the form the text has to fit; it ends when nothing more fits, and before min_tokens if
-        it is complete then. With ignore_eos it goes on as long as the form can.
+    grammar: the text must match it. The text ends when nothing more can follow, even before
+        min_tokens. With ignore_eos it continues as long as the grammar allows.
     """
 
     # The fields with per_row are the table of the core, csrc/ops/sampling/parameters.h.
@@ -114,7 +114,7 @@ class SamplingParams:
     logprobs: int | None = _integer(None, 0, MAX_LOGPROBS)
     prompt_logprobs: int | None = _integer(None, 0, MAX_LOGPROBS)
     skip_special_tokens: bool = True
-    guidance: Guidance | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)

@@ -11,7 +11,7 @@ from stagegate.llm import LLM
 from stagegate.models.generation_config import GenerationConfig
 from stagegate.models.registry import load_model_config
 from stagegate.sampling import SamplingParams
-from stagegate.structured.guidance import Guidance
+from stagegate.structured.grammar import Grammar
 from stagegate.text.end_tokens import end_tokens
 from stagegate.text.tokenizer import Tokenizer
 from suites.engine.conftest import TINY
@@ -89,11 +89,11 @@ def test_a_text_ends_at_the_token_only_the_tokenizer_names(
     assert (output.outputs[0].token_ids, output.outputs[0].finish_reason) == ([2047], "stop")
 
 
-def test_a_guided_text_ends_at_the_token_only_the_tokenizer_names(
+def test_a_structured_text_ends_at_the_token_only_the_tokenizer_names(
     checkpoint_original: Path, tmp_path: Path
 ) -> None:
     llm = LLM(edited(checkpoint_original, tmp_path / "copy", NO_IDS), kv_capacity_tokens=512)
-    params = SamplingParams(max_tokens=16, seed=0, guidance=Guidance.choice(["yes", "no"]))
+    params = SamplingParams(max_tokens=16, seed=0, grammar=Grammar.choice(["yes", "no"]))
     [output] = llm.generate("a", params)
     assert output.outputs[0].text in ("yes", "no")
     assert output.outputs[0].finish_reason == "stop"

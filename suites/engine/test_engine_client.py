@@ -13,7 +13,7 @@ from stagegate import AsyncLLM, EngineConfig, SamplingParams, build_engine
 from stagegate.errors import CapacityError, DeviceLostError, InvalidRequestError, StagegateError
 from stagegate.outputs import RequestDelta
 from stagegate.serving.client import EngineClient
-from stagegate.structured.guidance import Guidance
+from stagegate.structured.grammar import Grammar
 
 
 def through_a_pipe(value: Any) -> Any:
@@ -60,8 +60,8 @@ def test_times_are_durations_since_the_arrival(client: EngineClient) -> None:
     [
         SamplingParams(),
         SamplingParams(temperature=0.5, stop=["a", "b"], logit_bias={3: 1.5}, seed=7, n=3),
-        SamplingParams(guidance=Guidance.json_schema({"type": "object"})),
-        SamplingParams(guidance=Guidance.regex("[0-9]+").after_reasoning(begun=True)),
+        SamplingParams(grammar=Grammar.json_schema({"type": "object"})),
+        SamplingParams(grammar=Grammar.regex("[0-9]+").after_reasoning(begun=True)),
     ],
 )
 def test_parameters_cross_a_process(params: SamplingParams) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stagegate.errors import InvalidRequestError
-from stagegate.structured.guidance import Guidance
-from suites.engine.form_reader import begins, fits
+from stagegate.structured.grammar import Grammar
+from suites.engine.grammar_reader import begins, fits
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
@@ -45,7 +45,7 @@ def properties(**schemas: Any) -> dict[str, Any]:
 def test_json_is_written_as_writers_of_json_do(
     schema: dict[str, Any], style: dict[str, Any]
 ) -> None:
-    assert fits(Guidance.json_schema(schema), json.dumps(DOCUMENT, **style))
+    assert fits(Grammar.json_schema(schema), json.dumps(DOCUMENT, **style))
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,16 @@ def test_json_is_written_as_writers_of_json_do(
     ],
 )
 def test_white_space_is_bounded(before: str, blank: str) -> None:
-    guidance = Guidance.json_schema(NESTED)
-    assert begins(guidance, before)
-    assert not begins(guidance, before + blank)
+    grammar = Grammar.json_schema(NESTED)
+    assert begins(grammar, before)
+    assert not begins(grammar, before + blank)
 
 
 def test_escapes_stand_for_characters() -> None:
-    guidance = Guidance.json_schema(TEXT)
-    assert fits(guidance, r'"\u00e9 \ud83d\ude00 \n \u0000"')
+    grammar = Grammar.json_schema(TEXT)
+    assert fits(grammar, r'"\u00e9 \ud83d\ude00 \n \u0000"')
     for lone in (r'"\ud83d"', r'"\ude00"', r'"\ud83dx"'):
-        assert not begins(guidance, lone)
+        assert not begins(grammar, lone)
 
 
 BASE = {"$defs": {"Base": properties(a=NUMBER)}}
@@ -194,9 +194,9 @@ CLOSED: list[tuple[dict[str, Any], list[Any], list[Any]]] = [
 def test_an_object_has_no_properties_but_those_of_its_schema(
     schema: dict[str, Any], fitting: list[Any], others: list[Any]
 ) -> None:
-    guidance = Guidance.json_schema(schema)
-    assert [fits(guidance, json.dumps(document)) for document in fitting] == [True] * len(fitting)
-    assert [fits(guidance, json.dumps(document)) for document in others] == [False] * len(others)
+    grammar = Grammar.json_schema(schema)
+    assert [fits(grammar, json.dumps(document)) for document in fitting] == [True] * len(fitting)
+    assert [fits(grammar, json.dumps(document)) for document in others] == [False] * len(others)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_an_object_has_no_properties_but_those_of_its_schema(
 def test_an_open_schema_says_only_what_it_says(
     schema: dict[str, Any], documents: list[Any]
 ) -> None:
-    guidance = Guidance.json_schema(schema, closed=False)
-    assert all(fits(guidance, json.dumps(document)) for document in documents)
-    never = Guidance.json_schema({**schema, "additionalProperties": False}, closed=False)
+    grammar = Grammar.json_schema(schema, closed=False)
+    assert all(fits(grammar, json.dumps(document)) for document in documents)
+    never = Grammar.json_schema({**schema, "additionalProperties": False}, closed=False)
     assert not any(fits(never, json.dumps(document)) for document in documents)
 
 
@@ -235,18 +235,18 @@ def test_annotations_change_nothing(annotations: dict[str, Any]) -> None:
         {**TEXT, **annotations},
         {"$ref": "#/$defs/S", "$defs": {"S": {**TEXT, **annotations}}},
     ):
-        guidance = Guidance.json_schema(schema)
-        assert fits(guidance, '"x"')
-        assert not begins(guidance, "1")
-    inside = Guidance.json_schema(properties(a={**TEXT, **annotations, "$id": "b"}))
+        grammar = Grammar.json_schema(schema)
+        assert fits(grammar, '"x"')
+        assert not begins(grammar, "1")
+    inside = Grammar.json_schema(properties(a={**TEXT, **annotations, "$id": "b"}))
     assert fits(inside, '{"a": "x"}')
 
 
 def test_properties_may_be_named_like_keywords() -> None:
     names = ("format", "uniqueItems", "not", "$ref", "x-guidance", "if", "properties", "$schema")
-    guidance = Guidance.json_schema({**properties(**dict.fromkeys(names, TEXT)), "required": names})
-    assert fits(guidance, json.dumps(dict.fromkeys(names, "x")))
-    assert not begins(guidance, '{"not"')
+    grammar = Grammar.json_schema({**properties(**dict.fromkeys(names, TEXT)), "required": names})
+    assert fits(grammar, json.dumps(dict.fromkeys(names, "x")))
+    assert not begins(grammar, '{"not"')
 
 
 @pytest.mark.parametrize(
@@ -272,8 +272,8 @@ def test_properties_may_be_named_like_keywords() -> None:
 def test_what_cannot_be_enforced_is_refused_in_whole_sentences(
     schema: dict[str, Any] | str, message: str
 ) -> None:
-    with pytest.raises(InvalidRequestError, match=f"^guidance: .*{message}") as refused:
-        Guidance.json_schema(schema)
+    with pytest.raises(InvalidRequestError, match=f"^grammar: .*{message}") as refused:
+        Grammar.json_schema(schema)
     assert "\n" not in str(refused.value)
 
 
@@ -282,14 +282,14 @@ def test_a_schema_nested_without_end_is_refused() -> None:
     for _ in range(3000):
         schema = {"type": "array", "items": schema}
     with pytest.raises(InvalidRequestError, match="nested too deeply"):
-        Guidance.json_schema(schema)
+        Grammar.json_schema(schema)
 
 
 def test_parts_that_multiply_are_refused_soon() -> None:
     wide = {"allOf": [{"$ref": f"#/$defs/{index}"} for index in range(1500)]}
     definitions = {str(index): properties(**{f"p{index}": TEXT}) for index in range(1500)}
     with pytest.raises(InvalidRequestError, match="combines too many parts"):
-        Guidance.json_schema({**wide, "$defs": definitions})
+        Grammar.json_schema({**wide, "$defs": definitions})
 
 
 CAT = {**properties(kind={"const": "cat"}, lives=NUMBER), "required": ["kind"]}
@@ -311,7 +311,7 @@ DOG = {**properties(kind={"enum": ["dog", "wolf"]}, name=TEXT), "required": ["ki
 def test_one_of_several_that_exclude_each_other(schema: dict[str, Any]) -> None:
     other = properties(kind={"enum": ["dog", "wolf"]}, name=TEXT)
     definitions = {"Cat": CAT, "Dog": DOG, "Other": other}
-    guidance = Guidance.json_schema({**schema, "$defs": definitions})
-    assert fits(guidance, '{"kind": "cat", "lives": 9}')
-    assert fits(guidance, '{"kind": "wolf", "name": "x"}')
-    assert not begins(guidance, '{"kind": "cat", "name"')
+    grammar = Grammar.json_schema({**schema, "$defs": definitions})
+    assert fits(grammar, '{"kind": "cat", "lives": 9}')
+    assert fits(grammar, '{"kind": "wolf", "name": "x"}')
+    assert not begins(grammar, '{"kind": "cat", "name"')

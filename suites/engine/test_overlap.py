@@ -19,7 +19,7 @@ from stagegate.execution.step import ScheduledStep, StepOutput
 from stagegate.execution.worker import RunningStep, Worker
 from stagegate.models.registry import load_model_config
 from stagegate.outputs import RequestOutput
-from stagegate.structured.guidance import Guidance
+from stagegate.structured.grammar import Grammar
 from suites.offline.soak_traffic import draw_jobs
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -161,7 +161,7 @@ def test_a_step_is_queued_behind_the_one_that_runs(bench: Bench) -> None:
 def test_what_has_to_see_its_tokens_is_waited_for(bench: Bench, needs: str) -> None:
     if needs == "form":
         pytest.importorskip("llguidance")
-        params = replace(GREEDY, guidance=Guidance.regex("[a-z ]{30}"))
+        params = replace(GREEDY, grammar=Grammar.regex("[a-z ]{30}"))
     else:
         params = replace(GREEDY, presence_penalty=0.5)
     submitted: list[int] = []
@@ -190,8 +190,8 @@ def test_an_end_token_leaves_nothing_behind(bench: Bench) -> None:
 
 
 def test_a_cancel_while_a_step_runs(bench: Bench) -> None:
-    scored = SamplingParams(temperature=0, max_tokens=12, prompt_logprobs=0, ignore_eos=True)
-    cancelled = bench.engine.add_request("The Queen of", scored)
+    params = SamplingParams(temperature=0, max_tokens=12, prompt_logprobs=0, ignore_eos=True)
+    cancelled = bench.engine.add_request("The Queen of", params)
     kept = bench.engine.add_request("Alice was", GREEDY)
     bench.engine.step()
     assert bench.engine.abort_request(cancelled) is not None

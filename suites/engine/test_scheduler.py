@@ -116,13 +116,13 @@ def test_prompt_logprobs_compute_every_position() -> None:
     prompt = [1, 2, 3, 4, 5]
     bench.add(0, prompt)
     bench.drain()
-    scored = bench.add(1, prompt, prompt_logprobs=True)
+    with_prompt_logprobs = bench.add(1, prompt, prompt_logprobs=True)
     step = bench.step()
     assert (step.sequences[0].start, step.num_tokens) == (0, 5)
     assert step.sequences[0].num_prompt_rows == 4
-    assert scored.num_cached_tokens == 0
+    assert with_prompt_logprobs.num_cached_tokens == 0
     bench.drain()
-    bench.check_alone(scored)
+    bench.check_alone(with_prompt_logprobs)
 
 
 def test_prompt_logprobs_share_the_rows_of_a_step(layout: str) -> None:

@@ -9,12 +9,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from stagegate import SamplingParams
-from stagegate.structured.guidance import Guidance
+from stagegate.structured.grammar import Grammar
 
 LONGEST_PROMPT = 240
 LONGEST_ANSWER = 64
 
-_GUIDED = find_spec("llguidance") is not None
+_GRAMMARS = find_spec("llguidance") is not None
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ def draw_jobs(vocab_size: int, seed: int) -> Iterator[Job]:
     """Without end. A third is greedy; half of the prompts begin with one of four beginnings."""
     rng = random.Random(seed)
     beginnings = [_tokens(rng, vocab_size, length) for length in (24, 48, 64, 100)]
-    kinds = [_greedy, _greedy, _greedy, _sampled, _penalised, _scored, _several, _stopped]
-    if _GUIDED:
-        kinds.append(_guided)
+    kinds = [_greedy, _greedy, _greedy, _sampled, _penalised, _prompt_logprobs, _several, _stopped]
+    if _GRAMMARS:
+        kinds.append(_grammar)
     while True:
         prompt = rng.choice(beginnings) if rng.random() < 0.5 else []
         longest = rng.choice((4, 30, LONGEST_PROMPT - len(prompt)))
@@ -71,7 +71,7 @@ def _penalised(rng: random.Random, vocab_size: int) -> dict[str, Any]:
     }
 
 
-def _scored(rng: random.Random, vocab_size: int) -> dict[str, Any]:
+def _prompt_logprobs(rng: random.Random, vocab_size: int) -> dict[str, Any]:
     return {"logprobs": rng.randint(0, 20), "prompt_logprobs": rng.choice((None, 0, 3))}
 
 
@@ -84,5 +84,5 @@ def _stopped(rng: random.Random, vocab_size: int) -> dict[str, Any]:
     return {"stop": ["e", " the", ", "], "stop_token_ids": stop_token_ids, "temperature": 1.0}
 
 
-def _guided(rng: random.Random, vocab_size: int) -> dict[str, Any]:
-    return {"guidance": Guidance.regex("[0-9]{3}-[a-c]{2}( (yes|no))*"), "temperature": 1.0}
+def _grammar(rng: random.Random, vocab_size: int) -> dict[str, Any]:
+    return {"grammar": Grammar.regex("[0-9]{3}-[a-c]{2}( (yes|no))*"), "temperature": 1.0}

@@ -176,7 +176,7 @@ def test_logprobs_are_those_of_the_model(llm: LLM) -> None:
         "Alice was", SamplingParams(temperature=2.0, seed=1, max_tokens=1, logprobs=3)
     )
     assert warm.outputs[0].logprobs is not None
-    # Neither temperature nor the draw changes what is reported.
+    # Neither temperature nor sampling changes the reported values.
     assert warm.outputs[0].logprobs[0].top == completion.logprobs[0].top
 
 

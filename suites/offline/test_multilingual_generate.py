@@ -64,8 +64,8 @@ def test_a_stop_string_is_not_in_the_text(llm: LLM, seed: int) -> None:
 def test_logprobs_of_a_prompt_are_those_of_writing_it(llm: LLM) -> None:
     """Each token of a text, forced by its bias, is as likely as when the text is a prompt."""
     token_ids = llm.engine.tokenizer.encode(TEXTS[1])
-    scored = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=3)
-    [whole] = llm.generate(token_ids, scored)
+    with_prompt_logprobs = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=3)
+    [whole] = llm.generate(token_ids, with_prompt_logprobs)
     assert whole.prompt_logprobs is not None
     for at, entry in enumerate(whole.prompt_logprobs[1:], start=1):
         forced = SamplingParams(

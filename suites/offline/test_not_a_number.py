@@ -9,7 +9,7 @@ import pytest
 from stagegate import LLM, SamplingParams
 from stagegate.core.request import Request
 from stagegate.errors import ArgumentError
-from stagegate.structured.guidance import Guidance
+from stagegate.structured.grammar import Grammar
 from suites.models.random_qwen2 import Dimensions, write_nan, write_random_qwen2
 
 DIMENSIONS = Dimensions(vocab_size=2048, tie_word_embeddings=False)
@@ -26,7 +26,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "prompt_logprobs": {"temperature": 0, "prompt_logprobs": 2},
     "penalties": {"temperature": 0, "repetition_penalty": 1.3, "presence_penalty": 0.5},
     "bias": {"temperature": 0, "logit_bias": {BROKEN: -100.0, 5: 100.0}},
-    "guided": {"temperature": 0, "guidance": Guidance.choice(["ab", "abc"])},
+    "grammar": {"temperature": 0, "grammar": Grammar.choice(["ab", "abc"])},
 }
 
 
@@ -88,7 +88,7 @@ def test_requests_without_the_token_are_served(broken_embedding: LLM) -> None:
 
 
 def test_a_text_ends_where_nan_begins(broken_embedding: LLM) -> None:
-    """The token is drawn by its bias; what follows it is no number."""
+    """The token is sampled because of its bias; the logits after it are NaN."""
     params = SamplingParams(max_tokens=4, temperature=0, logit_bias={BROKEN: 100.0})
     engine = broken_embedding.engine
     engine.add_request([1, 2, 3], params)

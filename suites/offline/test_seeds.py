@@ -1,4 +1,4 @@
-"""The same seed draws the same text, whatever else is in the batch."""
+"""The same seed samples the same text, whatever else is in the batch."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def seeded_text(llm: LLM, others: int, position: int) -> str:
     return llm.generate(prompts, params)[position].outputs[0].text
 
 
-def test_neighbours_do_not_change_a_draw(seeded_llm: LLM) -> None:
+def test_neighbours_do_not_change_a_sample(seeded_llm: LLM) -> None:
     alone = seeded_text(seeded_llm, 0, 0)
     for others, position in [(1, 0), (3, 2), (7, 7), (7, 0)]:
         assert seeded_text(seeded_llm, others, position) == alone
 
 
-def test_other_seeds_draw_other_texts(seeded_llm: LLM) -> None:
+def test_other_seeds_sample_other_texts(seeded_llm: LLM) -> None:
     texts = {
         seeded_llm.generate("Alice was", SamplingParams(temperature=4, seed=seed, max_tokens=24))[0]
         .outputs[0]

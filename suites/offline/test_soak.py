@@ -51,7 +51,7 @@ LEAKED_SHARE = 1 / 50
 
 @dataclass(frozen=True)
 class Reading:
-    """An engine with nothing under way. events: how often each happened since the start.
+    """An engine with nothing in flight. events: how often each happened since the start.
 
     device: None on the CPU.
     """

@@ -63,7 +63,7 @@ def read(
         (f"<think>I must answer {{}}.\n</think>\n\n{SCHEMA_TEXT}", False),
     ],
 )
-def test_a_guided_answer_behind_a_thought_is_content(
+def test_a_structured_answer_behind_a_thought_is_content(
     text: str, thinking: bool, tools: ToolChoice
 ) -> None:
     json.loads(SCHEMA_TEXT)
@@ -82,7 +82,7 @@ def test_calls_behind_a_thought(tools: ToolChoice, thinking: bool) -> None:
         assert read(pieces, tools, thinking=thinking) == wanted
 
 
-def test_a_guided_answer_where_calls_are_allowed_is_content() -> None:
+def test_a_structured_answer_where_calls_are_allowed_is_content() -> None:
     """As a grammar of calls or a schema lets a model write."""
     for pieces in ([SCHEMA_TEXT], list(SCHEMA_TEXT)):
         message = read(pieces, TOOLS, thinking=False, reasoning=False)

@@ -245,7 +245,7 @@ def test_guided_json_has_the_names_and_choices_of_its_schema(
         ("guided_regex", "[α-γ]", set("αβγ")),
     ],
 )
-def test_guided_text_in_any_script(
+def test_structured_text_in_any_script(
     api: httpx.Client, path: str, field: str, value: Any, texts: set[str]
 ) -> None:
     for seed in SEEDS:

@@ -137,7 +137,7 @@ def test_a_token_that_is_part_of_a_character_is_shown_as_bytes(
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_echo_scores_the_prompt(api: httpx.Client, n: int) -> None:
+def test_echo_returns_the_prompt_logprobs(api: httpx.Client, n: int) -> None:
     prompts = ["Alice was", "Down the"]
     fields = {"prompt": prompts, "echo": True, "logprobs": 1, "n": n, "ignore_eos": True}
     answer = complete(api, max_tokens=4, **fields)
@@ -173,7 +173,7 @@ def test_echo_without_logprobs_is_the_prompt_before_the_text(api: httpx.Client) 
     assert joined(stream(api, prompt="Alice was", echo=True), 0)[0] == echoed.text
 
 
-def test_echoed_prompt_scores_equal_generated_ones(api: httpx.Client, server: LiveServer) -> None:
+def test_echoed_prompt_logprobs_equal_generated_ones(api: httpx.Client, server: LiveServer) -> None:
     """A prompt's tokens are as likely as they were when the model wrote them."""
     fields = {"max_tokens": 6, "logprobs": 1, "ignore_eos": True}
     [written] = complete(api, prompt="Alice was", **fields).choices

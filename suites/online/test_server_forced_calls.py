@@ -1,5 +1,5 @@
-"""Tools and a form in one request, reasoning before both: what a grammar makes of a random model,
-and what a scripted model may write."""
+"""Tools and a response format in one request, with reasoning: a random model under a grammar, and
+scripted texts of a model."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def is_answer(text: str, form: dict[str, Any]) -> bool:
 @pytest.mark.parametrize("parallel", [None, False])
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("form", FORMS)
-def test_calls_or_the_form(
+def test_calls_or_the_response_format(
     server: LiveServer, form: dict[str, Any], seed: int, parallel: bool | None
 ) -> None:
     settings = {"temperature": 2, "seed": seed, "n": 2, "max_tokens": 300, **form}
@@ -235,7 +235,7 @@ def test_the_model_thinks_before_what_it_must_write(
         ({**TWO_TOOLS, "parallel_tool_calls": False}, "<tool_call>\nclock\n</tool_call>"),
     ],
 )
-def test_behind_its_thoughts_the_form_holds(
+def test_the_response_format_holds_after_reasoning(
     thinking: LiveServer, say: Callable[[str], None], fields: dict[str, Any], text: str
 ) -> None:
     """The script does not heed the mask, so the request fails at the first token outside of it."""
@@ -243,7 +243,7 @@ def test_behind_its_thoughts_the_form_holds(
     body = {"messages": QUESTION} | fields
     response = httpx.post(f"{thinking.url}/v1/chat/completions", json=body)
     assert response.status_code == 500
-    assert "nothing fits this form" in error_of(response)["message"]
+    assert "nothing matches this grammar" in error_of(response)["message"]
 
 
 def test_a_thought_may_be_cut_off(

@@ -62,7 +62,7 @@ def test_nan_in_the_prompt_has_its_own_status(
 def test_nan_behind_the_first_token_ends_the_answer(
     api: httpx.Client, caplog: pytest.LogCaptureFixture, logprobs: dict[str, Any], stream: bool
 ) -> None:
-    """The token is drawn by its bias."""
+    """The token is sampled because of its bias."""
     body = {"prompt": [1, 2], "logit_bias": {str(BROKEN): 100}, "temperature": 0, "stream": stream}
     response = api.post("/v1/completions", json=body | logprobs)
     if stream and response.status_code == 200:  # the first token may have come before the error

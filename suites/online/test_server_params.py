@@ -39,7 +39,7 @@ OTHERWISE = {
     "logit_bias": "has keys that are text; see the test of it",
     "logprobs": "is a flag and top_logprobs in a chat",
     "prompt_logprobs": "is asked for by echo and logprobs together",
-    "guidance": "comes from response_format, structured_outputs, guided_* and tools",
+    "grammar": "comes from response_format, structured_outputs, guided_* and tools",
 }
 
 
@@ -53,7 +53,7 @@ def translated(**stated: Any) -> SamplingParams:
         return replace(RECOMMENDED, max_tokens=max_tokens)
 
     engine = cast("LLMEngine", SimpleNamespace(default_sampling_params=recommend))
-    return sampling_params(request(**stated), engine, max_tokens=40, logprobs=None, guidance=None)
+    return sampling_params(request(**stated), engine, max_tokens=40, logprobs=None, grammar=None)
 
 
 def test_nothing_stated_is_what_the_authors_recommend() -> None:
@@ -70,7 +70,7 @@ def test_a_stated_field_rules_alone(name: str) -> None:
 def test_a_body_can_state_every_parameter() -> None:
     names = {part.name for part in fields(SamplingParams)}
     assert STATED.keys() | OTHERWISE.keys() == names
-    assert names - ChatCompletionRequest.model_fields.keys() == {"prompt_logprobs", "guidance"}
+    assert names - ChatCompletionRequest.model_fields.keys() == {"prompt_logprobs", "grammar"}
     assert STATED.keys() <= CompletionRequest.model_fields.keys()
 
 

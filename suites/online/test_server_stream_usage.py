@@ -53,7 +53,7 @@ def test_every_chunk_has_the_usage_so_far(
     assert all(chunk["choices"] for chunk in chunks[:-1])
 
 
-def test_a_prompt_that_is_only_scored_counts_no_completion(api: httpx.Client) -> None:
+def test_prompt_logprobs_alone_count_no_completion_tokens(api: httpx.Client) -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     fields = {"prompt": "Alice was", "echo": True, "max_tokens": 0, "stream_options": options}
     usages = [chunk["usage"] for chunk in chunks_of(api, "/v1/completions", fields)]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from stagegate.core.request import Choice, Request
 from stagegate.core.sequence import Sequence
 from stagegate.errors import CapacityError, InvalidRequestError
-from stagegate.structured.guide import GuideMaker
+from stagegate.structured.grammar_matcher import GrammarCompiler
 from stagegate.text.detokenizer import Detokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stagegate.sampling import SamplingParams
-    from stagegate.structured.guide import Guide
+    from stagegate.structured.grammar_matcher import GrammarMatcher
     from stagegate.text.tokenizer import Tokenizer
 
 _INT64_RANGE = 1 << 64
@@ -47,7 +47,7 @@ class InputProcessor:
         self.eos_token_ids = eos_token_ids
         self._max_model_len = max_model_len
         self._check_capacity = check_capacity
-        self._guides = GuideMaker(tokenizer, vocab_size, eos_token_ids)
+        self._grammar_compiler = GrammarCompiler(tokenizer, vocab_size, eos_token_ids)
         self._ids = count()
         self._seeds = random.Random(seed)
 
@@ -116,13 +116,15 @@ class InputProcessor:
             priority=priority,
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
             prompt_logprobs=index == 0 and params.prompt_logprobs is not None,
-            guide=self._guide(params),
+            grammar_matcher=self._grammar_matcher(params),
         )
 
-    def _guide(self, params: SamplingParams) -> Guide | None:
-        if params.guidance is None:
+    def _grammar_matcher(self, params: SamplingParams) -> GrammarMatcher | None:
+        if params.grammar is None:
             return None
-        return self._guides.make(params.guidance, special_tags=params.skip_special_tokens)
+        return self._grammar_compiler.matcher(
+            params.grammar, special_tags=params.skip_special_tokens
+        )
 
     def _tokens_of(self, prompt: str | list[int]) -> list[int]:
         if isinstance(prompt, str):

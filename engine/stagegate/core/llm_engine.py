@@ -209,8 +209,10 @@ class LLMEngine:
         ):
             # The token that completed the stop string was the last one anyway.
             sequence.finish(SequenceStatus.FINISHED_STOPPED, stop)
-        if sequence.guide is not None and sequence.guide.error is not None:
-            self._end_with_error(request, StagegateError(f"guidance: {sequence.guide.error}"))
+        if sequence.grammar_matcher is not None and sequence.grammar_matcher.error is not None:
+            self._end_with_error(
+                request, StagegateError(f"grammar: {sequence.grammar_matcher.error}")
+            )
         if sequence.is_finished:
             choice.close()
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from stagegate.sampling import SamplingParams
-    from stagegate.structured.guide import Guide
+    from stagegate.structured.grammar_matcher import GrammarMatcher
 
 
 class SequenceStatus(Enum):
@@ -50,7 +50,7 @@ class Sequence:
         come from the logits of the positions before.
     stop_reason: the stop token id that ended it, or what `finish` was given.
     ended_by_token: whether the newest token says that the text has ended, and is not part of it.
-    guide: the form the output has to fit, and how far it is; None when any will do.
+    grammar_matcher: the position of the output in its grammar; None without a grammar.
     history: what penalties look at; None when the parameters ask for no penalty.
     """
 
@@ -58,7 +58,7 @@ class Sequence:
         "admitted_at",
         "ended_by_token",
         "eos_token_ids",
-        "guide",
+        "grammar_matcher",
         "history",
         "max_tokens",
         "num_cached_tokens",
@@ -87,7 +87,7 @@ class Sequence:
         priority: int = 0,
         max_tokens: int,
         prompt_logprobs: bool = False,
-        guide: Guide | None = None,
+        grammar_matcher: GrammarMatcher | None = None,
     ) -> None:
         self.seq_id = seq_id
         self.token_ids = list(prompt_token_ids)
@@ -109,7 +109,7 @@ class Sequence:
         self.admitted_at: float | None = None
         self.num_prompt_logprobs = 0
         self.prompt_logprobs = prompt_logprobs
-        self.guide = guide
+        self.grammar_matcher = grammar_matcher
         self.ended_by_token = False
         self.status = SequenceStatus.WAITING
         self.stop_reason: int | str | None = None
@@ -159,8 +159,8 @@ class Sequence:
             added += 1
             if self.history is not None:
                 self.history.add(token_id, generated=True)
-            if self.guide is not None and token_id not in self.eos_token_ids:
-                self.guide.accept(token_id)
+            if self.grammar_matcher is not None and token_id not in self.eos_token_ids:
+                self.grammar_matcher.accept(token_id)
             self._finish_by(token_id)
             if self.status.is_finished:
                 break
@@ -190,8 +190,8 @@ class Sequence:
                 self.ended_by_token = True
                 self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
                 return
-        if self.guide is not None and self.guide.finished:
-            failed = self.guide.error is not None
+        if self.grammar_matcher is not None and self.grammar_matcher.finished:
+            failed = self.grammar_matcher.error is not None
             self.finish(
                 SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED
             )

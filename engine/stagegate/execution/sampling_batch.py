@@ -43,7 +43,7 @@ class SamplingBatch:
     bias_ids: Int32Array  # [Q]
     bias_values: Float32Array  # [Q]
     mask_index: Int32Array  # [R], the row of mask_bits; -1: every token may be sampled
-    mask_bits: Int32Array  # [G, ceil(vocab / 32)], see structured/guide.py; [0, 0] without grammars
+    mask_bits: Int32Array  # [G, ceil(vocab / 32)], as GrammarMatcher.allowed, or [0, 0]
     num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
 
 
@@ -95,8 +95,8 @@ def _prompt_rows(item: ScheduledSequence) -> Iterator[_Row]:
 
 def _sampled_row(item: ScheduledSequence) -> _Row:
     sequence, num_before = item.sequence, item.num_sampled_before
-    params, guide = sequence.params, sequence.guide
-    is_plain = guide is None and num_before >= params.min_tokens
+    params, matcher = sequence.params, sequence.grammar_matcher
+    is_plain = matcher is None and num_before >= params.min_tokens
     return (
         params,
         sequence.seed,
@@ -105,21 +105,21 @@ def _sampled_row(item: ScheduledSequence) -> _Row:
         params.logit_bias
         if is_plain
         else _bias(sequence, may_stop=num_before >= params.min_tokens),
-        None if guide is None else guide.allowed,
+        None if matcher is None else matcher.allowed,
         -1 if params.logprobs is None else params.logprobs,
     )
 
 
 def _bias(sequence: SequenceState, *, may_stop: bool) -> Mapping[int, float]:
     """What is added to the logits of a row: the caller's bias; -inf on ends that come too early."""
-    params, guide = sequence.params, sequence.guide
+    params, matcher = sequence.params, sequence.grammar_matcher
     bias = dict(params.logit_bias)
-    if guide is None and not may_stop:
+    if matcher is None and not may_stop:
         for token_id in (*sorted(sequence.eos_token_ids), *params.stop_token_ids):
             bias[token_id] = -math.inf
-    # A guided text that is complete can only end, and a token it needs may be a stop token.
+    # A text that completes its grammar can only end, and a token it needs may be a stop token.
     goes_on = params.ignore_eos or not may_stop
-    if guide is not None and not guide.finished and goes_on:
+    if matcher is not None and not matcher.finished and goes_on:
         bias |= dict.fromkeys(sorted(sequence.eos_token_ids), -math.inf)
     return bias
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from stagegate.arrays import Float32Array, Int32Array
     from stagegate.execution.token_history import TokenHistory
     from stagegate.sampling import SamplingParams
-    from stagegate.structured.guide import Guide
+    from stagegate.structured.grammar_matcher import GrammarMatcher
 
 
 class SequenceState(Protocol):
     """What executing a step reads of a sequence. The rest is the scheduler's affair.
 
     token_ids: prompt and output, as far as the tokens are known. history: what penalties look at.
-    guide: the grammar that the output has to fit.
+    grammar_matcher: the position of the output in its grammar; None without a grammar.
     """
 
     seq_id: int
@@ -32,7 +32,7 @@ class SequenceState(Protocol):
     eos_token_ids: frozenset[int]
     seed: int
     history: TokenHistory | None
-    guide: Guide | None
+    grammar_matcher: GrammarMatcher | None
 
 
 class ScheduledSequence(NamedTuple):
@@ -117,7 +117,7 @@ class ScheduledStep:
         Penalties and grammars are worked out on the host, from the tokens before.
         """
         return all(
-            item.sequence.history is None and item.sequence.guide is None
+            item.sequence.history is None and item.sequence.grammar_matcher is None
             for item in self.sequences
             if item.samples
         )

@@ -1,4 +1,4 @@
-"""A JSON Schema in the form that generation can keep to."""
+"""Rewriting of a JSON Schema so that generation can enforce it."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ class _Rewriting:
         while waiting:
             self._work += 1
             if self._work > _MAX_WORK:
-                msg = "guidance: the schema combines too many parts"
-                raise InvalidRequestError(msg, parameter="guidance")
+                msg = "grammar: the schema combines too many parts"
+                raise InvalidRequestError(msg, parameter="grammar")
             part = waiting.pop()
             if not isinstance(part, dict):
                 continue

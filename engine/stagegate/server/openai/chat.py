@@ -11,10 +11,10 @@ from stagegate.errors import InvalidRequestError, TokenizerError
 from stagegate.server.openai.chat_output import ChatAnswer, ChatEvents, ChatForm
 from stagegate.server.openai.generation import Generation
 from stagegate.server.openai.messages import template_messages
-from stagegate.server.openai.params import GUIDING_FIELDS, sampling_params, stated_guidance
+from stagegate.server.openai.params import GRAMMAR_FIELDS, sampling_params, stated_grammar
 from stagegate.server.openai.streaming import stream_usage
 from stagegate.server.openai.tool_choice import tool_choice
-from stagegate.structured.guide import has_special_tags
+from stagegate.structured.grammar_matcher import has_special_tags
 from stagegate.text.reasoning import OPEN
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from stagegate.server.openai.messages import Message
     from stagegate.server.openai.protocol import ChatCompletionRequest
     from stagegate.server.openai.tool_choice import ToolChoice
-    from stagegate.structured.guidance import Guidance
+    from stagegate.structured.grammar import Grammar
 
-_FORMS = frozenset(("tools", *GUIDING_FIELDS))
+_SLOW_FIELDS = frozenset(("tools", *GRAMMAR_FIELDS))
 
 
 async def chat_form(
@@ -49,17 +49,17 @@ async def chat_form(
         reasoning = request.separate_reasoning
     choose = partial(_tool_choice, request, reasoning=reasoning, open_schemas=open_schemas)
     # Checking a grammar takes milliseconds, and longer for many tools.
-    has_forms = not _FORMS.isdisjoint(request.model_fields_set)
-    tools = await asyncio.to_thread(choose) if has_forms else choose()
+    is_slow = not _SLOW_FIELDS.isdisjoint(request.model_fields_set)
+    tools = await asyncio.to_thread(choose) if is_slow else choose()
     variables = dict(request.chat_template_kwargs or {})
     if request.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", request.reasoning_effort)
     text = chat_text(model, request.messages, tools=tools.tools, variables=variables)
     thinking = text.rstrip().endswith(OPEN)
-    guidance = tools.guidance
-    if guidance is not None and reasoning:
-        guidance = guidance.after_reasoning(begun=thinking)
-    params = _params(request, model, guidance, reads_tags=reasoning or tools.tools is not None)
+    grammar = tools.grammar
+    if grammar is not None and reasoning:
+        grammar = grammar.after_reasoning(begun=thinking)
+    params = _params(request, model, grammar, reads_tags=reasoning or tools.tools is not None)
     # The template has written the special tokens.
     prompt = await model.client.encode(text, add_special_tokens=False)
     return ChatForm(
@@ -111,7 +111,7 @@ def chat_text(
 def _tool_choice(
     request: ChatCompletionRequest, *, reasoning: bool, open_schemas: bool
 ) -> ToolChoice:
-    answer = stated_guidance(request, open_schemas=open_schemas)
+    answer = stated_grammar(request, open_schemas=open_schemas)
     return tool_choice(request, answer, reasoning=reasoning, open_schemas=open_schemas)
 
 
@@ -130,7 +130,7 @@ def _check(request: ChatCompletionRequest) -> None:
 def _params(
     request: ChatCompletionRequest,
     model: ServedModel,
-    guidance: Guidance | None,
+    grammar: Grammar | None,
     *,
     reads_tags: bool,
 ) -> SamplingParams:
@@ -140,7 +140,7 @@ def _params(
         client,
         max_tokens=request.max_completion_tokens or request.max_tokens,
         logprobs=(request.top_logprobs or 0) if request.logprobs else None,
-        guidance=guidance,
+        grammar=grammar,
     )
     if reads_tags and request.skip_special_tokens is None and has_special_tags(client.tokenizer):
         return replace(params, skip_special_tokens=False)

@@ -11,7 +11,7 @@ from stagegate.server.openai.completion_output import (
     CompletionForm,
 )
 from stagegate.server.openai.generation import Generation
-from stagegate.server.openai.params import sampling_params, stated_guidance
+from stagegate.server.openai.params import sampling_params, stated_grammar
 from stagegate.server.openai.streaming import stream_usage
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ def _params(
         if not request.echo:
             msg = "max_tokens=0 needs echo"
             raise InvalidRequestError(msg, parameter="max_tokens")
-        max_tokens = 1  # the engine always draws one; it is left out of the answer
+        max_tokens = 1  # the engine always samples one; it is omitted from the answer
     return sampling_params(
         request,
         model.client,
         max_tokens=max_tokens,
         logprobs=request.logprobs,
         prompt_logprobs=request.logprobs if request.echo else None,
-        guidance=stated_guidance(request, open_schemas=open_schemas),
+        grammar=stated_grammar(request, open_schemas=open_schemas),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stagegate.errors import InvalidRequestError
 from stagegate.sampling import SamplingParams
-from stagegate.server.openai.guided import guided_by
+from stagegate.server.openai.structured_outputs import grammar_by
 
 if TYPE_CHECKING:
     from stagegate.server.openai.protocol import (
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
         StructuredOutputs,
     )
     from stagegate.serving.client import EngineClient
-    from stagegate.structured.guidance import Guidance
+    from stagegate.structured.grammar import Grammar
 
 # Not taken from the body unchanged: arguments of sampling_params, or translated by it.
 _TRANSLATED: Final = frozenset(
-    ("max_tokens", "logprobs", "prompt_logprobs", "guidance", "logit_bias")
+    ("max_tokens", "logprobs", "prompt_logprobs", "grammar", "logit_bias")
 )
 _SAME_IN_BOTH: Final = tuple(
     part.name for part in fields(SamplingParams) if part.name not in _TRANSLATED
 )
 
-GUIDING_FIELDS = (
+GRAMMAR_FIELDS = (
     *("guided_json", "guided_regex", "guided_choice", "guided_grammar"),
     *("response_format", "structured_outputs"),
 )
@@ -41,7 +41,7 @@ def sampling_params(
     *,
     max_tokens: int | None,
     logprobs: int | None,
-    guidance: Guidance | None,
+    grammar: Grammar | None,
     prompt_logprobs: int | None = None,
 ) -> SamplingParams:
     """Parameters of a request; omitted ones are those recommended by the model's authors.
@@ -53,8 +53,8 @@ def sampling_params(
     }
     if stated.get("top_k") == -1:
         stated["top_k"] = 0
-    if guidance is not None:
-        stated["guidance"] = guidance
+    if grammar is not None:
+        stated["grammar"] = grammar
     return replace(
         client.default_sampling_params(max_tokens=max_tokens),
         **stated,
@@ -64,13 +64,13 @@ def sampling_params(
     )
 
 
-def stated_guidance(body: GenerationFields, *, open_schemas: bool = False) -> Guidance | None:
-    """What the text must be, by response_format, structured_outputs or a guided_ field.
+def stated_grammar(body: GenerationFields, *, open_schemas: bool = False) -> Grammar | None:
+    """The grammar of the text, from response_format, structured_outputs or a guided_ field.
 
     open_schemas: as in ServerSettings. Raises InvalidRequestError for more than one.
     """
     stated: dict[str, Any] = {
-        name: value for name in GUIDING_FIELDS if (value := getattr(body, name)) is not None
+        name: value for name in GRAMMAR_FIELDS if (value := getattr(body, name)) is not None
     }
     response_format = stated.pop("response_format", None)
     if response_format is not None and response_format.type != "text":
@@ -84,7 +84,7 @@ def stated_guidance(body: GenerationFields, *, open_schemas: bool = False) -> Gu
         msg = f"{' and '.join(stated)} exclude each other; give one"
         raise InvalidRequestError(msg, parameter=list(stated)[-1])
     for name, value in stated.items():
-        return guided_by(name, partial(_guidance, name, value, closed=closed))
+        return grammar_by(name, partial(_grammar, name, value, closed=closed))
     return None
 
 
@@ -114,13 +114,13 @@ def _schema_of(stated: JsonObjectFormat | JsonSchemaFormat) -> dict[str, Any]:
     return _ANY_OBJECT if schema is None else schema
 
 
-def _guidance(name: str, value: Any, kind: type[Guidance], *, closed: bool) -> Guidance:
+def _grammar(name: str, value: Any, kind: type[Grammar], *, closed: bool) -> Grammar:
     if name.endswith("regex"):
         return kind.regex(value)
     if name.endswith("choice"):
         return kind.choice(value)
     if name.endswith("grammar"):
-        return kind.grammar(value)
+        return kind.context_free(value)
     return kind.json_schema(value, closed=closed)
 
 

@@ -6,34 +6,34 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stagegate.errors import InvalidRequestError
-from stagegate.server.openai.guided import guided_by
 from stagegate.server.openai.protocol import NamedToolChoice
+from stagegate.server.openai.structured_outputs import grammar_by
 
 if TYPE_CHECKING:
     from stagegate.server.openai.protocol import ChatCompletionRequest, FunctionDefinition
-    from stagegate.structured.guidance import Guidance
+    from stagegate.structured.grammar import Grammar
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """tools: what the template shows, in the form of the request; None shows none.
+    """tools: the tools that the template shows, in the request's format; None shows none.
 
     forced: the text is a call, or calls, and nothing else.
-    guidance: what the text must be, behind the reasoning of the model; None leaves it free.
+    grammar: the text after the reasoning must match it; None leaves the text free.
     parallel: whether there may be more than one call.
     name: of the function that a forced call can only be of.
     """
 
     tools: list[dict[str, Any]] | None = None
     forced: bool = False
-    guidance: Guidance | None = None
+    grammar: Grammar | None = None
     parallel: bool = True
     name: str | None = None
 
 
 def tool_choice(
     request: ChatCompletionRequest,
-    answer: Guidance | None,
+    answer: Grammar | None,
     *,
     reasoning: bool,
     open_schemas: bool = False,
@@ -50,7 +50,7 @@ def tool_choice(
         msg = "tool_choice needs tools"
         raise InvalidRequestError(msg, parameter="tool_choice")
     if not functions or choice == "none":
-        return ToolChoice(guidance=answer)
+        return ToolChoice(grammar=answer)
     tools = [tool.model_dump(exclude_unset=True) for tool in request.tools or ()]
     parallel = request.parallel_tool_calls is not False
     if isinstance(choice, NamedToolChoice):
@@ -67,8 +67,8 @@ def tool_choice(
         for name, function in functions.items()
     }
 
-    def text(_: type[Guidance]) -> Guidance:
-        from stagegate.structured.tool_guidance import calls, calls_or_answer, text_then_call
+    def text(_: type[Grammar]) -> Grammar:
+        from stagegate.structured.tool_grammar import calls, calls_or_answer, text_then_call
 
         if forced:
             return calls(arguments, parallel=parallel)
@@ -79,17 +79,17 @@ def tool_choice(
     return ToolChoice(
         tools,
         forced=forced,
-        guidance=guided_by("tools", text),
+        grammar=grammar_by("tools", text),
         parallel=parallel,
         name=next(iter(functions)) if forced and len(functions) == 1 else None,
     )
 
 
-def _arguments(function: FunctionDefinition, *, closed: bool, must_fit: bool) -> Guidance:
-    """The form of a function's arguments; those of a function without parameters are empty.
+def _arguments(function: FunctionDefinition, *, closed: bool, must_fit: bool) -> Grammar:
+    """The grammar of a function's arguments; those of a function without parameters are empty.
 
     must_fit: refuse parameters that cannot be enforced. A call that the model chooses itself may
-    have any arguments then, as where nothing guides the text.
+    then have any arguments, as without a grammar.
     """
     parameters = function.parameters or {"properties": {}}
     try:
@@ -97,10 +97,10 @@ def _arguments(function: FunctionDefinition, *, closed: bool, must_fit: bool) ->
             msg = "a function takes an object; set type to object"
             raise InvalidRequestError(msg, parameter="tools")
         schema = {**parameters, "type": "object"}
-        return guided_by("tools", lambda kind: kind.json_schema(schema, closed=closed))
+        return grammar_by("tools", lambda kind: kind.json_schema(schema, closed=closed))
     except InvalidRequestError as error:
         if not must_fit:
-            return guided_by("tools", lambda kind: kind.json_object())
+            return grammar_by("tools", lambda kind: kind.json_object())
         msg = f"the parameters of {function.name}: {error}"
         raise InvalidRequestError(msg, parameter="tools") from error
 

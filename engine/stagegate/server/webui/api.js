@@ -73,7 +73,7 @@ export class Api {
     }
     if (response.ok) return response;
     if (response.status === 401 && !quiet) {
-      // Another request may have been given a new key while this one was under way.
+      // Another request may have been given a new key while this one was in flight.
       const known = this.access.apiKey() !== key || (await this.access.askForKey());
       if (known && !options.signal?.aborted) {
         return this.#fetch(path, { quiet, headers, ...options });

@@ -1,4 +1,4 @@
-"""Output that must fit a form: JSON, a schema, a regular expression, a choice, a grammar."""
+"""Structured output: JSON, a schema, a regular expression, a choice, a grammar."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import openai
 import pytest
 
 from stagegate.errors import InvalidRequestError
-from stagegate.server.openai.params import stated_guidance
+from stagegate.server.openai.params import stated_grammar
 from stagegate.server.openai.protocol import ChatCompletionRequest
-from stagegate.structured.guidance import Guidance
+from stagegate.structured.grammar import Grammar
 from suites.online.event_stream import error_of, payloads_of
 from suites.online.live_server import MODEL, LiveServer
 
@@ -159,7 +159,7 @@ def test_vendor_fields_stream_what_fits(
         ),
     ],
 )
-def test_a_form_that_cannot_be_is_refused(
+def test_an_impossible_grammar_is_refused(
     api: httpx.Client, fields: dict[str, Any], param: str
 ) -> None:
     response = api.post("/v1/chat/completions", json={"messages": QUESTION} | fields)
@@ -176,16 +176,16 @@ def schema_format(schema: dict[str, Any] | None) -> dict[str, Any]:
     [
         ({}, None),
         ({"response_format": {"type": "text"}}, None),
-        ({"response_format": {"type": "json_object"}}, Guidance.json_object()),
-        ({"response_format": schema_format(PERSON)}, Guidance.json_schema(PERSON)),
-        ({"response_format": schema_format(None)}, Guidance.json_object()),
-        ({"guided_json": PERSON}, Guidance.json_schema(PERSON)),
-        ({"guided_regex": "a|b", "response_format": {"type": "text"}}, Guidance.regex("a|b")),
-        ({"guided_choice": ["a", "b"]}, Guidance.choice(["a", "b"])),
-        ({"guided_grammar": 'start: "a"'}, Guidance.grammar('start: "a"')),
+        ({"response_format": {"type": "json_object"}}, Grammar.json_object()),
+        ({"response_format": schema_format(PERSON)}, Grammar.json_schema(PERSON)),
+        ({"response_format": schema_format(None)}, Grammar.json_object()),
+        ({"guided_json": PERSON}, Grammar.json_schema(PERSON)),
+        ({"guided_regex": "a|b", "response_format": {"type": "text"}}, Grammar.regex("a|b")),
+        ({"guided_choice": ["a", "b"]}, Grammar.choice(["a", "b"])),
+        ({"guided_grammar": 'start: "a"'}, Grammar.context_free('start: "a"')),
         ({"structured_outputs": None}, None),
-        ({"structured_outputs": {"json": PERSON, "regex": None}}, Guidance.json_schema(PERSON)),
-        ({"structured_outputs": {"json_object": True}}, Guidance.json_object()),
+        ({"structured_outputs": {"json": PERSON, "regex": None}}, Grammar.json_schema(PERSON)),
+        ({"structured_outputs": {"json_object": True}}, Grammar.json_object()),
         (
             {
                 "structured_outputs": {
@@ -197,12 +197,12 @@ def schema_format(schema: dict[str, Any] | None) -> dict[str, Any]:
                     "structural_tag": None,
                 }
             },
-            Guidance.regex("a"),
+            Grammar.regex("a"),
         ),
     ],
 )
-def test_guidance(fields: dict[str, Any], wanted: Guidance | None) -> None:
-    assert stated_guidance(ChatCompletionRequest(messages=QUESTION, **fields)) == wanted
+def test_grammar_of_a_request(fields: dict[str, Any], wanted: Grammar | None) -> None:
+    assert stated_grammar(ChatCompletionRequest(messages=QUESTION, **fields)) == wanted
 
 
 LISTS = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -220,19 +220,19 @@ LISTS = {"type": "object", "properties": {"a": {"type": "integer"}}}
 )
 def test_a_server_may_leave_schemas_open(fields: dict[str, Any]) -> None:
     request = ChatCompletionRequest(messages=QUESTION, **fields)
-    assert stated_guidance(request) == Guidance.json_schema(LISTS)
-    opened = stated_guidance(request, open_schemas=True)
-    assert opened == Guidance.json_schema(LISTS, closed=False) != Guidance.json_schema(LISTS)
+    assert stated_grammar(request) == Grammar.json_schema(LISTS)
+    opened = stated_grammar(request, open_schemas=True)
+    assert opened == Grammar.json_schema(LISTS, closed=False) != Grammar.json_schema(LISTS)
 
 
 def test_a_request_may_close_what_the_server_leaves_open() -> None:
     stated = {"json": LISTS, "disable_additional_properties": True}
     request = ChatCompletionRequest(messages=QUESTION, structured_outputs=stated)
-    assert stated_guidance(request, open_schemas=True) == Guidance.json_schema(LISTS)
+    assert stated_grammar(request, open_schemas=True) == Grammar.json_schema(LISTS)
 
 
-def test_guidance_by_two_fields_is_refused() -> None:
+def test_a_grammar_by_two_fields_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="exclude each other"):
-        stated_guidance(
+        stated_grammar(
             ChatCompletionRequest(messages=QUESTION, guided_regex="a", guided_choice=["a"])
         )

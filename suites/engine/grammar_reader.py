@@ -1,4 +1,4 @@
-"""Whether a text fits a form, token by token, with a tokenizer of single bytes and tags."""
+"""Matching of texts against grammars, token by token, with a tokenizer of single bytes and tags."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
-from stagegate.structured.guidance import Guidance
-from stagegate.structured.guide import Guide, GuideMaker
+from stagegate.structured.grammar import Grammar
+from stagegate.structured.grammar_matcher import GrammarCompiler, GrammarMatcher
 from stagegate.text.tokenizer import Tokenizer
 
 TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>")
@@ -39,7 +39,7 @@ def byte_tokenizer(added: Mapping[str, bool]) -> Tokenizer:
     return Tokenizer(backend)
 
 
-class FormReader:
+class GrammarReader:
     """Reads texts with one tokenizer.
 
     tags: whether those of reasoning and calls are special tokens; None: they are no tokens.
@@ -50,37 +50,37 @@ class FormReader:
         added = {} if tags is None else dict.fromkeys(TAGS, tags)
         self.tokenizer = byte_tokenizer(added)
         [self.end] = self.tokenizer.encode("<|end|>")
-        self.maker = GuideMaker(
+        self.compiler = GrammarCompiler(
             self.tokenizer, self.tokenizer.vocab_size, [self.end] if ends else []
         )
 
-    def read(self, guidance: Guidance, text: str, **settings: bool) -> Guide | None:
-        """The guide behind the text; None where the form refuses one of its tokens."""
-        guide = self.maker.make(guidance, **settings)
+    def read(self, grammar: Grammar, text: str, **settings: bool) -> GrammarMatcher | None:
+        """The matcher after the text; None if the grammar refuses one of its tokens."""
+        matcher = self.compiler.matcher(grammar, **settings)
         for token_id in self.tokenizer.encode(text, add_special_tokens=False):
-            if not may_come(guide, token_id):
+            if not may_come(matcher, token_id):
                 return None
-            guide.accept(token_id)
-            assert guide.error is None
-        return guide
+            matcher.accept(token_id)
+            assert matcher.error is None
+        return matcher
 
 
-def may_come(guide: Guide, token_id: int) -> bool:
-    word = int(guide.allowed.view(np.uint32)[token_id // 32])
+def may_come(matcher: GrammarMatcher, token_id: int) -> bool:
+    word = int(matcher.allowed.view(np.uint32)[token_id // 32])
     return bool(word >> (token_id % 32) & 1)
 
 
 @lru_cache
-def reader(tags: bool | None = False) -> FormReader:
-    return FormReader(tags=tags)
+def reader(tags: bool | None = False) -> GrammarReader:
+    return GrammarReader(tags=tags)
 
 
-def fits(guidance: Guidance, text: str, tags: bool | None = False) -> bool:
-    """Whether the text fits the form, and may end."""
-    guide = reader(tags).read(guidance, text)
-    return guide is not None and (guide.finished or may_come(guide, reader(tags).end))
+def fits(grammar: Grammar, text: str, tags: bool | None = False) -> bool:
+    """Whether the text matches the grammar and may end."""
+    matcher = reader(tags).read(grammar, text)
+    return matcher is not None and (matcher.finished or may_come(matcher, reader(tags).end))
 
 
-def begins(guidance: Guidance, text: str, tags: bool | None = False) -> bool:
-    """Whether a text that fits the form may begin like that."""
-    return reader(tags).read(guidance, text) is not None
+def begins(grammar: Grammar, text: str, tags: bool | None = False) -> bool:
+    """Whether a text that matches the grammar may begin with this one."""
+    return reader(tags).read(grammar, text) is not None

@@ -1,4 +1,4 @@
-"""Which tokens may come next in a text that has to fit a form."""
+"""The tokens that a grammar allows next, for each sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stagegate.errors import InvalidRequestError
-from stagegate.structured.guidance import on_one_line
+from stagegate.structured.grammar import on_one_line
 from stagegate.text.reasoning import CLOSE, OPEN
 from stagegate.text.tool_calls import CLOSE as CALL_CLOSE
 from stagegate.text.tool_calls import OPEN as CALL_OPEN
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
     from stagegate.arrays import Int32Array
-    from stagegate.structured.guidance import Guidance
+    from stagegate.structured.grammar import Grammar
     from stagegate.text.tokenizer import Tokenizer
 
     _Start = Callable[[LLMatcher | None], tuple[LLMatcher, LLMatcher]]
-    _Form = tuple[Guidance, bool]
+    _Key = tuple[Grammar, bool]
 
-# Compiled forms kept. A schema of an application comes with every request of it.
+# Number of compiled grammars kept. An application sends its schema with every request.
 _KEPT = 64
-# What the engine reads in a text. A tokenizer may call them special.
+# Tags that the engine parses in a text. They may be special tokens of a tokenizer.
 _TAGS = frozenset(tag.encode() for tag in (OPEN, CLOSE, CALL_OPEN, CALL_CLOSE))
 
 
-class Guide:
-    """Follows one sequence through its form.
+class GrammarMatcher:
+    """Matches the tokens of one sequence against its grammar.
 
-    allowed: int32 [ceil(vocab / 32)]; bit t % 32 of word t / 32 is set when token t may come next.
-    finished: only an end may come. error: why the form cannot be followed any further.
+    allowed: int32 [ceil(vocab / 32)]; bit t % 32 of word t / 32 is set if token t may come next.
+    finished: only an end token may come next. error: why the grammar cannot be matched further.
 
-    start: gives the form as compiled, and a copy to follow this text with; compiles it anew if the
-    one it is given is still in use. ends: as `allowed`, the tokens that end a sequence.
+    start: returns the compiled grammar and a copy for this text; compiles it again if the one
+    passed to it is still in use. ends: as `allowed`, the tokens that end a sequence.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Guide:
         self._look()
 
     def accept(self, token_id: int) -> None:
-        """Take the newest token of the sequence; not one that ends it."""
+        """Advance by the newest token of the sequence, which must not be one that ends it."""
         self._token_ids.append(token_id)
         self._matcher.consume_token(token_id)
         self._look()
@@ -67,79 +67,79 @@ class Guide:
     def _look(self) -> None:
         bits = self._matcher.compute_bitmask()
         if self._matcher.is_error():
-            # Copies share the states of their automaton, up to a limit of the library: other texts
-            # may have used them up. What fails from the start again fails for this text.
+            # Copies share the states of their automaton, whose number the library limits, so other
+            # texts may have exhausted them. If a fresh copy fails too, this text is the cause.
             self._compiled, self._matcher = self._start(self._compiled)
             self._matcher.consume_tokens(self._token_ids)
             bits = self._matcher.compute_bitmask()
-        # The library appends bits that stand for no token.
+        # The library appends bits that belong to no token.
         words = np.frombuffer(bits, dtype=np.int32)
         self.allowed: Int32Array = words[: len(self._ends)]
         if self._matcher.is_error():
-            self.error = f"nothing fits this form: {on_one_line(self._matcher.get_error())}"
+            self.error = f"nothing matches this grammar: {on_one_line(self._matcher.get_error())}"
         goes_on = bool(np.any(self.allowed & ~self._ends))
         self.finished = self.error is not None or self._matcher.is_stopped() or not goes_on
 
 
-class GuideMaker:
-    """Compiles forms for one tokenizer; from any thread.
+class GrammarCompiler:
+    """Compiles grammars for one tokenizer; thread-safe.
 
-    eos_token_ids: may be empty. A text that could go on then does, until max_tokens; one that is
-    complete ends.
+    eos_token_ids: may be empty. A text that can continue then does so until max_tokens; one that
+    cannot ends.
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: Iterable[int]) -> None:
         self._tokenizer = tokenizer
         self._vocab_size = vocab_size
-        # The library needs an end; without one it gets a token that is never drawn.
+        # The library needs an end token; without one it gets a token that is never sampled.
         self._end_token_ids = sorted(eos_token_ids) or [vocab_size]
         self._ends = _bits(self._end_token_ids, vocab_size)
         self._has_special_tags = has_special_tags(tokenizer)
         self._lock = threading.Lock()
         self._adaptors: dict[bool, LLTokenizer] = {}
-        self._compiled: dict[_Form, LLMatcher] = {}  # in the order of their last use
+        self._compiled: dict[_Key, LLMatcher] = {}  # in the order of their last use
 
-    def make(self, guidance: Guidance, *, special_tags: bool = False) -> Guide:
-        """A guide at the start of its text.
+    def matcher(self, grammar: Grammar, *, special_tags: bool = False) -> GrammarMatcher:
+        """A matcher at the start of its text.
 
-        special_tags: the text leaves special tokens out, and with them tags of reasoning and calls
-        that the tokenizer calls special; a form that needs one has it written out.
+        special_tags: the text omits special tokens, including tags of reasoning and calls that are
+        special tokens; a grammar that needs such a tag spells it with ordinary tokens.
 
-        Raises InvalidRequestError for a form that is too complex, or that nothing fits.
+        Raises InvalidRequestError for a grammar that is too complex, or that nothing matches.
         """
-        form = guidance, special_tags and self._has_special_tags
-        guide = Guide(partial(self._start, form), self._ends)
-        if guide.error is not None:
-            raise InvalidRequestError(f"guidance: {guide.error}", parameter="guidance")
-        if guide.finished and self._end_token_ids == [self._vocab_size]:
-            msg = "guidance: only the empty text fits this form, and no token ends a text"
-            raise InvalidRequestError(msg, parameter="guidance")
-        return guide
+        key = grammar, special_tags and self._has_special_tags
+        matcher = GrammarMatcher(partial(self._start, key), self._ends)
+        if matcher.error is not None:
+            raise InvalidRequestError(f"grammar: {matcher.error}", parameter="grammar")
+        if matcher.finished and self._end_token_ids == [self._vocab_size]:
+            msg = "grammar: only the empty text matches, and no token ends a text"
+            raise InvalidRequestError(msg, parameter="grammar")
+        return matcher
 
-    def _start(self, form: _Form, used_up: LLMatcher | None) -> tuple[LLMatcher, LLMatcher]:
+    def _start(self, key: _Key, used_up: LLMatcher | None) -> tuple[LLMatcher, LLMatcher]:
         with self._lock:
-            compiled = self._compiled.pop(form, None)
+            compiled = self._compiled.pop(key, None)
             if compiled is None or compiled is used_up:
-                compiled = self._compile(form)
-            self._compiled[form] = compiled
+                compiled = self._compile(key)
+            self._compiled[key] = compiled
             if len(self._compiled) > _KEPT:
                 del self._compiled[next(iter(self._compiled))]
             return compiled, compiled.deep_copy()
 
-    def _compile(self, form: _Form) -> LLMatcher:
+    def _compile(self, key: _Key) -> LLMatcher:
         from llguidance import LLMatcher
 
-        guidance, special_tags = form
+        grammar, special_tags = key
         if special_tags not in self._adaptors:
             self._adaptors[special_tags] = self._adapt(special_tags=special_tags)
-        matcher = LLMatcher(self._adaptors[special_tags], guidance.grammars, log_level=0)
+        matcher = LLMatcher(self._adaptors[special_tags], grammar.grammars, log_level=0)
         if matcher.is_error():
-            msg = f"guidance: {on_one_line(matcher.get_error())}"
-            raise InvalidRequestError(msg, parameter="guidance")
+            msg = f"grammar: {on_one_line(matcher.get_error())}"
+            raise InvalidRequestError(msg, parameter="grammar")
         return matcher
 
     def _adapt(self, *, special_tags: bool) -> LLTokenizer:
-        """Our tokenizer as llguidance wants it."""
+        """Our tokenizer, wrapped for llguidance."""
         from llguidance import LLTokenizer, TokenizerWrapper
 
         ends = self._end_token_ids
@@ -155,7 +155,7 @@ class GuideMaker:
 
 
 def has_special_tags(tokenizer: Tokenizer) -> bool:
-    """Whether a tag of reasoning or calls is a special token, which texts leave out by default."""
+    """Whether a tag of reasoning or calls is a special token, which texts omit by default."""
     encoded = (tokenizer.encode(tag.decode(), add_special_tokens=False) for tag in _TAGS)
     return any(len(ids) == 1 and tokenizer.is_special(ids[0]) for ids in encoded)
 
@@ -167,7 +167,7 @@ def _bits(token_ids: Iterable[int], vocab_size: int) -> Int32Array:
 
 
 class _Vocabulary:
-    """What the library asks of a tokenizer, by the names it asks for."""
+    """The tokenizer interface that the library expects, with its names."""
 
     bos_token_id = None
 
@@ -185,9 +185,9 @@ class _Vocabulary:
         )
 
     def __call__(self, text: bytes) -> list[int]:
-        """Token ids of a text that a form asks for; none is special, even where it is written out.
+        """Token ids of a text in a grammar; never special tokens, even if their text is spelled.
 
-        A special token is no text: it would end the sequence, or be missing from what it says.
+        A special token is not text: it would end the sequence, or be missing from its text.
         """
         pieces = self._inside_specials.split(text.decode())
         return [

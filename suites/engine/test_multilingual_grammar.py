@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 
 from stagegate import LLM, SamplingParams
-from stagegate.structured.guidance import Guidance
-from stagegate.structured.guide import GuideMaker
+from stagegate.structured.grammar import Grammar
+from stagegate.structured.grammar_matcher import GrammarCompiler
 from stagegate.text.tokenizer import Tokenizer
 from suites.models.multilingual import END_OF_SENTENCE, IM_END, TEXTS, WORDS, multilingual_tokenizer
 
 TOKENIZER = Tokenizer(multilingual_tokenizer())
 [END] = TOKENIZER.encode(IM_END)
 VOCABULARY = 576  # padded, as that of the checkpoint is
-MAKER = GuideMaker(TOKENIZER, VOCABULARY, (END,))
+COMPILER = GrammarCompiler(TOKENIZER, VOCABULARY, (END,))
 
 
-def takes(guidance: Guidance, token_ids: list[int]) -> bool:
+def takes(grammar: Grammar, token_ids: list[int]) -> bool:
     """Whether a text may be made of these tokens, and end there."""
-    guide = MAKER.make(guidance)
+    matcher = COMPILER.matcher(grammar)
     for token_id in token_ids:
-        if guide.finished or not guide.allowed[token_id // 32] >> token_id % 32 & 1:
+        if matcher.finished or not matcher.allowed[token_id // 32] >> token_id % 32 & 1:
             return False
-        guide.accept(token_id)
-    return guide.finished or bool(guide.allowed[END // 32] >> END % 32 & 1)
+        matcher.accept(token_id)
+    return matcher.finished or bool(matcher.allowed[END // 32] >> END % 32 & 1)
 
 
 def spelled(text: str) -> list[int]:
@@ -39,19 +39,19 @@ def spelled(text: str) -> list[int]:
 @pytest.mark.parametrize("text", [*WORDS, *TEXTS], ids=ascii)
 def test_a_choice_is_written_as_the_model_would_write_it(text: str) -> None:
     token_ids = TOKENIZER.encode(text)
-    guidance = Guidance.choice([TOKENIZER.decode(token_ids), "never"])
-    assert takes(guidance, token_ids)
-    assert not takes(guidance, token_ids[:-1])
-    assert not takes(guidance, [*token_ids, *TOKENIZER.encode("。")])
+    grammar = Grammar.choice([TOKENIZER.decode(token_ids), "never"])
+    assert takes(grammar, token_ids)
+    assert not takes(grammar, token_ids[:-1])
+    assert not takes(grammar, [*token_ids, *TOKENIZER.encode("。")])
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=ascii)
 def test_a_json_string_may_be_written_in_words_or_in_bytes(text: str) -> None:
-    guidance = Guidance.json_schema({"type": "array", "items": {"type": "string"}})
+    grammar = Grammar.json_schema({"type": "array", "items": {"type": "string"}})
     written = json.dumps([text], ensure_ascii=False)
-    assert takes(guidance, TOKENIZER.encode(written))
-    assert takes(guidance, spelled(written))
-    assert not takes(guidance, spelled(written)[:-1])
+    assert takes(grammar, TOKENIZER.encode(written))
+    assert takes(grammar, spelled(written))
+    assert not takes(grammar, spelled(written)[:-1])
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_a_json_string_may_be_written_in_words_or_in_bytes(text: str) -> None:
     ],
 )
 def test_a_pattern_counts_characters(pattern: str, texts: list[str], others: list[str]) -> None:
-    guidance = Guidance.regex(pattern)
+    grammar = Grammar.regex(pattern)
     for text in texts:
-        assert takes(guidance, TOKENIZER.encode(text))
+        assert takes(grammar, TOKENIZER.encode(text))
     for text in others:
-        assert not takes(guidance, TOKENIZER.encode(text))
+        assert not takes(grammar, TOKENIZER.encode(text))
 
 
-def test_a_special_token_is_no_text_even_where_the_form_has_its_letters() -> None:
-    guidance = Guidance.choice([END_OF_SENTENCE])
-    assert takes(guidance, spelled(END_OF_SENTENCE))
-    assert not takes(guidance, TOKENIZER.encode(END_OF_SENTENCE))
+def test_a_special_token_does_not_match_its_own_text() -> None:
+    grammar = Grammar.choice([END_OF_SENTENCE])
+    assert takes(grammar, spelled(END_OF_SENTENCE))
+    assert not takes(grammar, TOKENIZER.encode(END_OF_SENTENCE))
 
 
 SCHEMA: dict[str, Any] = {
@@ -92,7 +92,7 @@ def test_a_model_that_knows_no_better_writes_what_fits(
     llm = LLM(multilingual_model, device=device, dtype="f32", kv_capacity_tokens=2048)
     batch = [
         SamplingParams(
-            guidance=Guidance.json_schema(SCHEMA), seed=seed, temperature=1.5, max_tokens=300
+            grammar=Grammar.json_schema(SCHEMA), seed=seed, temperature=1.5, max_tokens=300
         )
         for seed in range(12)
     ]
