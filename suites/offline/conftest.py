@@ -1,4 +1,4 @@
-"""One engine a layout serves the offline tests: starting it is not what they are about."""
+"""One engine per layout for the offline tests, which do not test its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether tokens are the most likely ones, where only rounded copies of a model chose them.
+"""Check that tokens are the most likely ones although rounded copies of a model chose them.
 
 Random weights in bf16 have a near tie every few tokens, behind which two right texts have nothing
 in common. So no text is compared with another: each token is judged by the exact logits behind the
@@ -48,7 +48,7 @@ def next_logits(model: Any, text: Text, prompt_len: int) -> torch.Tensor:
 
 
 def worst_choice(model: Any, text: Text, prompt_len: int) -> float:
-    """How far a token of the text is below the most likely one at most, as logits differ."""
+    """The largest distance in logits between a token of the text and the most likely one."""
     import torch
 
     logits = next_logits(model, text, prompt_len)

@@ -1,4 +1,4 @@
-"""An end for a process that hangs."""
+"""Termination of a process that hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 
 class HangWatch:
-    """Ends the process when nothing was heard for some seconds; the log then has every stack.
+    """Ends the process after some seconds without a sign of life; the log then has every stack.
 
     A wait for a GPU that never answers lets no exception of Python in. The interpreter's own
     watchdog needs neither an answer nor its lock. Watches inside of its block.
@@ -37,7 +37,7 @@ class HangWatch:
         self._file.close()
 
     def alive(self) -> None:
-        """Say that all is well. Starts a thread, so once a second is enough."""
+        """Give a sign of life. Starts a thread, so once per second is enough."""
         now = time.monotonic()
         if now >= self._due:
             faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._file)

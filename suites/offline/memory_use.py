@@ -29,7 +29,7 @@ def host_bytes() -> int:
 
 
 def device_memory() -> DeviceMemory:
-    """What this process takes of its GPU.
+    """Memory that this process uses on its GPU.
 
     Inside a container the driver may not know the process by the number it has there, or tell no
     sizes. Then all of the GPU is taken for it, which fails where that cannot be right.
@@ -63,7 +63,7 @@ def device_memory() -> DeviceMemory:
 
 
 def _processes(nvml: Any, handle: Any) -> list[Any]:
-    """Empty where the driver does not tell."""
+    """Empty if the driver does not report processes."""
     try:
         return list(nvml.nvmlDeviceGetComputeRunningProcesses(handle))
     except nvml.NVMLError:

@@ -1,4 +1,4 @@
-"""Whether two runs gave the same greedy answer, where arithmetic may differ in its last bits."""
+"""Comparison of greedy answers of two runs whose arithmetic may differ in the last bits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def near_tie(config: EngineConfig) -> float:
 
 
 def is_same_answer(tokens: Sequence[int], alone: CompletionOutput, tolerance: float) -> bool:
-    """Up to the first token where the choice was a near tie; what follows is another text.
+    """Compares up to the first near tie; the text after it may differ.
 
     alone: the same request with log-probabilities, run by itself.
     """

@@ -1,4 +1,4 @@
-"""Requests of every kind, drawn at random, some the beginning of others."""
+"""Random requests of every kind; some are prefixes of others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Job:
 
 
 def draw_jobs(vocab_size: int, seed: int) -> Iterator[Job]:
-    """Without end. A third is greedy; half of the prompts begin with one of four beginnings."""
+    """Endless. A third is greedy; half of the prompts begin with one of four prefixes."""
     rng = random.Random(seed)
     beginnings = [_tokens(rng, vocab_size, length) for length in (24, 48, 64, 100)]
     kinds = [_greedy, _greedy, _greedy, _sampled, _penalised, _prompt_logprobs, _several, _stopped]

@@ -1,4 +1,4 @@
-"""Bad input ends in one clear typed error, and the engine serves the next request."""
+"""Bad input raises one clear typed error, and the engine serves the next request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stagegate as a shell user runs it, and how fast it starts."""
+"""The stagegate command in a shell, and its start-up time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLM.generate, chat and stream as their users call them."""
+"""LLM.generate, chat and stream, called as users call them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ QUESTION = [{"role": "user", "content": "Who wrote this book?"}]
 
 
 def ending(llm: LLM, **fields: Any) -> tuple[int, SamplingParams]:
-    """The end of a text, and parameters that make the model write it as soon as it may."""
+    """An end token, and parameters that make the model generate it as early as possible."""
     eos = llm.engine.inputs.eos_token_ids[-1]
     return eos, SamplingParams(temperature=0, logit_bias={eos: 100.0}, **fields)
 

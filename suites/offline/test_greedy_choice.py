@@ -1,4 +1,4 @@
-"""One wrong token is found among right ones that rounding chose."""
+"""The check finds one wrong token among tokens that rounding chose correctly."""
 
 from __future__ import annotations
 

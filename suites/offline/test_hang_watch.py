@@ -1,4 +1,4 @@
-"""A process that hangs ends, and says where it hung."""
+"""A process that hangs is ended, and its log shows where it hung."""
 
 from __future__ import annotations
 

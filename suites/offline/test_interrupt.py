@@ -1,4 +1,4 @@
-"""Ctrl-C while generating: what there is by then is not lost."""
+"""Ctrl-C during generation keeps the text generated so far."""
 
 from __future__ import annotations
 

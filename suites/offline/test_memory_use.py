@@ -1,4 +1,4 @@
-"""Memory of a GPU is this process's own, or nobody else may be there."""
+"""GPU memory is attributed to this process, or no other process may use the GPU."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_others_do_not_count_where_the_driver_tells(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("processes", [[], [(NOBODY, None)], [(os.getpid(), None)]])
-def test_all_counts_where_nobody_else_is(
+def test_all_memory_counts_without_other_processes(
     monkeypatch: pytest.MonkeyPatch, processes: list[tuple[int, int | None]]
 ) -> None:
     found = measured(monkeypatch, FakeNvml(*processes))
@@ -57,7 +57,7 @@ def test_all_counts_where_nobody_else_is(
     assert found.whose.startswith("all of the GPU's")
 
 
-def test_what_cannot_be_told_apart_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_cannot_be_attributed_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match="1 more are on its GPU"):
         measured(monkeypatch, FakeNvml((NOBODY, None), (NOBODY + 1, None)))
     with pytest.raises(AssertionError, match="which of 2 GPUs"):

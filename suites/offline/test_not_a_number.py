@@ -1,4 +1,4 @@
-"""A model that computes NaN: its requests fail by name, whatever they ask for."""
+"""A model that computes NaN: every kind of request fails with an error naming the token."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def broken_head(tmp_path_factory: pytest.TempPathFactory, device: str) -> LLM:
 
 @pytest.fixture(scope="module")
 def broken_embedding(tmp_path_factory: pytest.TempPathFactory, device: str) -> LLM:
-    """All logits are NaN behind one token."""
+    """All logits after one token are NaN."""
     folder = write_random_qwen2(tmp_path_factory.mktemp("embed") / "m", DIMENSIONS, dtype="f32")
     write_nan(folder, "model.embed_tokens.weight", BROKEN)
     return LLM(folder, device=device, kv_capacity_tokens=512)
@@ -72,7 +72,7 @@ def test_nan_in_a_prompt_fails_the_step_that_computes_it(
 
 
 def test_requests_without_the_token_are_served(broken_embedding: LLM) -> None:
-    """Also in the memory that NaN was written to."""
+    """They are served even in memory that NaN was written to."""
     params = SamplingParams(
         max_tokens=4, temperature=0, logprobs=2, ignore_eos=True, logit_bias={BROKEN: -100.0}
     )

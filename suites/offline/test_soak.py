@@ -1,4 +1,4 @@
-"""Mixed requests for a while, in a cache too small for them: nothing fails, nothing is left."""
+"""Mixed requests in a cache that is too small for them: nothing fails, nothing leaks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Reading:
         return self.device.size_bytes - before.device.size_bytes
 
     def line(self, before: Reading) -> str:
-        """What happened since, and the memory that is held."""
+        """Events since the previous reading, and the memory in use."""
         parts = [f"{number} {name}" for name, number in self.since(before).items()]
         parts.append(f"host {self.host_bytes >> 10} KiB {self.host_growth(before) >> 10:+}")
         if self.device is not None:

@@ -1,4 +1,4 @@
-"""Stop strings with special tokens, which are tokens of the model but no part of the text."""
+"""Stop strings with special tokens, which are generated but not part of the text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tokenizer(multilingual_model: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def generate(multilingual_model: Path, tokenizer: Tokenizer) -> Generate:
-    """What a request makes of a text that the model writes, its special tokens spelled out."""
+    """The output of a request for a scripted text, with special tokens spelled out."""
     config = EngineConfig(model=multilingual_model, kv_capacity_tokens=2048)
     script = Script()
     engine = build_engine(config, executor=FakeExecutor(script))
@@ -86,8 +86,8 @@ def test_a_stop_string_may_contain_a_special_token(
     assert ended(output) == (text.format(s="" if skip else special), "stop", stop)
 
 
-def test_a_stop_string_matches_across_a_token_that_is_left_out(generate: Generate) -> None:
-    """What a reader sees never has a stop string."""
+def test_a_stop_string_matches_across_an_omitted_token(generate: Generate) -> None:
+    """Visible text never contains a stop string."""
     written = f"世{END_OF_SENTENCE}界。"
     assert ended(generate(written, stop="世界")) == ("", "stop", "世界")
     kept = generate(written, stop="世界", skip_special_tokens=False)
@@ -95,7 +95,7 @@ def test_a_stop_string_matches_across_a_token_that_is_left_out(generate: Generat
 
 
 @pytest.mark.parametrize("stop", [">", "end", "<｜", "of▁sentence｜>", "好<"])
-def test_part_of_a_token_that_is_left_out_is_no_match(generate: Generate, stop: str) -> None:
+def test_part_of_an_omitted_token_does_not_match(generate: Generate, stop: str) -> None:
     assert ended(generate(f"你好{END_OF_SENTENCE}。", stop=stop)) == ("你好。", "length", None)
 
 

@@ -1,4 +1,4 @@
-"""One server a layout answers the online tests; each test leaves it idle, with no memory used."""
+"""One server per layout for the online tests. Each test must leave it idle, with no memory used."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def script() -> Script:
 
 @pytest.fixture(scope="module")
 def scripted(model_path: Path, script: Script) -> Iterator[LiveServer]:
-    """A server whose model writes what `say` was given."""
+    """A server whose model writes the text that `say` was given."""
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
     with live_server(AsyncLLM(build_engine(config, executor=FakeExecutor(script)))) as running:
         yield running

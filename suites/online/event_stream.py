@@ -21,7 +21,7 @@ def chunks(response: httpx.Response, kind: type[Chunk]) -> Iterator[Chunk]:
 
 
 def payloads_of(response: httpx.Response) -> Iterator[str]:
-    """What follows "data: " in each event; an event is one line and an empty one."""
+    """The text after "data: " in each event; an event is one line and an empty line."""
     assert response.headers["content-type"].startswith("text/event-stream")
     events = response.read().decode("ascii").split("\n\n")
     assert events.pop() == ""
@@ -32,7 +32,7 @@ def payloads_of(response: httpx.Response) -> Iterator[str]:
 
 
 def error_of(response: httpx.Response) -> dict[str, Any]:
-    """The error object, which has all its fields and no other."""
+    """The error object, which must have exactly its fields."""
     body = response.json()
     assert body.keys() == {"error"}
     error: dict[str, Any] = body["error"]

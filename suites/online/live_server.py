@@ -1,4 +1,4 @@
-"""A real server inside the test process, on a port of its own."""
+"""A real server inside the test process, on a separate port."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class LiveServer:
     llm: AsyncLLM
 
     def answer_of_engine(self, prompt: str | list[int], params: SamplingParams) -> ChoiceDelta:
-        """The whole of what the engine answers without the server around it."""
+        """The whole answer of the engine without the server."""
 
         async def collect() -> list[ChoiceDelta]:
             stream = self.llm.generate(prompt, params)
@@ -46,7 +46,7 @@ class LiveServer:
         return replace(deltas[-1], text=text, token_ids=token_ids)
 
     def wait_until_idle(self, seconds: float = 5.0) -> EngineStats:
-        """What the engine says when nothing runs any more; fails after that long."""
+        """Wait for the engine to become idle and return its statistics; fails after a timeout."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             stats = self.llm.stats()

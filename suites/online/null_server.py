@@ -1,4 +1,4 @@
-"""A server whose model computes nothing, to see what the server itself costs.
+"""A server whose model computes nothing, to measure the cost of the server itself.
 
 python -m suites.online.null_server MODEL_FOLDER STEP_SECONDS prints its port and serves until it
 is killed. Scheduling, detokenising and everything above are those of every server.

@@ -1,4 +1,4 @@
-"""The server whose model computes nothing, as a process of its own."""
+"""The server whose model computes nothing, in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine of which a server sees no more than EngineClient has."""
+"""An engine that exposes only the EngineClient protocol to the server."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class _OnlyClient:
 
 
 def only_client(llm: AsyncLLM) -> EngineClient:
-    """An AsyncLLM without what only an engine in this process has."""
+    """An AsyncLLM without the members that only an in-process engine has."""
     return cast("EngineClient", _OnlyClient(llm))

@@ -1,6 +1,6 @@
-"""The engine's command with a slowdown put in: python -m suites.online.planted_engine SHARE ...
+"""The engine's command with a planted slowdown: python -m suites.online.planted_engine SHARE ...
 
-What follows SHARE is what stagegate takes.
+The arguments after SHARE are those of stagegate.
 """
 
 from __future__ import annotations

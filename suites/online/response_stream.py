@@ -16,7 +16,7 @@ _BEYOND_THE_CLIENT = {"store", "bytes", "error", "name"}
 
 
 def response_events(response: httpx.Response) -> list[Any]:
-    """Every event of a stream; each is as its type of the client says, no field more or less."""
+    """Every event of a stream, checked to have exactly the fields of its type in the client."""
     written = response.read().decode("ascii").split("\n\n")
     assert response.status_code == 200, written
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -46,7 +46,7 @@ def last_response(events: list[Any]) -> Response:
 
 
 def check_growth(events: list[Any]) -> None:
-    """The items of the last event are those that the events before it built up, one by one."""
+    """Check that the items of the last event equal those assembled from the earlier events."""
     assert [event.type for event in events[:2]] == ["response.created", "response.in_progress"]
     final = last_response(events)
     assert {event.response.id for event in (events[0], events[1], events[-1])} == {final.id}

@@ -1,4 +1,4 @@
-"""A server of event streams that come when the script says, with every way to go wrong."""
+"""A server of scripted event streams, with scripted delays and faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stagegate serve as a process of its own."""
+"""stagegate serve in a separate process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 def server_process(
     model_path: Path, device: str, layout: str, *flags: str, planted: float = 0.0
 ) -> Iterator[tuple[str, int]]:
-    """Serve a checkpoint as "tiny"; gives address and process id, and kills what is left of it.
+    """Serve a checkpoint as "tiny"; yields address and process id, and kills the process after.
 
     planted: share by which every step takes longer.
     """

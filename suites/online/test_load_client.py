@@ -64,7 +64,7 @@ def test_times_and_tokens(streams: ScriptedStreams, endpoint: Endpoint) -> None:
 
 
 def test_the_first_token_is_seen_when_it_comes(streams: ScriptedStreams) -> None:
-    """Against the server's own clock: the delay of the client is small, whatever the machine."""
+    """Measured by the server's clock, the delay of the client is small on any machine."""
     streams.script = lambda number, body: Script(first_s=0.01 * number)
     run = load(streams, ClosedLoop(1), 10)
     for result, waited in zip(run.results, streams.waits, strict=True):
@@ -220,7 +220,7 @@ def test_a_closed_loop_keeps_its_concurrency(streams: ScriptedStreams) -> None:
 
 
 def test_an_open_loop_does_not_wait_for_answers(streams: ScriptedStreams) -> None:
-    """None comes before the last request has: a client that waited for one would wait in vain."""
+    """No answer begins before the last request arrives, so a waiting client would never finish."""
     streams.script = lambda number, body: Script(after_requests=150)
     target = Target(streams.url, "m", timeout_s=20)
     results = run_load(target, conversations(150), OpenLoop(rate=1000, burst=50)).results

@@ -1,4 +1,4 @@
-"""The numbers of a run whose times are known to the digit."""
+"""The report of a run with exactly known times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked and when: drawn from a seed, of the lengths that were wanted."""
+"""Conversations and arrival times: reproducible by seed, with the requested lengths."""
 
 from __future__ import annotations
 

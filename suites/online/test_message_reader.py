@@ -24,7 +24,7 @@ CALL = '<tool_call>\n{"name": "f", "arguments": {"x": "</think></tool_call>"}}\n
 
 @dataclass
 class Message:
-    """What a reader made of a text."""
+    """The result of a reader for a text."""
 
     reasoning: str = ""
     content: str = ""
@@ -83,7 +83,7 @@ def test_calls_behind_a_thought(tools: ToolChoice, thinking: bool) -> None:
 
 
 def test_a_structured_answer_where_calls_are_allowed_is_content() -> None:
-    """As a grammar of calls or a schema lets a model write."""
+    """Text that a grammar of calls or a schema allows."""
     for pieces in ([SCHEMA_TEXT], list(SCHEMA_TEXT)):
         message = read(pieces, TOOLS, thinking=False, reasoning=False)
         assert message == Message(content=SCHEMA_TEXT)

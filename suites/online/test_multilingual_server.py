@@ -32,13 +32,13 @@ SEEDS = range(2)
 
 @pytest.fixture(scope="module")
 def model_path(multilingual_model: Path) -> Path:
-    """The checkpoint that the server of these tests has."""
+    """The checkpoint of this server."""
     return multilingual_model
 
 
 @pytest.fixture(scope="module")
 def layout() -> str:
-    """The one in which a request gets the same bits wherever its keys lie."""
+    """The layout in which results do not depend on where keys are stored."""
     return "block"
 
 
@@ -171,7 +171,7 @@ def test_every_word_is_streamed_whole(
 def test_a_stop_string_cuts_anywhere(
     api: httpx.Client, path: str, include: bool, seed: int
 ) -> None:
-    """Of one to three characters, from every place of what would have come."""
+    """Stop strings of one to three characters, from every position of the uncut text."""
     fields = WILD | {"seed": seed, "include_stop_str_in_output": include}
     [(text, *_)] = ASK[path](api, stream=False, **fields)
     for begin in range(0, len(text) - 3, 4):

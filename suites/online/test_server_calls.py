@@ -1,4 +1,4 @@
-"""Whole and streamed answers with calls say the same; the model is scripted."""
+"""Complete and streamed answers with calls are equal; the model is scripted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from suites.online.test_server_tools import CALL, OTHER, TOOLS, ask, ask_for_chu
 
 
 class Message(NamedTuple):
-    """What there is to compare of a choice."""
+    """The fields of a choice that are compared."""
 
     content: str | None
     reasoning: str
@@ -94,10 +94,10 @@ def test_a_call_that_is_cut_off_has_the_arguments_so_far(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("max_tokens", [1, 2, 3])
-def test_of_a_forced_call_nothing_is_content(
+def test_no_part_of_a_forced_call_is_content(
     scripted: LiveServer, say: Say, max_tokens: int, stream: bool
 ) -> None:
-    """The function is known where there is only one, before the model has written its name."""
+    """A single function is known before the model has generated its name."""
     say(SOUGHT)
     fields: dict[str, Any] = {"stream": stream, "max_tokens": max_tokens}
     assert (

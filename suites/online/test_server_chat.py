@@ -1,4 +1,4 @@
-"""/v1/chat/completions: answers, streams, and that both say the same."""
+"""/v1/chat/completions: answers and streams, which must be equal."""
 
 from __future__ import annotations
 

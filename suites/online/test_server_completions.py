@@ -174,7 +174,7 @@ def test_echo_without_logprobs_is_the_prompt_before_the_text(api: httpx.Client) 
 
 
 def test_echoed_prompt_logprobs_equal_generated_ones(api: httpx.Client, server: LiveServer) -> None:
-    """A prompt's tokens are as likely as they were when the model wrote them."""
+    """Prompt tokens have the log-probabilities that they had when they were generated."""
     fields = {"max_tokens": 6, "logprobs": 1, "ignore_eos": True}
     [written] = complete(api, prompt="Alice was", **fields).choices
     params = SamplingParams(temperature=0, max_tokens=6, ignore_eos=True)

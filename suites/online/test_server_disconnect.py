@@ -1,4 +1,4 @@
-"""A client that goes takes its work with it."""
+"""The work of a client that disconnects is cancelled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG = {"prompt": "Alice was", "max_tokens": 1500, "ignore_eos": True}
 
 
 def started(server: LiveServer, **fields: Any) -> socket.socket:
-    """A connection whose request runs."""
+    """A connection with a running request."""
     body = httpx.Request("POST", "http://x", json=LONG | fields).read()
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
     connection.sendall(
@@ -51,7 +51,7 @@ def test_leaving_frees_the_memory(server: LiveServer, fields: dict[str, Any], re
 
 
 def test_leaving_while_waiting_frees_the_place(server: LiveServer, api: httpx.Client) -> None:
-    """Half of the requests are gone before they ran; the others end as if alone."""
+    """Half of the clients disconnect before their requests run; the others are unaffected."""
     fields = {"prompt": "Alice was", "temperature": 0}
     alone = api.post("/v1/completions", json=fields).json()
     before = server.llm.stats()

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the server agree: schemathesis makes requests from it."""
+"""The OpenAPI document and the server agree; schemathesis generates the requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
     "mode", list(schemathesis.GenerationMode), ids=lambda mode: str(mode.value)
 )
 def test_requests_made_from_the_document(server: LiveServer, api: httpx.Client, mode: Any) -> None:
-    """Legal requests and requests that break the document in one place."""
+    """Valid requests, and requests that violate the document in one place."""
     document = api.get("/openapi.json").json()
     schema = schemathesis.openapi.from_dict(document)
     for result in schema.get_all_operations():

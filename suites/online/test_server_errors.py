@@ -1,4 +1,4 @@
-"""Bad requests get the error object of the OpenAI API, and say what to mend."""
+"""Bad requests get the error object of the OpenAI API, with a message on how to fix them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fault of the server at any stage of an answer: said, counted, logged, and nothing is kept."""
+"""A server fault at any stage of an answer is reported, counted and logged, and leaks nothing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PlantedError(Exception):
 
 @dataclass(frozen=True)
 class Stage:
-    """Where an answer is made: a function, and which requests call it.
+    """A stage of an answer: a function, and the requests that call it.
 
     repeats: it is called again and again, so that a stream may have begun when it fails.
     at_end: it is called when a stream has begun.
@@ -94,7 +94,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def server(make_llm: MakeLLM) -> Iterator[LiveServer]:
-    """A client has one request at a time: one that was not forgotten refuses all others."""
+    """A client may have one open request, so a leaked request refuses all others."""
     with live_server(make_llm(), ServerSettings(max_requests_per_client=1)) as running:
         yield running
 
@@ -120,7 +120,7 @@ def plant(patch: pytest.MonkeyPatch, stage: Stage, *, begun: bool) -> None:
 
 
 def responses_of(server: LiveServer, path: str) -> dict[str, float]:
-    """How many the path has had, by status."""
+    """Number of responses of the path, by status."""
     text = server.app.state.serving.metrics.exposition().decode()
     return {
         sample.labels["status"]: sample.value
@@ -135,7 +135,7 @@ def gained(before: dict[str, float], after: dict[str, float]) -> dict[str, float
 
 
 def check_forgotten(server: LiveServer, api: httpx.Client) -> None:
-    """Nothing of the failed request is left, and the next is answered."""
+    """Check that nothing of the failed request is left, and that the next is answered."""
     server.wait_until_idle()
     cancelled = api.post("/v1/requests/mine/cancel")
     assert cancelled.status_code == 404
@@ -145,7 +145,7 @@ def check_forgotten(server: LiveServer, api: httpx.Client) -> None:
 
 
 def check_log(log: pytest.LogCaptureFixture) -> None:
-    """One traceback, without what the user wrote."""
+    """Check for one traceback, without the user's text."""
     [record] = [record for record in log.records if record.levelno >= logging.ERROR]
     message = record.getMessage()
     assert record.name == "stagegate.server.http.faults"
@@ -209,7 +209,7 @@ def test_a_fault_in_one_of_several_prompts_ends_them_all(
 def test_other_requests_go_on(
     server: LiveServer, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fault is of one request's text; the step was right for all."""
+    """The fault is in the text of one request; the step was right for all."""
     llm = server.llm
     real = Choice.push
 
@@ -238,7 +238,7 @@ def test_other_requests_go_on(
 def call(
     server: LiveServer, path: str, send: Callable[[dict[str, Any]], None], **fields: Any
 ) -> None:
-    """A request past HTTP, so that sending can fail."""
+    """A request that bypasses HTTP, so that sending can fail."""
     content = json.dumps(BODIES[path] | fields).encode()
     scope = {
         "type": "http",

@@ -153,7 +153,7 @@ def script() -> Script:
 
 @pytest.fixture(scope="module")
 def thinking(model_path: Path, script: Script) -> Iterator[LiveServer]:
-    """A server that splits reasoning off; its model writes what it is told to."""
+    """A server that separates reasoning; its model is scripted."""
     config = EngineConfig(model=model_path, kv_capacity_tokens=4096)
     llm = AsyncLLM(build_engine(config, executor=FakeExecutor(script)))
     with live_server(llm, ServerSettings(reasoning=True)) as running:
@@ -165,7 +165,7 @@ def say(
     request: pytest.FixtureRequest, thinking: LiveServer, script: Script,
     model_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[str], None]:  # fmt: skip
-    """Have the model think, and write a text."""
+    """Script the model's reasoning and text."""
     tokenizer = Tokenizer.load(model_path)
     if request.param:
         template = type(thinking.llm.engine.chat_template)
@@ -204,7 +204,7 @@ WRITTEN: list[tuple[dict[str, Any], str, int]] = [
 
 
 @pytest.mark.parametrize(("fields", "text", "num_calls"), WRITTEN)
-def test_the_model_thinks_before_what_it_must_write(
+def test_reasoning_precedes_structured_output(
     thinking: LiveServer, say: Callable[[str], None], fields: dict[str, Any], text: str,
     num_calls: int,
 ) -> None:  # fmt: skip
@@ -238,7 +238,7 @@ def test_the_model_thinks_before_what_it_must_write(
 def test_the_response_format_holds_after_reasoning(
     thinking: LiveServer, say: Callable[[str], None], fields: dict[str, Any], text: str
 ) -> None:
-    """The script does not heed the mask, so the request fails at the first token outside of it."""
+    """The script ignores the mask, so the request fails at the first token outside it."""
     say(text)
     body = {"messages": QUESTION} | fields
     response = httpx.post(f"{thinking.url}/v1/chat/completions", json=body)

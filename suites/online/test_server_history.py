@@ -1,4 +1,4 @@
-"""Messages that clients send back: what has a meaning is read or refused, the rest is ignored."""
+"""Messages that clients send back: fields with a meaning are read or refused, others ignored."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def client(scripted: LiveServer) -> Iterator[openai.OpenAI]:
 
 
 def shown(server: LiveServer, *messages: Any, **fields: Any) -> list[Any]:
-    """What the template is given of messages, and of tools at the end."""
+    """The messages that the template receives, and the tools at the end."""
     response = httpx.post(f"{server.url}/tokenize", json={"messages": list(messages)} | fields)
     assert response.status_code == 200, response.text
     tokens = response.json()["tokens"]
@@ -129,7 +129,7 @@ def test_a_parsed_answer_comes_back(scripted: LiveServer, client: openai.OpenAI,
 def test_deltas_put_together_come_back(
     scripted: LiveServer, client: openai.OpenAI, say: Say
 ) -> None:
-    """With the index that calls of a stream have."""
+    """Calls then have the index of streamed calls."""
     say(CALL)
     calls: dict[int, dict[str, Any]] = {}
     tools = [openai.pydantic_function_tool(Weather)]

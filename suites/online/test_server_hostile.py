@@ -1,4 +1,4 @@
-"""Requests nobody should send get a 4xx or a closed connection, and leave nothing behind.
+"""Malformed requests get a 4xx or a closed connection, and leak nothing.
 
 On each layout they are more than ten thousand.
 """
@@ -74,7 +74,7 @@ def test_every_field_with_every_wrong_value(api: httpx.Client, path: str) -> Non
 
 
 def damaged(rng: random.Random, body: bytes) -> bytes:
-    """A body with bytes changed, taken out, doubled, or nested."""
+    """A body with bytes changed, removed, doubled, or nested."""
     kind = rng.randrange(5)
     at = rng.randrange(len(body))
     if kind == 0:
@@ -133,7 +133,7 @@ def test_what_is_no_http(server: LiveServer, name: str) -> None:
 
 
 def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    """What comes for a request until the connection ends, be it by a reset."""
+    """The response to a request, until the connection ends or is reset."""
     received = b""
     try:
         connection.sendall(request)

@@ -1,4 +1,4 @@
-"""A client that shares no code with that of OpenAI, Hugging Face's, works with no special case."""
+"""Hugging Face's client, which shares no code with OpenAI's, works unmodified."""
 
 from __future__ import annotations
 

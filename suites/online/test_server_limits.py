@@ -1,4 +1,4 @@
-"""What the server takes at once, how long it waits, and whom it lets in."""
+"""Limits on open requests, time-outs, and API keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORT = {"prompt": "Alice was", "max_tokens": 2}
 
 
 def everything_of(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
+    """All bytes until the server closes the connection."""
     received = b""
     while piece := connection.recv(65536):
         received += piece
@@ -35,7 +35,7 @@ def everything_of(connection: socket.socket) -> bytes:
 
 @pytest.fixture(scope="module")
 def strict(make_llm: MakeLLM) -> Iterator[LiveServer]:
-    """A server with little of everything."""
+    """A server with low limits."""
     settings = ServerSettings(
         api_keys=("first", "second"),
         allowed_origins=("https://page.example",),

@@ -1,4 +1,4 @@
-"""Tokens, bytes and offsets in log-probabilities, for tokens that need not be whole characters."""
+"""Tokens, bytes and offsets in log-probabilities, for tokens that may be parts of characters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def entries(token_ids: list[int]) -> list[TokenLogprobs]:
 
 
 def characters(content: bytes) -> list[int]:
-    """Which character of the decoded text each byte is in; U+FFFD for each broken one."""
+    """The character of the decoded text that each byte is in; U+FFFD for each invalid one."""
     broken: list[tuple[int, int]] = []
 
     def note(error: UnicodeError) -> tuple[str, int]:
@@ -53,7 +53,7 @@ def characters(content: bytes) -> list[int]:
 
 
 def offsets(token_ids: list[int], *, skip: bool) -> list[int]:
-    """The character each token begins in; behind the last for one without text."""
+    """The character in which each token begins; after the last for a token without text."""
     contents = [
         b"" if skip and TOKENIZER.is_special(i) else TOKENIZER.token_bytes(i) for i in token_ids
     ]
@@ -97,7 +97,7 @@ def test_a_token_behind_a_broken_character_begins_after_it() -> None:
 
 @pytest.mark.parametrize("cut", [1, 2])
 def test_the_echo_ends_where_what_is_generated_begins(cut: int) -> None:
-    """A prompt of token ids may end inside a character, which is then no part of the answer's."""
+    """A prompt of token ids may end inside a character, which is then not part of the answer."""
     content = "。".encode()
     prompt = [ID_OF["你好".encode()], *(ID_OF[content[i : i + 1]] for i in range(cut))]
     rest = [ID_OF[content[i : i + 1]] for i in range(cut, 3)]
@@ -138,7 +138,7 @@ def test_bytes_of_a_chat_join_to_the_text(text: str) -> None:
 
 
 def test_of_tokens_with_equal_text_the_most_likely_is_shown() -> None:
-    """Ids past the tokenizer's vocabulary are all no text; a dictionary has room for one."""
+    """All ids beyond the tokenizer's vocabulary have an empty text; a dictionary holds only one."""
     padding = TOKENIZER.vocab_size
     top = ((padding, -0.5), (padding + 1, -1.5), (ID_OF["你".encode()], -2.0))
     entry = TokenLogprobs(padding + 2, -3.0, top)

@@ -1,4 +1,4 @@
-"""The metrics that vLLM's Grafana dashboards query, and what they say of known requests."""
+"""The metrics that vLLM's Grafana dashboards query, and their values for known requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients send by default is taken where it changes nothing, and refused where it would."""
+"""Default fields of clients are accepted if they change nothing, and refused if they would."""
 
 from __future__ import annotations
 

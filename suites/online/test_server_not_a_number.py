@@ -1,4 +1,4 @@
-"""A model that computes NaN: an error that says so, before or behind the first token."""
+"""A model that computes NaN: an explicit error, before or after the first token."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_nan_in_the_prompt_has_its_own_status(
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("logprobs", LOGPROBS)
-def test_nan_behind_the_first_token_ends_the_answer(
+def test_nan_after_the_first_token_ends_the_answer(
     api: httpx.Client, caplog: pytest.LogCaptureFixture, logprobs: dict[str, Any], stream: bool
 ) -> None:
     """The token is sampled because of its bias."""

@@ -1,4 +1,4 @@
-"""The official client of OpenAI works with no special case."""
+"""OpenAI's official client works unmodified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of allowed origins may call the server, whatever headers their client library adds."""
+"""Pages of allowed origins may call the server with any headers of their client library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields of requests to parameters of the engine."""
+"""Conversion of request fields to engine parameters."""
 
 from __future__ import annotations
 

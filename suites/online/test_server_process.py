@@ -1,4 +1,4 @@
-"""stagegate serve as a process: start, signals, clients that are killed."""
+"""stagegate serve as a process: start, signals, killed clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasoning in what a model writes, before answers, forms and calls; the model is scripted."""
+"""Reasoning before answers, structured output and calls; the model is scripted."""
 
 from __future__ import annotations
 

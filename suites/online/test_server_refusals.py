@@ -1,4 +1,4 @@
-"""A refusal is a sentence: the field, what it must be, and the value that came."""
+"""An error message is a sentence: the field, what it must be, and the value received."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""/v1/responses: the response, its stream, and what of the request comes back."""
+"""/v1/responses: the response, its stream, and the request fields that it repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests to /v1/responses as the chat completions that stand for them."""
+"""Conversion of requests to /v1/responses to chat completions."""
 
 from __future__ import annotations
 

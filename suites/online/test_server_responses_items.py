@@ -1,4 +1,4 @@
-"""Items of a response: reasoning, messages and calls in what a scripted model writes."""
+"""Items of a response: reasoning, messages and calls in the text of a scripted model."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def scripted(model_path: Path, script: Script) -> Iterator[LiveServer]:
 
 
 def ask(server: LiveServer, **fields: Any) -> Any:
-    """A response; the one that its stream builds up has the same items."""
+    """A response; its stream must produce the same items."""
     body = {"input": "What is it like in Köln?"} | fields
     whole = httpx.post(server.url + PATH, json=body)
     assert whole.status_code == 200, whole.text

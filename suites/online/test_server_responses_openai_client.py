@@ -1,4 +1,4 @@
-"""The official client of OpenAI uses /v1/responses with no special case."""
+"""OpenAI's official client uses /v1/responses unmodified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What /v1/responses refuses, and that it says where and why."""
+"""Errors of /v1/responses, which name the field and the reason."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def test_a_prompt_that_is_too_long(api: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("levels", [10, 100, 200, 250, 300, 900])
-def test_a_schema_as_deep_as_it_likes(api: httpx.Client, levels: int) -> None:
-    """It comes back, or is refused; it never fails on the way out."""
+def test_a_deeply_nested_schema(api: httpx.Client, levels: int) -> None:
+    """It is returned in the answer or refused; serialising the answer never fails."""
     schema: dict[str, Any] = {"type": "object"}
     for _ in range(levels):
         schema = {"x": schema}

@@ -1,4 +1,4 @@
-"""Which tokens a piece of a text came from."""
+"""Attribution of tokens to pieces of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.criterion("s0.online")
 
 
 class Vocabulary:
-    """Token ids are places in this list."""
+    """Token ids are indices of this list."""
 
     def __init__(self, *tokens: str | bytes) -> None:
         self._tokens = [token if isinstance(token, bytes) else token.encode() for token in tokens]

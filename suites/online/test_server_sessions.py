@@ -1,4 +1,4 @@
-"""Many sessions at once: each gets what it would get alone, and nothing stays behind."""
+"""Many concurrent sessions: each gets the same answer as alone, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPENINGS = ("Alice was", "Down the", "The Queen", "The Mock Turtle sighed deeply
 
 @dataclass(frozen=True)
 class Job:
-    """A request with its text as the offline engine writes it."""
+    """A request with the text that the offline engine generates for it."""
 
     prompt: str
     seed: int
@@ -78,7 +78,7 @@ async def texts(response: httpx.Response) -> AsyncIterator[tuple[str, str]]:
 
 
 async def run_job(client: httpx.AsyncClient, job: Job, leaves_by: str) -> None:
-    """Stream a job, or some of it; what came must be the text of this job from its beginning."""
+    """Stream a job or a part of it; the text received must be a prefix of the job's text."""
     received = ""
     stay = random.Random(job.seed).randrange(1, 8) if leaves_by else 1 << 30
     async with client.stream("POST", "/v1/completions", json=job.body()) as response:
@@ -98,7 +98,7 @@ async def run_job(client: httpx.AsyncClient, job: Job, leaves_by: str) -> None:
 
 
 async def run_sessions(url: str, jobs: list[Job], sessions: int, seconds: float) -> Counter[str]:
-    """Sessions that run one job after another; one in five is left, half of those by a cancel."""
+    """Sessions that run one job after another; one in five is abandoned, half by a cancel."""
     done: Counter[str] = Counter()
     until = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=None)
@@ -130,7 +130,7 @@ def offline(model_path: Path, layout: str, device: str, num_threads: int) -> LLM
 
 @criteria
 def test_sessions_do_not_mix(server: LiveServer, offline: LLM) -> None:
-    """More sessions than the cache has room for: some wait, some start over."""
+    """There are more sessions than the cache can hold: some wait, some are recomputed."""
     jobs = jobs_with_texts(offline, count=30, longest=100)
     done = asyncio.run(run_sessions(server.url, jobs, sessions=50, seconds=1.0))
     assert done["to the end"] >= 30

@@ -1,4 +1,4 @@
-"""Tags of reasoning and calls that are special tokens, which texts leave out by default."""
+"""Tags of reasoning and calls that are special tokens, which texts omit by default."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
 
 @pytest.fixture(scope="module")
 def folder(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkpoint with the tags as special tokens, behind its vocabulary where it has none."""
+    """The checkpoint with the tags as special tokens, added after its vocabulary if needed."""
     folder = tmp_path_factory.mktemp("special-tags")
     for path in model_path.glob("*.json"):
         shutil.copy(path, folder)

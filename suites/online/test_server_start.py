@@ -1,4 +1,4 @@
-"""What keeps a server from starting is one line, before anything slow; Ctrl-C is no traceback."""
+"""Start-up errors are one line, before any slow work; Ctrl-C gives no traceback."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_an_empty_host_is_every_address() -> None:
 
 @contextmanager
 def server(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A server process, and what it writes from then on in its attribute `written`."""
+    """A server process; its attribute `written` collects its output."""
     command = [sys.executable, *arguments, "--port", "0", *TINY]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:

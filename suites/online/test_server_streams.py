@@ -1,4 +1,4 @@
-"""Pieces of the stream's way: merging, lifetimes, events."""
+"""Parts of streaming: merging, lifetimes, events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from suites.models.multilingual import TEXTS, WORDS
 
 
 class Source:
-    """Streams that note whether they were closed; a delta is a number here."""
+    """Streams that record whether they were closed; a delta is a number here."""
 
     def __init__(self) -> None:
         self.closed: list[str] = []

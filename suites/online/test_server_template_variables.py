@@ -69,7 +69,7 @@ def test_the_template_gets_them(
 
 
 @pytest.mark.parametrize("name", ["messages", "tools", "add_generation_prompt", "self"])
-def test_what_the_request_itself_says_cannot_be_set(templated: httpx.Client, name: str) -> None:
+def test_variables_of_the_request_itself_cannot_be_set(templated: httpx.Client, name: str) -> None:
     fields = {"messages": MESSAGES, "chat_template_kwargs": {name: []}}
     for path in ("/v1/chat/completions", "/tokenize"):
         response = templated.post(path, json=fields)

@@ -1,4 +1,4 @@
-"""Tool calls and reasoning in what a model writes; the model is scripted."""
+"""Tool calls and reasoning in the text of a scripted model."""
 
 from __future__ import annotations
 

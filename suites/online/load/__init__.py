@@ -1,1 +1,1 @@
-"""Load on an OpenAI-compatible server, and what its clients see of it."""
+"""Load generation for an OpenAI-compatible server, with the latencies that clients see."""

@@ -1,4 +1,4 @@
-"""When conversations begin."""
+"""Arrival times of conversations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from suites.online.load.errors import LoadError
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """So many clients, each beginning its next conversation when its last one has ended.
+    """N clients, each of which begins a conversation when its previous one has ended.
 
-    A slow server is asked less often, so this shows what it can carry, not how long people wait.
+    A slow server receives fewer requests, so this measures its capacity, not the waiting time.
     """
 
     concurrency: int
@@ -28,7 +28,7 @@ class ClosedLoop:
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """Bursts of conversations at the times of a Poisson process, however the server is doing.
+    """Bursts of conversations at the times of a Poisson process, regardless of the server.
 
     rate: conversations a second on average. burst: how many begin in the same instant.
     """

@@ -1,4 +1,4 @@
-"""Sends requests and takes the times of what comes back."""
+"""Sends requests and records the times of their chunks."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _LONGEST_MESSAGE = 300
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ask. Raises LoadError for an address that is none.
+    """The server under load. Raises LoadError for an invalid address.
 
-    url: with or without /v1 at its end. fields: that every body has beside the usual ones.
+    url: with or without /v1 at its end. fields: additional fields of every body.
     """
 
     url: str
@@ -53,7 +53,7 @@ class Target:
 
 
 class BrokenStreamError(Exception):
-    """What came is no answer."""
+    """The response is not a valid answer."""
 
 
 class LoadClient:
@@ -96,7 +96,7 @@ class LoadClient:
     async def send(
         self, conversation: Conversation, answers: Sequence[str], intended: float
     ) -> RequestResult:
-        """Ask for the next turn and wait for its end. Whatever goes wrong is in the result."""
+        """Request the next turn and wait for its end. Failures are part of the result."""
         target = self._target
         turn = conversation.turns[len(answers)]
         body = {

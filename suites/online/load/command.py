@@ -1,4 +1,4 @@
-"""python -m suites.online.load: put load on a server and print what its clients saw."""
+"""python -m suites.online.load: put load on a server and print the latencies that clients saw."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _workload(arguments: argparse.Namespace) -> WorkloadSettings:
 
 
 def _document(arguments: argparse.Namespace, run: LoadRun, report: LoadReport) -> dict[str, Any]:
-    """What was asked for, what came out, and every request. No API key."""
+    """The options, the report, and every request. No API key."""
     options = {name: value for name, value in vars(arguments).items() if name != "api_key"}
     options |= {name: str(value) for name, value in options.items() if isinstance(value, Path)}
     return {

@@ -1,4 +1,4 @@
-"""The two ways to ask: what goes into a body, and where the text is in a chunk."""
+"""The two endpoints: fields of a body, and the place of the text in a chunk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Endpoint(StrEnum):
         return "/chat/completions" if self is Endpoint.CHAT else "/completions"
 
     def prompt(self, conversation: Conversation, answers: Sequence[str]) -> dict[str, Any]:
-        """The fields that ask for the turn after those that have been answered.
+        """The fields of a request for the turn after those already answered.
 
         A shared prefix is the system message of a chat, and the beginning of a completion's text.
         """
@@ -36,7 +36,7 @@ class Endpoint(StrEnum):
         return {"messages": messages}
 
     def pieces(self, choice: dict[str, Any]) -> tuple[str, bool]:
-        """Text that belongs to the answer, and whether anything was generated at all.
+        """Text of the answer, and whether the chunk contains anything generated.
 
         Reasoning and tool calls are generated too, but a next turn does not repeat them.
         """

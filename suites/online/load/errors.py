@@ -1,5 +1,5 @@
-"""What is wrong with how a load is described. A failed request is counted, never raised."""
+"""Errors in the description of a load. Failed requests are counted, never raised."""
 
 
 class LoadError(ValueError):
-    """A value that describes no load; the message names it and what is wanted."""
+    """An invalid setting of a load; the message names it and the valid values."""

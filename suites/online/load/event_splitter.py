@@ -1,4 +1,4 @@
-"""Server-sent events out of bytes as they come, in pieces that end anywhere."""
+"""Incremental parser of server-sent events from arbitrary pieces of bytes."""
 
 from __future__ import annotations
 

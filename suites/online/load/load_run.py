@@ -1,4 +1,4 @@
-"""Sends a load as it was planned."""
+"""Runs a planned load."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LoadRun:
 
     @property
     def client_cpu(self) -> float:
-        """Share of one core the client took; near 1 it measures its own delays."""
+        """Share of one core that the client used; near 1 it measures its own delays."""
         return self.client_cpu_s / self.duration_s if self.duration_s > 0 else 0.0
 
 
@@ -40,7 +40,7 @@ def run_load(
     *,
     seed: int = 0,
 ) -> LoadRun:
-    """Run a load on an event loop of its own. seed: of the times of an open loop."""
+    """Run a load on a new event loop. seed: of the arrival times of an open loop."""
     return asyncio.run(send_load(target, conversations, arrival, seed=seed))
 
 
@@ -90,7 +90,7 @@ async def _one_after_another(
 async def _converse(
     client: LoadClient, conversation: Conversation, intended: float, results: list[RequestResult]
 ) -> None:
-    """A turn is due when the one before has been answered. A failed one ends the conversation."""
+    """A turn is due when the previous one has ended. A failed turn ends the conversation."""
     answers: list[str] = []
     for _ in conversation.turns:
         result = await client.send(conversation, answers, intended)

@@ -1,4 +1,4 @@
-"""What a request must hold to be a good one."""
+"""Latency objectives of a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from suites.online.load.request_result import RequestResult
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Milliseconds at most; None is no limit. Raises LoadError when there is none at all."""
+    """Limits in milliseconds; None is no limit. Raises LoadError if there is no limit at all."""
 
     ttft: float | None = None
     tpot: float | None = None

@@ -1,4 +1,4 @@
-"""The numbers of a run."""
+"""The results of a run."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class LoadReport:
 
     @property
     def is_client_busy(self) -> bool:
-        """Whether the client's own delays are part of what it measured."""
+        """Whether the client's own delays are part of the measurement."""
         return self.client_cpu > _BUSY_CLIENT
 
     @property

@@ -1,4 +1,4 @@
-"""Text of a wanted length in tokens."""
+"""Text of a given length in tokens."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Words:
 
     @classmethod
     def english(cls) -> Words:
-        """For a server of which nothing but the address is known; lengths are nearly right."""
+        """For a server with an unknown tokenizer; lengths are approximate."""
         return cls(_FREQUENT.split())
 
     def text(self, rng: np.random.Generator, tokens: int) -> str:
-        """Words drawn with replacement; begins with a space, so texts can be put in a row."""
+        """Random words with replacement; begins with a space, so texts can be concatenated."""
         return "".join(f" {self._words[i]}" for i in rng.integers(len(self._words), size=tokens))

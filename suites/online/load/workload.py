@@ -1,4 +1,4 @@
-"""What is asked: conversations drawn from a seed, before the load begins."""
+"""The conversations of a load, generated from a seed before the load begins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Turns that follow each other; each carries what was said before, answers included.
+    """Consecutive turns; each request contains the earlier turns, answers included.
 
     prefix: text in front of everything, the same for all conversations of a group; may be empty.
     """
@@ -65,7 +65,7 @@ class WorkloadSettings:
 
 
 def draw_conversations(settings: WorkloadSettings, words: Words) -> list[Conversation]:
-    """The same for the same settings; more requests only add to those of fewer."""
+    """Equal settings give equal conversations; more requests only append to them."""
     prefixes = [
         words.text(
             np.random.default_rng([*settings.seed, _PREFIXES, group]), settings.prefix_tokens

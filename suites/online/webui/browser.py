@@ -1,4 +1,4 @@
-"""Drives Chromium over the DevTools protocol: as much of it as the tests of the page need."""
+"""Drives Chromium over the DevTools protocol, as far as the tests of the page need it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def find_chromium() -> str | None:
 
 
 class Browser:
-    """A headless Chromium with a profile of its own. Close it by leaving its context."""
+    """A headless Chromium with a separate profile. Leaving its context closes it."""
 
     def __init__(self, executable: str, profile: Path) -> None:
         self._port_file = profile / "DevToolsActivePort"
@@ -91,7 +91,7 @@ class Page:
             self.send(f"{domain}.enable")
 
     def send(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """One command and its result; events that come meanwhile are taken note of."""
+        """Send one command and return its result; events that arrive meanwhile are recorded."""
         self._last_id += 1
         message = {"id": self._last_id, "method": method, "params": parameters}
         self._connection.send(json.dumps(message))
@@ -115,7 +115,7 @@ class Page:
         self.wait("!window.isOld && document.readyState === 'complete'")
 
     def run(self, expression: str) -> Any:
-        """Value of a JavaScript expression; a promise is awaited. Raises what it throws."""
+        """Value of a JavaScript expression; promises are awaited. Raises its exception."""
         answer = self.send(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
@@ -125,7 +125,7 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, expression: str, timeout_s: float = _WAIT_S) -> Any:
-        """Waits until a JavaScript expression is true and gives its value."""
+        """Wait until a JavaScript expression is true and return its value."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:

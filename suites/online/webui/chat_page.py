@@ -1,4 +1,4 @@
-"""The chat page in the words of somebody who uses it."""
+"""The actions of a user on the chat page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ChatPage:
         self.tab.press("Enter")
 
     def ask(self, text: str) -> str:
-        """Sends a message, waits until the answer is complete and gives it."""
+        """Send a message, wait until the answer is complete and return it."""
         before = self.count("article.assistant")
         self.send(text)
         self.wait_answer(before + 1)

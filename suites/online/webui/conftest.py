@@ -45,13 +45,13 @@ def fake(running_server: FakeServer) -> FakeServer:
 
 @pytest.fixture
 def server_url(fake: FakeServer) -> str:
-    """Address of the page. A suite of a real server gives its own."""
+    """Address of the page. Tests of a real server override it."""
     return fake.url
 
 
 @pytest.fixture
 def chat(tab: Page, server_url: str) -> Iterator[ChatPage]:
-    """The page with nothing kept from before; after the test it must have had no problem."""
+    """The page with empty storage; it must have no problem by the end of the test."""
     tab.resize(1280, 800)
     tab.prefer("light")
     tab.send("Page.navigate", url="about:blank")

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server for the page: what it answers is told by the last message."""
+"""A small OpenAI-compatible server for the page; the last message selects its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Talking with the page, against any server that answers."""
+"""Conversations on the page, with any server."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_statistics_of_answer_and_server(chat: ChatPage) -> None:
 
 
 @pytest.mark.parametrize("hostile", ["<img src=x onerror=alert(1)>", "[a](javascript:alert(1))"])
-def test_what_a_model_says_is_never_markup(chat: ChatPage, hostile: str) -> None:
+def test_generated_text_is_never_markup(chat: ChatPage, hostile: str) -> None:
     assert chat.ask(hostile) == f"You said {hostile}."
     assert chat.count("#messages img, #messages a") == 0
 

@@ -1,4 +1,4 @@
-"""What the page does when the server does not answer as hoped: say so, keep all, try again."""
+"""The page reports errors of the server, keeps all messages, and can try again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the page looks, on a desk and on a phone, by day and by night."""
+"""Appearance of the page on a desktop and a phone, in light and dark mode."""
 
 from __future__ import annotations
 

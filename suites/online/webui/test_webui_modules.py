@@ -1,4 +1,4 @@
-"""The modules of the page that stand alone, called in the browser they are written for."""
+"""The independent modules of the page, called in a browser."""
 
 from __future__ import annotations
 
