@@ -10,7 +10,7 @@ StagegateError
 ├── ConfigError (also a ValueError)
 ├── ModelError
 │   └── TokenizerError
-├── NotBuiltError (also an ImportError)
+├── NotBuiltError, MissingPackageError (also ImportErrors)
 ├── QueueFullError
 └── EngineDeadError
 """
@@ -76,6 +76,10 @@ class TokenizerError(ModelError):
 
 class NotBuiltError(StagegateError, ImportError):
     """The native core is not there, or was built for another Python."""
+
+
+class MissingPackageError(StagegateError, ImportError):
+    """A Python package is not installed that what was asked for needs."""
 
 
 class QueueFullError(StagegateError):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from stagegate.errors import InvalidRequestError
+from stagegate.errors import InvalidRequestError, MissingPackageError
 from stagegate.structured.json_schema import enforceable
 from stagegate.text.reasoning import CLOSE, OPEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 # Between two JSON tokens, once: a space, or a line end with the indentation of the next line. The
 # bound limits models that generate white space without end.
@@ -43,7 +44,7 @@ class Grammar:
     The text matches the first, which may refer to the others.
 
     The constructors below create it. They raise InvalidRequestError for a grammar that cannot be
-    parsed or enforced, and ImportError if the library llguidance is not installed.
+    parsed or enforced, and MissingPackageError if llguidance is not installed.
     """
 
     grammars: str
@@ -78,8 +79,8 @@ class Grammar:
     @classmethod
     def regex(cls, pattern: str) -> Grammar:
         """The whole text matches the pattern, of Rust's regex crate."""
-        from llguidance import LLMatcher
-
+        with _library():
+            from llguidance import LLMatcher
         try:
             [grammar] = json.loads(LLMatcher.grammar_from_regex(pattern))["grammars"]
         except UnicodeEncodeError as error:
@@ -101,8 +102,8 @@ class Grammar:
         """
         if not _GBNF_RULE.search(text):
             return cls._checked([{"lark_grammar": text}])
-        from llguidance.gbnf_to_lark import gbnf_to_lark
-
+        with _library():
+            from llguidance.gbnf_to_lark import gbnf_to_lark
         try:
             converted = gbnf_to_lark(text)
         except Exception as error:  # the converter raises bare Exception
@@ -147,10 +148,19 @@ class Grammar:
         return grammar
 
 
+@contextmanager
+def _library() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        msg = f"grammars need the package llguidance: pip install llguidance ({error})"
+        raise MissingPackageError(msg) from error
+
+
 def _problem(grammars: str) -> str:
     """Why a grammar cannot be enforced; empty if it can."""
-    from llguidance import LLMatcher
-
+    with _library():
+        from llguidance import LLMatcher
     try:
         grammars.encode()
     except UnicodeEncodeError as error:

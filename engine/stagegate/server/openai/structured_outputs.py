@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagegate.errors import InvalidRequestError
+from stagegate.errors import InvalidRequestError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,8 @@ def grammar_by(field: str, make: Callable[[type[Grammar]], Grammar]) -> Grammar:
         from stagegate.structured.grammar import Grammar
 
         return make(Grammar)
-    except ImportError as error:
-        msg = f"{field}: this server cannot matcher what a model writes: {error}"
+    except MissingPackageError as error:
+        msg = f"{field}: {error}"
         raise InvalidRequestError(msg, parameter=field) from error
     except InvalidRequestError as error:
         reason = str(error).removeprefix("grammar: ")
