@@ -12,6 +12,7 @@ void bind_config(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 // The block operators, called by bind_ops.
 void bind_blocks(pybind11::module_& module, pybind11::module_& ops);
+void bind_decode_rows(pybind11::module_& module, pybind11::module_& ops);
 void bind_weights(pybind11::module_& module);
 void bind_runner(pybind11::module_& module);
 

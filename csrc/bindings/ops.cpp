@@ -1,17 +1,16 @@
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <iterator>
 
 #include "bindings/bindings.h"
-#include "core/check.h"
+#include "bindings/tensor_struct.h"
 #include "ops/add/add.h"
 #include "ops/argmax/argmax.h"
 #include "ops/attention/csr.h"
 #include "ops/attention/dense.h"
 #include "ops/attention/paged.h"
 #include "ops/embedding/embedding.h"
-#include "ops/fill_drawn/fill_drawn.h"
+#include "ops/fill_sampled/fill_sampled.h"
 #include "ops/kv_write/kv_write.h"
 #include "ops/linear/linear.h"
 #include "ops/rms_norm/rms_norm.h"
@@ -25,34 +24,6 @@ namespace stagegate::bindings {
 
 namespace {
 
-// An optional operand may be left out or None. Throws TypeError for a missing operand and for an
-// unknown name.
-SamplingInputs sampling_inputs(const py::kwargs& tensors) {
-  SamplingInputs inputs;
-  std::size_t found = 0;
-  for (const SamplingOperand& operand : kSamplingOperands) {
-    const py::str name(operand.name.data(), operand.name.size());
-    if (tensors.contains(name)) {
-      ++found;
-      if (operand.optional && tensors[name].is_none()) continue;
-      inputs.*operand.tensor = py::cast<Tensor>(tensors[name]);
-    } else if (!operand.optional) {
-      throw py::type_error(message("SamplingInputs: ", operand.name, " is missing"));
-    }
-  }
-  if (found == tensors.size()) return inputs;
-  for (const auto& [name, tensor] : tensors) {
-    const auto is_it = [text = py::cast<std::string>(name)](const SamplingOperand& operand) {
-      return operand.name == text;
-    };
-    if (std::ranges::none_of(kSamplingOperands, is_it)) {
-      throw py::type_error(
-          message("SamplingInputs: ", py::cast<std::string>(name), " is no operand of sample"));
-    }
-  }
-  return inputs;
-}
-
 void bind_sampling(py::module_& module, py::module_& ops) {
   py::class_<SamplingParameter>(module, "SamplingParameter")
       .def_readonly("name", &SamplingParameter::name)
@@ -61,7 +32,9 @@ void bind_sampling(py::module_& module, py::module_& ops) {
       .def_readonly("range", &SamplingParameter::range);
   module.attr("SAMPLING_PARAMETERS") = py::tuple(
       py::cast(std::vector(std::begin(kSamplingParameters), std::end(kSamplingParameters))));
-  py::class_<SamplingInputs>(module, "SamplingInputs").def(py::init(&sampling_inputs));
+  py::class_<SamplingInputs>(module, "SamplingInputs").def(py::init([](const py::kwargs& tensors) {
+    return from_tensors<SamplingInputs>("SamplingInputs", tensors, kSamplingLists);
+  }));
   py::class_<SamplingOutputs>(module, "SamplingOutputs")
       .def(py::init([](Tensor token_ids, std::optional<Tensor> logprobs,
                        std::optional<Tensor> top_ids, std::optional<Tensor> top_logprobs) {
@@ -82,7 +55,7 @@ void bind_ops(py::module_& module) {
   const py::call_guard<py::gil_scoped_release> no_gil;
   ops.def("embedding", &embedding, py::arg("context"), py::arg("ids"), py::arg("table"),
           py::arg("out"), no_gil);
-  ops.def("fill_drawn", &fill_drawn, py::arg("context"), py::arg("drawn"), py::arg("rows"),
+  ops.def("fill_sampled", &fill_sampled, py::arg("context"), py::arg("last_token"), py::arg("rows"),
           py::arg("ids"), no_gil);
   ops.def(
       "linear",
@@ -117,6 +90,7 @@ void bind_ops(py::module_& module) {
           py::arg("v_cache"), py::arg("block_tables"), py::arg("context_lens"),
           py::arg("cu_seqlens_q"), py::arg("block_size"), py::arg("scale"), py::arg("out"), no_gil);
   bind_sampling(module, ops);
+  bind_decode_rows(module, ops);
   bind_blocks(module, ops);
 }
 

@@ -1,98 +1,80 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "device/context.h"
 #include "kv/cache.h"
 #include "model/decoder.h"
-#include "model/step.h"
-#include "ops/sampling/sampling.h"
+#include "runner/decode_state.h"
+#include "runner/graph_runner.h"
+#include "runner/step_buffers.h"
+#include "runner/step_io.h"
+#include "runner/step_transport.h"
 
 namespace stagegate {
 
-namespace cuda {
-class Exchange;
-class GraphCache;
-}  // namespace cuda
-
-struct StepInput {
-  StepTensors tensors;
-  // i32 [T]: which row of the step before drew a token; -1 for one that is in input_ids. Undefined
-  // when all are.
-  Tensor drawn_rows;
-  // One row per logits index; absent when the step draws nothing.
-  std::optional<SamplingInputs> sampling;
-  // -1: no log-probabilities; else how many of the most likely tokens to report beside the drawn
-  // one.
-  std::int64_t num_logprobs = -1;
-  bool return_logits = false;
+// The largest step there will be.
+struct RunnerLimits {
+  std::int64_t max_tokens;     // of a step
+  std::int64_t max_rows;       // of logits of a step
+  std::int64_t max_positions;  // positions run from 0 to one less
+  std::int64_t max_seqs;       // that run at the same time, and of a decode
+  // Slots of a block of the tables that decodes find their keys by; 0: there are no tables, and
+  // every step is an ArrayStep.
+  std::int64_t block_size;
 };
 
-struct StepOutput {
-  Tensor token_ids;     // i32 [R]; undefined without sampling
-  Tensor logprobs;      // f32 [R]; undefined without log-probabilities, as are the next two
-  Tensor top_ids;       // i32 [R, N]
-  Tensor top_logprobs;  // f32 [R, N]
-  Tensor logits;        // f32 [R, vocab], a copy; undefined unless asked for
-};
-
-// A step that was queued. Its result is on the host once wait() returns.
-class PendingStep {
- public:
-  explicit PendingStep(std::function<StepOutput()> finish) : finish_(std::move(finish)) {}
-  // Called once, before the second step after this one is queued. Throws ArgumentError for bad
-  // metadata or logits that a kernel found, DeviceError when the device failed. A step that was
-  // queued by then throws the same ArgumentError: what it might have found itself is not known.
-  StepOutput wait() { return finish_(); }
-
- private:
-  std::function<StepOutput()> finish_;
-};
-
-// One rank's model with everything a step needs, allocated up front: weights, workspace and, last,
-// the KV cache.
+// One rank's model with everything a step needs, allocated up front: weights, workspace, the rows
+// of sequences and, last, the KV cache.
 class Runner {
  public:
-  // A step carries at most max_tokens tokens and max_rows rows of logits, at positions below
-  // max_positions. Throws what Decoder throws.
-  Runner(DecoderWeights weights, const Context& context, std::int64_t max_tokens,
-         std::int64_t max_rows, std::int64_t max_positions);
+  // Throws what Decoder throws.
+  Runner(DecoderWeights weights, const Context& context, const RunnerLimits& limits);
 
   // Bytes the device can still give; what the KV cache can be sized by.
   std::size_t free_bytes() const;
   // Takes the memory for the KV cache. Called once, before any step. dtype: of the keys and values
   // it holds. Throws DTypeError unless that is the dtype of the weights: no kernel converts yet.
   void allocate_kv(std::int64_t num_slots, DType dtype);
+  // Prepares decodes of every size, which would run kernel by kernel otherwise. Called when the KV
+  // cache is there and no step is in flight; does nothing on the CPU or without block tables.
+  void capture(const GraphRunner::Progress& progress);
 
-  // Queues a step whose operands are on the host; on the CPU it has run when this returns. Throws
-  // ArgumentError when the step is larger than what was planned for, and what the operators throw
-  // for bad metadata. A step that throws may have written its own slots, nothing else.
-  PendingStep step(StepInput input);
+  // Queue a step whose operands are on the host; on the CPU it has run when this returns. They
+  // throw ArgumentError when the step is larger than what was planned for, and what the operators
+  // throw for bad metadata. A step that throws may have written its own slots and rows, nothing
+  // else.
+  PendingStep step(ArrayStep step);
+  PendingStep decode(DecodeStep step);
 
   std::size_t weight_bytes() const { return decoder_.weights().size_bytes(); }
   std::size_t kv_bytes() const { return kv_ ? kv_->size_bytes() : 0; }
-  std::size_t workspace_bytes() const { return workspace_.size_bytes(); }
+  std::size_t workspace_bytes() const;
   std::int64_t num_slots() const { return kv_ ? kv_->num_slots() : 0; }
 
  private:
-  // Logits of the rows the step asks for, f32 [R, vocab].
-  Tensor forward(StepTensors& step);
-  std::vector<Tensor> allocate_results(const std::vector<std::pair<DType, Shape>>& wanted);
+  // Has the device decode these rows next. Whatever else goes there with the same copy: operands.
+  void upload_batch(DecodeStep& step, std::int64_t batch);
+  // Queues a part of a decode of so many rows; see GraphRunner.
+  void queue_decode(GraphRunner::Part part, std::int64_t batch);
+  // Samples a token from each row of logits, and its log-probabilities where they are wanted.
+  StepOutput sample_rows(const Tensor& logits, const SamplingInputs& sampling,
+                         const Wanted& wanted);
+  PendingStep pending(const StepOutput& output);
 
   Context context_;
+  RunnerLimits limits_;
   Decoder decoder_;
   Workspace workspace_;
+  DecodeState state_;
+  StepBuffers buffers_;
+  GraphRunner graphs_;
+  std::unique_ptr<StepTransport> transport_;
   std::optional<KvCache> kv_;
-  // Brings operands to the device and results back; null on the CPU, where they are already.
-  std::shared_ptr<cuda::Exchange> exchange_;
-  // What the last step drew, where it was drawn; undefined when it drew nothing.
-  Tensor drawn_;
-  // Of decode steps; null on the CPU.
-  std::shared_ptr<cuda::GraphCache> graphs_;
+  // The rows that buffers_ has; empty when that is not known.
+  std::vector<std::int32_t> batch_rows_;
 };
 
 }  // namespace stagegate

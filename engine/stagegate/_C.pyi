@@ -1,5 +1,6 @@
 """Types of the C++ core; csrc/bindings is what they describe."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
@@ -150,7 +151,18 @@ class PagedMetadata:
 class CsrMetadata:
     def __init__(self, used_slots: Tensor, row_ptr: Tensor, col_idx: Tensor) -> None: ...
 
-class StepInput:
+class DecodeRows:
+    """The state of csrc/ops/decode_rows, a tensor for each of its fields."""
+
+    def __init__(self, **tensors: Tensor) -> None: ...
+
+class RowChanges:
+    def __init__(self, **tensors: Tensor) -> None: ...
+
+class DecodeOperands:
+    def __init__(self, **tensors: Tensor) -> None: ...
+
+class ArrayStep:
     def __init__(
         self,
         *,
@@ -161,10 +173,24 @@ class StepInput:
         context_lens: Tensor,
         logits_indices: Tensor,
         attention: PagedMetadata | CsrMetadata,
-        drawn_rows: Tensor | None,
-        sampling: SamplingInputs | None,
-        num_logprobs: int,
-        return_logits: bool,
+        changes: RowChanges | None = None,
+        token_rows: Tensor | None = None,
+        sampling: SamplingInputs | None = None,
+        sample_rows: Tensor | None = None,
+        sample_lens: Tensor | None = None,
+        num_logprobs: int = -1,
+        return_logits: bool = False,
+    ) -> None: ...
+
+class DecodeStep:
+    def __init__(
+        self,
+        *,
+        rows: Tensor,
+        changes: RowChanges | None = None,
+        sampling: SamplingInputs | None = None,
+        num_logprobs: int = -1,
+        return_logits: bool = False,
     ) -> None: ...
 
 class StepOutput:
@@ -191,9 +217,13 @@ class Runner:
         max_tokens: int,
         max_rows: int,
         max_positions: int,
+        max_seqs: int,
+        block_size: int,
     ) -> None: ...
     def allocate_kv(self, num_slots: int, dtype: str) -> None: ...
-    def step(self, input: StepInput) -> PendingStep: ...
+    def capture(self, progress: Callable[[int, int], object] | None = None) -> None: ...
+    def step(self, step: ArrayStep) -> PendingStep: ...
+    def decode(self, step: DecodeStep) -> PendingStep: ...
     @property
     def free_bytes(self) -> int: ...
     @property
@@ -209,7 +239,22 @@ class ops:  # a submodule
     @staticmethod
     def embedding(context: Context, ids: Tensor, table: Tensor, out: Tensor) -> None: ...
     @staticmethod
-    def fill_drawn(context: Context, drawn: Tensor, rows: Tensor, ids: Tensor) -> None: ...
+    def fill_sampled(context: Context, last_token: Tensor, rows: Tensor, ids: Tensor) -> None: ...
+    @staticmethod
+    def set_rows(context: Context, changes: RowChanges, state: DecodeRows) -> None: ...
+    @staticmethod
+    def gather_rows(
+        context: Context, state: DecodeRows, rows: Tensor, block_size: int, out: DecodeOperands
+    ) -> None: ...
+    @staticmethod
+    def record_samples(
+        context: Context,
+        rows: Tensor,
+        token_ids: Tensor,
+        context_lens: Tensor,
+        draw_index: Tensor,
+        state: DecodeRows,
+    ) -> None: ...
     @staticmethod
     def linear(
         context: Context, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor

@@ -27,8 +27,8 @@ class EngineConfig:
     dtype: of weights, activations and KV cache; auto takes the checkpoint's.
     layout: where keys and values live: paged blocks with a prefix cache, or single-token cells.
     backend: the attention form: native takes block tables under the block layout, csr lists every
-        visible slot; the slot layout always runs on csr. flashinfer takes block tables to the
-        kernels of FlashInfer: on a GPU, in a build with them, in f16 or bf16.
+        visible slot, as the slot layout does for all but decodes. flashinfer takes block tables to
+        the kernels of FlashInfer: on a GPU, in a build with them, in f16 or bf16.
     block_size: tokens per block of the block layout.
     kv_capacity_tokens: room in the KV storage; None sizes it by kv_memory.
     kv_memory: memory for the KV storage, a float from 0 to 1 as a share of what is free once

@@ -150,6 +150,8 @@ def runner(loaded: _C.DecoderWeights, *, max_positions: int = 32) -> _C.Runner:
         max_tokens=4,
         max_rows=4,
         max_positions=max_positions,
+        max_seqs=1,
+        block_size=4,
     )
 
 

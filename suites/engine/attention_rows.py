@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stagegate.arrays import Int32Array
 from stagegate.kv.metadata import AttentionMetadata, PagedMetadata
 
 
@@ -21,8 +20,8 @@ def visible_slots(
                     sorted(int(table[p // size]) * size + p % size for p in range(position + 1))
                 )
         return rows
-    used = without_padding(metadata.used_slots)
-    col_idx = without_padding(metadata.col_idx)
+    used = metadata.used_slots.tolist()
+    col_idx = metadata.col_idx.tolist()
     assert used == sorted(set(used))
     assert metadata.row_ptr[0] == 0
     assert metadata.row_ptr[-1] == len(col_idx)
@@ -32,10 +31,3 @@ def visible_slots(
         rows.append([used[column] for column in columns])
     assert set(col_idx) == set(range(len(used)))
     return rows
-
-
-def without_padding(entries: Int32Array) -> list[int]:
-    end = len(entries)
-    while end and entries[end - 1] == -1:
-        end -= 1
-    return [int(entry) for entry in entries[:end]]

@@ -34,7 +34,7 @@ def llm(model_path: Path, device: str, layout: str, attention: str, num_threads:
 
 
 @pytest.mark.criterion("s2.no-fallback", "s5.no-fallback")
-def test_every_operator_runs_on_the_device(llm: LLM, device: str) -> None:
+def test_every_operator_runs_on_the_device(llm: LLM, device: str, layout: str) -> None:
     with Ledger() as ledger:
         llm.generate(PROMPTS, SAMPLED)
     used = {op for op, _ in ledger.dispatches}
@@ -49,7 +49,9 @@ def test_every_operator_runs_on_the_device(llm: LLM, device: str) -> None:
         "add",
         "sample",
     }
-    assert len(used & attention) == 1
+    # The prompt by its rows of slots, what follows by tables of blocks, which are slots here.
+    by_slots = layout == "slot"
+    assert len(used & attention) == 1 + by_slots
     assert {where.partition(":")[0] for _, where in ledger.dispatches} == {device}
 
 
@@ -62,7 +64,7 @@ def test_a_step_crosses_once_each_way(llm: LLM, device: str) -> None:
         assert ledger.copies == {}
         return
     counts = {key: count for key, (count, _) in ledger.copies.items()}
-    steps = counts["step operands", "host to device"]
+    steps = counts["step results", "device to host"]
     assert counts == {
         ("step operands", "host to device"): steps,
         ("step results", "device to host"): steps,
@@ -138,3 +140,19 @@ def test_decode_agrees_between_the_attention_forms(
             assert output.token_ids == first.token_ids
             now, before = ([t.logprob for t in (o.logprobs or [])] for o in (output, first))
             np.testing.assert_allclose(now, before, atol=1e-4)
+
+
+@pytest.mark.criterion("s3.decode-path")
+def test_a_decode_goes_by_the_rows_of_its_sequences(llm: LLM, layout: str, device: str) -> None:
+    """Nothing but new blocks crosses, wherever attention takes block tables."""
+    params = SamplingParams(temperature=0.7, seed=3, max_tokens=12, ignore_eos=True)
+    llm.generate("warm up", params)
+    with Ledger() as ledger:
+        llm.generate(PROMPTS, params)
+    gathered = sum(count for (op, _), count in ledger.dispatches.items() if op == "gather_rows")
+    by_tables = layout == "slot" or llm.engine.config.backend == "native"
+    assert gathered == (11 if by_tables else 0)
+    if device != "cpu" and by_tables:
+        crossed = {key: size for key, (_, size) in ledger.copies.items()}
+        # The step with the prompts, then a few numbers for each of the others.
+        assert crossed["step operands", "host to device"] < 16 * 1024 + 11 * 8 * 1024

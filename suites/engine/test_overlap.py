@@ -16,7 +16,7 @@ from stagegate.core.request import Request
 from stagegate.errors import ArgumentError, DeviceLostError
 from stagegate.execution.executor import PendingStep
 from stagegate.execution.step import ScheduledStep, StepOutput
-from stagegate.execution.worker import RunningStep, Worker
+from stagegate.execution.worker import Worker
 from stagegate.models.registry import load_model_config
 from stagegate.outputs import RequestOutput
 from stagegate.structured.grammar import Grammar
@@ -48,11 +48,11 @@ class BesideWorker(Worker):
         self.submitted += 1
         number = self.submitted
         self.before_submit(number)
-        inputs, start, hook = self.inputs(step), self._start, self.before_wait
+        built, launch, hook = self.build(step), self.launch, self.before_wait
 
         class Later:
             def wait(self) -> StepOutput:
-                output = RunningStep(start(inputs, return_logits=False), step.row_ptr).wait()
+                output = launch(built, step.row_ptr).wait()
                 hook(number)
                 return output
 

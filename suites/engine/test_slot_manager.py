@@ -120,22 +120,6 @@ def test_metadata_is_int32() -> None:
     assert metadata.row_ptr.tolist() == [0, 1, 3, 6, 10]
 
 
-def test_decodes_keep_their_shapes() -> None:
-    """So that a device can keep what it prepared for one; prefill is as long as it is."""
-    kv = started(64, a=3, b=6)
-
-    def shapes(*starts: int) -> tuple[int, ...]:
-        lengths = [5, 8]
-        kv.grow(1, 5)
-        kv.grow(2, 8)
-        metadata = kv.attention_metadata([1, 2], starts, lengths)
-        assert visible_slots(metadata, starts, lengths)[-1] == sorted(kv.slots(2, 0, 8))
-        return len(metadata.used_slots), len(metadata.row_ptr), len(metadata.col_idx)
-
-    assert shapes(4, 7) == (16, 3, 16)
-    assert shapes(3, 7) == (13, 4, 4 + 5 + 8)
-
-
 class CellMachine(RuleBasedStateMachine):
     """Against cells kept the plain way: each a position and a set of sequence ids."""
 

@@ -46,6 +46,28 @@ def call_sample(context: Context, **operands: Tensor) -> None:
     ops.sample(context, logits, _C.SamplingInputs(**operands), outputs)
 
 
+def group_of(operands: dict[str, Tensor], group: str) -> dict[str, Tensor]:
+    """Takes the tensors of a struct out: those named `group.field`, by their field."""
+    names = [name for name in operands if name.startswith(f"{group}.")]
+    return {name.removeprefix(f"{group}."): operands.pop(name) for name in names}
+
+
+def call_set_rows(context: Context, **operands: Tensor) -> None:
+    changes = _C.RowChanges(**group_of(operands, "changes"))
+    ops.set_rows(context, changes, _C.DecodeRows(**group_of(operands, "state")))
+
+
+def call_gather_rows(context: Context, block_size: int, **operands: Tensor) -> None:
+    state = _C.DecodeRows(**group_of(operands, "state"))
+    out = _C.DecodeOperands(**group_of(operands, "out"))
+    ops.gather_rows(context, state, operands["rows"], block_size, out)
+
+
+def call_record_samples(context: Context, **operands: Tensor) -> None:
+    state = _C.DecodeRows(**group_of(operands, "state"))
+    ops.record_samples(context, state=state, **operands)
+
+
 def call_attend(context: Context, block_size: int, **operands: Tensor) -> None:
     metadata = _C.PagedMetadata(operands.pop("block_tables"), block_size)
     ops.attend(context, metadata=metadata, **operands)  # type: ignore[arg-type]
@@ -118,10 +140,10 @@ OPERATORS = {
             "out": Operand((3, 4), ((4, 3), (7, 4), (12,))),
         },
     ),
-    "fill_drawn": Operator(
-        call_named(ops.fill_drawn),
+    "fill_sampled": Operator(
+        call_named(ops.fill_sampled),
         {
-            "drawn": index((5,), (5, 1)),
+            "last_token": index((5,), (5, 1)),
             "rows": index((3,), (3, 1)),
             "ids": index((3,), (2,), (3, 1)),
         },
@@ -291,5 +313,63 @@ STRIDED = {
         (op, name)
         for op in ("self_attention_paged", "paged_attention")
         for name in ("q", "k_cache", "v_cache")
+    ),
+}
+
+
+def columns(group: str, rows: int) -> dict[str, Operand]:
+    """The columns of a struct: what sample takes, one number a row."""
+    dtypes = {parameter.name: parameter.dtype for parameter in _C.SAMPLING_PARAMETERS}
+    dtypes |= {"seed": "i64", "draw_index": "i64"}
+    return {
+        f"{group}.{name}": Operand((rows,), ((rows + 1,), (rows, 1)), dtype, ("f16", "u8"))
+        for name, dtype in dtypes.items()
+    }
+
+
+STATE = {
+    "state.block_tables": index((5, 4), (20,), (5, 4, 1)),
+    "state.last_token": index((5,), (4,), (5, 1)),
+    "state.context_len": index((5,), (4,), (5, 1)),
+    **columns("state", 5),
+}
+
+OPERATORS |= {
+    "set_rows": Operator(
+        call_set_rows,
+        {
+            **STATE,
+            "changes.rows": index((2,), (2, 1)),
+            "changes.last_token": index((2,), (3,), (2, 1)),
+            "changes.context_len": index((2,), (3,), (2, 1)),
+            **columns("changes", 2),
+            "changes.block_rows": index((3,), (3, 1)),
+            "changes.block_indices": index((3,), (2,), (3, 1)),
+            "changes.block_ids": index((3,), (2,), (3, 1)),
+        },
+    ),
+    "gather_rows": Operator(
+        call_gather_rows,
+        {
+            **STATE,
+            "rows": index((3,), (3, 1)),
+            "out.input_ids": index((3,), (2,), (3, 1)),
+            "out.positions": index((3,), (2,), (3, 1)),
+            "out.slot_mapping": index((3,), (2,), (3, 1)),
+            "out.context_lens": index((3,), (2,), (3, 1)),
+            "out.block_tables": index((3, 4), (3, 5), (2, 4), (12,)),
+            **columns("out", 3),
+        },
+        {"block_size": 2},
+    ),
+    "record_samples": Operator(
+        call_record_samples,
+        {
+            **STATE,
+            "rows": index((3,), (3, 1)),
+            "token_ids": index((3,), (2,), (3, 1)),
+            "context_lens": index((3,), (2,), (3, 1)),
+            "draw_index": Operand((3,), ((2,), (3, 1)), "i64", ("i32", "f32")),
+        },
     ),
 }

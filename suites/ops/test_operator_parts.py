@@ -24,8 +24,8 @@ ROOMS = ("bindings", "runner", "model", "ops", "ops/simd", "kv", "device", "devi
 
 # It takes numbers alone: no tensor that could be wrong, or lie between boundaries.
 WITHOUT_OPERANDS = {"make_rope_table"}
-# They copy integers, one at a time: there is nothing to round and no 16 bytes are loaded at once.
-COPIES_INTEGERS = {"fill_drawn"}
+# They copy numbers, one at a time: there is nothing to round and no 16 bytes are loaded at once.
+COPIES_INTEGERS = {"fill_sampled", "gather_rows", "record_samples", "set_rows"}
 
 # A test against the exact result uses the formulas in float64, or the float64 values of operands.
 REFERENCE_FILES = {"references.py", "sampling_reference.py"}

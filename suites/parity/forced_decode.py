@@ -48,7 +48,7 @@ class ForcedWorker(Worker):
             for item in step.sequences
             for position in item.logits
         ]
-        self._receive(places, self.logits(self.inputs(step)))
+        self._receive(places, self.logits(step))
         following = [self._texts[text][position + 1] for text, position in places]
         return _Done(StepOutput(step.row_ptr, np.array(following, np.int32)))
 

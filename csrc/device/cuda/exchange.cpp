@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <deque>
 #include <utility>
 
 #include "device/cuda/check.h"
@@ -68,23 +69,36 @@ class Pinned {
   cudaEvent_t done_ = nullptr;
 };
 
-// Two of them in turn: one is filled while the device reads the other.
-class PinnedPair {
+// Some of them in turn: one is filled while the device reads the others.
+class PinnedRing {
  public:
-  Pinned& next() { return pair_[turn_ ^= 1]; }
+  Pinned& next() { return ring_[turn_++ % ring_.size()]; }
 
  private:
-  std::array<Pinned, 2> pair_;
+  std::array<Pinned, Exchange::kInFlight> ring_;
   std::size_t turn_ = 0;
+};
+
+// A stretch of device memory that one copy takes.
+struct Stretch {
+  const std::byte* begin;
+  const std::byte* end;
+  std::size_t at;  // in the memory of the host
 };
 
 }  // namespace
 
 class Exchange::Download {
  public:
+  // A tensor and where its bytes are.
+  struct Piece {
+    Shaped shaped;
+    std::size_t at;
+  };
   const Pinned* memory;
-  std::vector<Shaped> shapes;
+  std::vector<Piece> pieces;
   std::size_t size_bytes;  // of the results; what the kernels reported lies behind them
+  bool is_taken = false;
 };
 
 class Exchange::State {
@@ -104,12 +118,11 @@ class Exchange::State {
   }
 
   std::shared_ptr<Stream> stream;
-  PinnedPair uploads;
-  PinnedPair downloads;
+  PinnedRing uploads;
+  PinnedRing downloads;
+  std::deque<std::weak_ptr<Download>> on_their_way;  // the last kInFlight
   std::shared_ptr<Storage> operands;
   std::shared_ptr<Storage> results;
-  std::vector<Shaped> result_shapes;
-  std::size_t result_bytes = 0;
 };
 
 Exchange::Exchange(std::shared_ptr<Stream> stream) {
@@ -121,9 +134,13 @@ Exchange::~Exchange() = default;
 
 void Exchange::upload(std::string_view what, std::span<Tensor* const> tensors) {
   std::size_t total = 0;
+  bool has_some = false;
   for (const Tensor* tensor : tensors) {
-    if (tensor->defined()) total += aligned(tensor->size_bytes());
+    if (!tensor->defined()) continue;
+    has_some = true;
+    total += aligned(tensor->size_bytes());
   }
+  if (!has_some) return;
   if (total == 0) total = kAlignment;
   Pinned& pinned = state_->uploads.next();
   std::byte* staged = pinned.claim(total);
@@ -142,21 +159,25 @@ void Exchange::upload(std::string_view what, std::span<Tensor* const> tensors) {
                      static_cast<std::int64_t>(at / size_of(tensor->dtype())));
     at += aligned(size_bytes);
   }
+  if (at == 0) return;
   record_copy(what, Device{}, state_->device(), at);
   const cudaStream_t stream = state_->stream->handle();
   SG_CUDA(cudaMemcpyAsync(state_->operands->data(), staged, at, cudaMemcpyHostToDevice, stream));
   pinned.in_use_until_here(stream);
 }
 
+void Exchange::copy(const Tensor& source, const Tensor& destination) {
+  SG_CUDA(cudaMemcpyAsync(destination.raw_data(), source.raw_data(), source.size_bytes(),
+                          cudaMemcpyDeviceToDevice, state_->stream->handle()));
+}
+
 std::vector<Tensor> Exchange::results(std::span<const Shaped> wanted) {
-  state_->result_shapes.assign(wanted.begin(), wanted.end());
   std::vector<std::size_t> offsets;
   std::size_t total = 0;
   for (const auto& [dtype, shape] : wanted) {
     offsets.push_back(total / size_of(dtype));
     total += aligned(static_cast<std::size_t>(numel_of(shape)) * size_of(dtype));
   }
-  state_->result_bytes = total;
   state_->reserve(state_->results, total == 0 ? kAlignment : total);
   std::vector<Tensor> tensors;
   for (std::size_t i = 0; i < wanted.size(); ++i) {
@@ -167,32 +188,62 @@ std::vector<Tensor> Exchange::results(std::span<const Shaped> wanted) {
   return tensors;
 }
 
-std::shared_ptr<Exchange::Download> Exchange::download(std::string_view what) {
+std::shared_ptr<Exchange::Download> Exchange::download(std::string_view what,
+                                                       std::span<const Tensor> tensors) {
   static_assert(sizeof(Fault) <= kAlignment);
-  Pinned& pinned = state_->downloads.next();
-  std::byte* staged = pinned.claim(state_->result_bytes + kAlignment);
-  const cudaStream_t stream = state_->stream->handle();
-  if (state_->result_bytes > 0) {
-    record_copy(what, state_->device(), Device{}, state_->result_bytes);
-    SG_CUDA(cudaMemcpyAsync(staged, state_->results->data(), state_->result_bytes,
-                            cudaMemcpyDeviceToHost, stream));
+  auto& on_their_way = state_->on_their_way;
+  if (on_their_way.size() == kInFlight) {
+    const auto oldest = on_their_way.front().lock();
+    SG_CHECK(ArgumentError, oldest == nullptr || oldest->is_taken, what, ": ", kInFlight,
+             " steps are in flight; wait for one of them first");
+    on_their_way.pop_front();
   }
-  state_->stream->fetch_fault(reinterpret_cast<Fault*>(staged + state_->result_bytes));
+  std::vector<Stretch> stretches;
+  std::vector<Download::Piece> pieces;
+  std::size_t total = 0;
+  for (const Tensor& tensor : tensors) {
+    const auto* begin = static_cast<const std::byte*>(tensor.raw_data());
+    const std::byte* end = begin + tensor.size_bytes();
+    Stretch* last = stretches.empty() ? nullptr : &stretches.back();
+    if (last == nullptr ||
+        begin != last->begin + aligned(static_cast<std::size_t>(last->end - last->begin))) {
+      total = aligned(total);
+      last = &stretches.emplace_back(Stretch{begin, begin, total});
+    }
+    pieces.push_back({{tensor.dtype(), tensor.shape()},
+                      last->at + static_cast<std::size_t>(begin - last->begin)});
+    last->end = end;
+    total = last->at + static_cast<std::size_t>(end - last->begin);
+  }
+  total = aligned(total);
+
+  Pinned& pinned = state_->downloads.next();
+  std::byte* staged = pinned.claim(total + kAlignment);
+  const cudaStream_t stream = state_->stream->handle();
+  for (const Stretch& stretch : stretches) {
+    const auto size_bytes = static_cast<std::size_t>(stretch.end - stretch.begin);
+    if (size_bytes == 0) continue;
+    record_copy(what, state_->device(), Device{}, size_bytes);
+    SG_CUDA(cudaMemcpyAsync(staged + stretch.at, stretch.begin, size_bytes, cudaMemcpyDeviceToHost,
+                            stream));
+  }
+  state_->stream->fetch_fault(reinterpret_cast<Fault*>(staged + total));
   pinned.in_use_until_here(stream);
-  return std::make_shared<Download>(Download{&pinned, state_->result_shapes, state_->result_bytes});
+  auto download = std::make_shared<Download>(Download{&pinned, std::move(pieces), total});
+  on_their_way.push_back(download);
+  return download;
 }
 
-std::vector<Tensor> Exchange::wait(const Download& download) {
+std::vector<Tensor> Exchange::wait(Download& download) {
   download.memory->wait();
+  download.is_taken = true;
   Fault fault;
   std::memcpy(&fault, download.memory->data() + download.size_bytes, sizeof(fault));
   state_->stream->check(fault);
   std::vector<Tensor> tensors;
-  std::size_t at = 0;
-  for (const auto& [dtype, shape] : download.shapes) {
-    Tensor tensor = empty(shape, dtype, Device{});
+  for (const auto& [shaped, at] : download.pieces) {
+    Tensor tensor = empty(shaped.second, shaped.first, Device{});
     std::memcpy(tensor.raw_data(), download.memory->data() + at, tensor.size_bytes());
-    at += aligned(tensor.size_bytes());
     tensors.push_back(std::move(tensor));
   }
   return tensors;

@@ -40,7 +40,7 @@ bool Stream::is_capturing() const {
 }
 
 void* Stream::scratch(std::size_t size_bytes) {
-  const std::size_t held = scratch_bytes();
+  const std::size_t held = scratch_ == nullptr ? 0 : scratch_->size_bytes();
   if (size_bytes > held) {
     SG_CHECK(DeviceError, !is_capturing(), "scratch: ", size_bytes,
              " bytes are wanted while a graph is captured, ", held, " are there");

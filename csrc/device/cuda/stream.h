@@ -50,7 +50,9 @@ class Stream {
   // for every operator, so it is theirs until the next one is queued. Grows when more is asked for
   // than there is; while a graph is captured that throws DeviceError instead.
   void* scratch(std::size_t size_bytes);
-  std::size_t scratch_bytes() const { return scratch_ == nullptr ? 0 : scratch_->size_bytes(); }
+  // Its owner, for a graph that was captured with this memory: growing does not free it then. Null
+  // while nothing was asked for.
+  const std::shared_ptr<Storage>& scratch_storage() const { return scratch_; }
 
   // `count` counters in device memory, at most kMaxCounters. They are zero, and whoever counts with
   // them leaves them so.

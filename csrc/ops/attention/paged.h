@@ -13,7 +13,9 @@ namespace stagegate {
 //   context_lens     i32 [B], tokens of each sequence including those of this call
 //   cu_seqlens_q     i32 [B + 1], first query of each sequence; cu_seqlens_q[B] = T
 // The queries of a sequence are its last positions (bottom-right causal), so prefill, prefill
-// behind a cached prefix, decode and any mixture are one call. Scores and accumulation stay in f32.
+// behind a cached prefix, decode and any mixture are one call. A sequence of no tokens is padding:
+// it may have queries, which see nothing, and zeros are written for them. Scores and accumulation
+// stay in f32.
 // The values of a sequence's later tokens in this step must be finite: a kernel may multiply them
 // by the zero that they weigh for an earlier query, and zero times infinity is NaN. Their keys, and
 // what no query sees, may be anything.

@@ -137,7 +137,7 @@ static __global__ void __launch_bounds__(kThreads) find_buckets(const Arguments 
   const unsigned selection = blockIdx.z;
   const BlockRow at = block_row(a, blockIdx.y);
   const SamplingRow& row = shared_row(a, at.index);
-  if (selection == kDraw && !row.filtered()) return;
+  if (row.padded() || (selection == kDraw && !row.filtered())) return;
 
   const std::int64_t slot = selection * static_cast<std::int64_t>(gridDim.y) + at.local;
   histogram.clear();

@@ -99,13 +99,28 @@ __device__ inline void write_top(const Arguments& a, const BlockRow& at, std::in
   }
 }
 
+// What a row without a sequence gets.
+__device__ inline void clear_row(const Arguments& a, std::int64_t row) {
+  for (std::uint32_t i = threadIdx.x; i < a.num_top; i += kFinishThreads) {
+    a.top_ids[row * a.num_top + i] = 0;
+    a.top_logprobs[row * a.num_top + i] = 0.0f;
+  }
+  if (threadIdx.x != 0) return;
+  a.token_ids[row] = 0;
+  if (a.logprobs) a.token_logprobs[row] = 0.0f;
+}
+
 static __global__ void __launch_bounds__(kFinishThreads) finish(const Arguments a) {
   const BlockRow at = block_row(a, blockIdx.y);
+  const SamplingRow& row = shared_row(a, at.index);
+  if (row.padded()) {
+    if (blockIdx.z == kDraw) clear_row(a, at.index);
+    return;
+  }
   if (blockIdx.z == kTop) {
     write_top(a, at, static_cast<std::int64_t>(gridDim.y) + at.local);
     return;
   }
-  const SamplingRow& row = shared_row(a, at.index);
   const Word best = best_of_row(a, at.local);
   const float highest = packed_value(best);
   std::uint32_t token = 0;

@@ -74,7 +74,8 @@ __device__ inline Word packed_fault(float value, std::uint32_t index) {
 __device__ inline void report_parameters(const Arguments& a, int rows) {
   int lowest = rows;
   for (int r = threadIdx.x; r < rows; r += kThreads) {
-    if (!row_of(a.in, a.first_row + r).valid) {
+    const SamplingRow row = row_of(a.in, a.first_row + r);
+    if (!row.valid && !row.padded()) {
       lowest = r;
       break;
     }
@@ -100,6 +101,7 @@ static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments 
   }
   const SamplingRow& row = shared_row(a, at.index);
   if (blockIdx.x == 0 && blockIdx.y == 0) report_parameters(a, static_cast<int>(gridDim.y));
+  if (row.padded()) return;
 
   // What the kernels behind this one count in.
   const unsigned problems = a.num_top > 0 ? 2 : 1;

@@ -47,7 +47,7 @@ static __global__ void __launch_bounds__(kThreads) run_race(const Arguments a) {
   const unsigned selection = blockIdx.z;
   const BlockRow at = block_row(a, blockIdx.y);
   const SamplingRow& row = shared_row(a, at.index);
-  if (selection == kDraw && !row.sampled()) return;
+  if (row.padded() || (selection == kDraw && !row.sampled())) return;
 
   const std::int64_t slot = selection * static_cast<std::int64_t>(gridDim.y) + at.local;
   RowState& state = a.states[slot];

@@ -28,12 +28,9 @@ void check(const Context& context, std::string_view name, const Tensor& tensor, 
 }
 
 void check_inputs(const Context& context, const SamplingInputs& in, std::int64_t rows) {
-#define STAGEGATE_CHECK(name, type, ...) \
-  check(context, #name, in.name, {rows}, dtype_of<type>::value);
-  STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_CHECK)
-#undef STAGEGATE_CHECK
-  check(context, "seed", in.seed, {rows}, DType::kI64);
-  check(context, "draw_index", in.draw_index, {rows}, DType::kI64);
+  for (const SamplingColumn& column : kSamplingColumns) {
+    check(context, column.name, in.*column.tensor, {rows}, column.dtype);
+  }
   check(context, "history_ptr", in.history_ptr, {rows + 1}, DType::kI32);
   check(context, "history_ids", in.history_ids, {-1}, DType::kI32);
   check(context, "history_counts", in.history_counts, in.history_ids.shape(), DType::kI32);

@@ -9,14 +9,22 @@
 
 namespace stagegate {
 
-// One row per token to sample. All tensors live on the device of the logits.
-struct SamplingInputs {
+// What is one number a row.
+struct SamplingColumns {
 // [R] each, as the table states them.
 #define STAGEGATE_TENSOR(name, ...) Tensor name;
   STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_TENSOR)
 #undef STAGEGATE_TENSOR
-  Tensor seed;        // i64 [R], all 64 bits used
-  Tensor draw_index;  // i64 [R], how many tokens the sequence has sampled before this one
+  Tensor seed;  // i64 [R], all 64 bits used
+  // i64 [R], how many tokens the sequence has sampled before this one; kPaddedRow: there is no
+  // sequence, and the row's logits and parameters are not looked at.
+  Tensor draw_index;
+};
+
+inline constexpr std::int64_t kPaddedRow = -1;
+
+// One row per token to sample. All tensors live on the device of the logits.
+struct SamplingInputs : SamplingColumns {
   // Tokens the penalties look at, as one list per row: unique ids and how often each was generated
   // (0: it is in the prompt only, which counts for repetition_penalty alone).
   Tensor history_ptr;     // i32 [R + 1]
@@ -32,21 +40,29 @@ struct SamplingInputs {
   Tensor mask_bits;   // i32 [G, ceil(V / 32)]
 };
 
-using SamplingTensor = Tensor SamplingInputs::*;
-
-struct SamplingOperand {
+// A tensor of a struct, to go through all of them.
+template <typename Struct>
+struct Field {
+  using Member = Tensor Struct::*;
   std::string_view name;
-  SamplingTensor tensor;
+  Member tensor;
   bool optional = false;
 };
 
-// Every field of SamplingInputs.
-inline constexpr SamplingOperand kSamplingOperands[] = {
-#define STAGEGATE_OPERAND(name, ...) {#name, &SamplingInputs::name},
-    STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_OPERAND)
-#undef STAGEGATE_OPERAND
-        {"seed", &SamplingInputs::seed},
-    {"draw_index", &SamplingInputs::draw_index},
+struct SamplingColumn : Field<SamplingColumns> {
+  DType dtype;
+};
+
+// Every field of SamplingColumns.
+inline constexpr SamplingColumn kSamplingColumns[] = {
+#define STAGEGATE_COLUMN(name, type, ...) {{#name, &SamplingColumns::name}, dtype_of<type>::value},
+    STAGEGATE_SAMPLING_PARAMETERS(STAGEGATE_COLUMN)
+#undef STAGEGATE_COLUMN
+        {{"seed", &SamplingColumns::seed}, DType::kI64},
+    {{"draw_index", &SamplingColumns::draw_index}, DType::kI64},
+};
+// And of SamplingInputs beside them.
+inline constexpr Field<SamplingInputs> kSamplingLists[] = {
     {"history_ptr", &SamplingInputs::history_ptr},
     {"history_ids", &SamplingInputs::history_ids},
     {"history_counts", &SamplingInputs::history_counts},
@@ -57,7 +73,9 @@ inline constexpr SamplingOperand kSamplingOperands[] = {
     {"mask_bits", &SamplingInputs::mask_bits, true},
 };
 // One that is left out here would never reach a device.
-static_assert(std::size(kSamplingOperands) * sizeof(Tensor) == sizeof(SamplingInputs));
+static_assert(std::size(kSamplingColumns) * sizeof(Tensor) == sizeof(SamplingColumns));
+static_assert(sizeof(SamplingColumns) + std::size(kSamplingLists) * sizeof(Tensor) ==
+              sizeof(SamplingInputs));
 
 struct SamplingOutputs {
   Tensor token_ids;     // i32 [R]
@@ -72,9 +90,9 @@ struct SamplingOutputs {
 // (Philox4x32-10, Salmon et al., 2011), so a draw does not depend on the neighbours in the batch.
 // Ties in top-k and top-p keep the lower id. Log-probabilities are those of the model: log-softmax
 // of the logits as they came in, in f32. N may be 0; `logprobs` undefined skips them altogether.
-// A logit of -inf has probability 0. Throws ArgumentError naming the row and the parameter outside
-// its range, the row and a token with a logit of NaN or +inf, drawn or masked, or a row without a
-// finite logit.
+// A logit of -inf has probability 0. A padded row gets 0 for every result. Throws ArgumentError
+// naming the row and the parameter outside its range, the row and a token with a logit of NaN or
+// +inf, drawn or masked, or a row without a finite logit.
 void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
             const SamplingOutputs& outputs);
 

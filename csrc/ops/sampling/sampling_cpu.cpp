@@ -266,12 +266,23 @@ void report_logprobs(std::int64_t row, std::span<const float> logits, const Samp
   }
 }
 
+// What a row without a sequence gets.
+void clear_row(std::int64_t row, const SamplingOutputs& out) {
+  out.token_ids.data<std::int32_t>()[row] = 0;
+  if (!out.logprobs.defined()) return;
+  out.logprobs.data<float>()[row] = 0.0f;
+  const std::int64_t wanted = out.top_ids.dim(1);
+  std::fill_n(out.top_ids.data<std::int32_t>() + row * wanted, wanted, 0);
+  std::fill_n(out.top_logprobs.data<float>() + row * wanted, wanted, 0.0f);
+}
+
 }  // namespace
 
 void sample(const Context& context, const Tensor& logits, const SamplingInputs& inputs,
             const SamplingOutputs& outputs) {
   const auto vocab = static_cast<std::size_t>(logits.dim(1));
   parallel_for_uneven(logits.dim(0), context.num_threads, [&](std::int64_t r) {
+    if (inputs.draw_index.data<std::int64_t>()[r] == kPaddedRow) return clear_row(r, outputs);
     thread_local std::vector<float> scratch;
     thread_local std::vector<std::int32_t> candidates;
     const Row row = row_of(inputs, r);

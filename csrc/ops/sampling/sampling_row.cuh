@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "ops/argmax/best.cuh"
-#include "ops/sampling/parameters.h"
+#include "ops/sampling/sampling.h"
 #include "ops/sampling/sampling_faults.h"
 
 // What one row of sample() asks for, as kernels read it.
@@ -41,6 +41,7 @@ struct SamplingRow {
   std::int32_t bias_end;
   std::int32_t mask;  // -1: none
 
+  __device__ bool padded() const { return draw_index == static_cast<std::uint64_t>(kPaddedRow); }
   __device__ bool sampled() const { return valid && temperature > 0; }
   // A part of the order of likelihood is left out, which min-p alone does without that order.
   __device__ bool filtered() const { return sampled() && (top_k > 0 || top_p < 1); }
@@ -99,12 +100,15 @@ __device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow
   return fault;
 }
 
-// A row with a fault has no lists and no mask, and nothing is sampled for it.
+// A row with a fault has no lists and no mask, and nothing is sampled for it; nor has a padded one,
+// which is no fault.
 __device__ inline SamplingRow row_of(const SamplingParameters& in, std::int64_t r) {
   SamplingRow row = load_row(in, r);
-  row.valid = fault_of(in, row, r).code == 0;
+  row.valid = !row.padded() && fault_of(in, row, r).code == 0;
   if (!row.valid) {
+    const std::uint64_t draw_index = row.padded() ? row.draw_index : 0;
     row = SamplingRow{};
+    row.draw_index = draw_index;
     row.mask = -1;
   }
   return row;

@@ -71,7 +71,7 @@ def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | 
     params, seeds, draws, histories, biases, allowed, num_logprobs = zip(*rows, strict=True)
     masks = [bits for bits in allowed if bits is not None]
     return SamplingBatch(
-        parameters={name: _column(name, params) for name in ROW_RANGES},
+        parameters=parameter_columns(params),
         seed=np.array(seeds, dtype=np.int64),
         draw_index=np.array(draws, dtype=np.int64),
         history_ptr=_offsets(0 if row is None else len(row.ids) for row in histories),
@@ -129,8 +129,12 @@ def _mask_index(allowed: Iterable[Int32Array | None]) -> Int32Array:
     return np.where(has_mask, np.cumsum(has_mask) - 1, -1).astype(np.int32)
 
 
-def _column(name: str, params: Iterable[SamplingParams]) -> Int32Array | Float32Array:
-    """One value for each row, in the dtype that the core takes."""
+def parameter_columns(params: Sequence[SamplingParams]) -> dict[str, Int32Array | Float32Array]:
+    """By name, one value for each row in the dtype that the core takes."""
+    return {name: _column(name, params) for name in ROW_RANGES}
+
+
+def _column(name: str, params: Sequence[SamplingParams]) -> Int32Array | Float32Array:
     values = list(map(attrgetter(name), params))
     if ROW_RANGES[name].integer:
         return np.array(values, dtype=np.int32)

@@ -124,6 +124,9 @@ class BlockManager:
         positions = np.arange(start, stop, dtype=np.int32)
         return table.blocks.values[positions // size] * np.int32(size) + positions % size
 
+    def block_table(self, seq_id: int) -> IntVector:
+        return self._tables[seq_id].blocks
+
     def commit(self, seq_id: int, token_ids: Sequence[int], num_computed: int) -> None:
         table = self._tables[seq_id]
         if num_computed > table.num_tokens:
@@ -180,9 +183,7 @@ class BlockManager:
             ]
             return csr_metadata(slots, starts)
         widths = [self._num_blocks(length) for length in context_lens]
-        # A power of two: a device may keep what it prepared for a shape.
-        columns = 1 << (max(widths) - 1).bit_length()
-        block_tables = np.empty((len(widths), columns), dtype=np.int32)
+        block_tables = np.empty((len(widths), max(widths)), dtype=np.int32)
         for row, seq_id, width in zip(block_tables, seq_ids, widths, strict=True):
             blocks = self._tables[seq_id].blocks.values
             row[:width] = blocks[:width]

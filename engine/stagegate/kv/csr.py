@@ -45,15 +45,4 @@ def csr_metadata(slots: Sequence[Int32Array], starts: Sequence[int]) -> CsrMetad
         lengths.append(np.searchsorted(stored, rows, side="right").astype(np.int32))
     row_ptr = np.zeros(sum(map(len, lengths)) + 1, dtype=np.int32)
     np.cumsum(np.concatenate(lengths), out=row_ptr[1:])
-    col_idx = np.concatenate(columns)
-    if len(row_ptr) == len(slots) + 1:
-        # Decode: a device may keep what it prepared for a shape, so shapes should stay for long.
-        used_slots, col_idx = _padded(used_slots), _padded(col_idx)
-    return CsrMetadata(used_slots, row_ptr, col_idx)
-
-
-def _padded(entries: Int32Array) -> Int32Array:
-    """With -1 behind them, to a power of two."""
-    padded = np.full(1 << (len(entries) - 1).bit_length(), -1, dtype=np.int32)
-    padded[: len(entries)] = entries
-    return padded
+    return CsrMetadata(used_slots, row_ptr, np.concatenate(columns))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from stagegate.arrays import Int32Array
+    from stagegate.kv.int_vector import IntVector
     from stagegate.kv.metadata import AttentionMetadata
 
 
@@ -41,6 +42,12 @@ class KVTables(Protocol):
 
     def slots(self, seq_id: int, start: int, stop: int) -> Int32Array:
         """Slots of positions start..stop-1, i32 [stop - start]; IndexError beyond the room made."""
+
+    def block_table(self, seq_id: int) -> IntVector:
+        """The blocks of a sequence in order, in the slot layout its slots.
+
+        It grows in place; a sequence that is begun anew has another one.
+        """
 
     def attention_metadata(
         self, seq_ids: Sequence[int], starts: Sequence[int], context_lens: Sequence[int]

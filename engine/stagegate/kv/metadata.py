@@ -22,10 +22,7 @@ class PagedMetadata:
 
 @dataclass(frozen=True, slots=True)
 class CsrMetadata:
-    """Keys are listed per token: used_slots[col_idx[row_ptr[t] : row_ptr[t + 1]]].
-
-    used_slots and col_idx may end in entries of -1 that nobody refers to.
-    """
+    """Keys are listed per token: used_slots[col_idx[row_ptr[t] : row_ptr[t + 1]]]."""
 
     used_slots: Int32Array  # [U], ascending and unique
     row_ptr: Int32Array  # [T + 1]

@@ -79,6 +79,9 @@ class SlotManager:
             raise IndexError(msg)
         return found
 
+    def block_table(self, seq_id: int) -> IntVector:
+        return self._cells[seq_id]
+
     def commit(self, seq_id: int, token_ids: Sequence[int], num_computed: int) -> None:
         """Nothing to share: the slot layout has no prefix cache."""
 

@@ -41,7 +41,7 @@ void attend_form(const Context& context, const AttentionCall& call, const PagedF
   std::vector<std::vector<std::int32_t>> slots(static_cast<std::size_t>(sequences));
   for (std::int64_t b = 0; b < sequences; ++b) {
     const std::int64_t queries = std::int64_t{first_query[b + 1]} - first_query[b];
-    SG_CHECK(ArgumentError, queries >= 0 && queries <= lengths[b],
+    SG_CHECK(ArgumentError, queries >= 0 && (queries <= lengths[b] || lengths[b] == 0),
              describe(make_fault(AttentionFault::kQueries, queries, b, lengths[b])));
     slots[static_cast<std::size_t>(b)] =
         slots_of(block_tables, b, lengths[b], block_size, call.k.dim(0));
@@ -49,7 +49,7 @@ void attend_form(const Context& context, const AttentionCall& call, const PagedF
   attend(context, call, [&](std::int64_t t, std::vector<std::int32_t>&) {
     const std::int64_t b =
         std::upper_bound(first_query, first_query + sequences + 1, t) - first_query - 1;
-    const std::int64_t visible = lengths[b] - (first_query[b + 1] - t) + 1;
+    const std::int64_t visible = lengths[b] == 0 ? 0 : lengths[b] - (first_query[b + 1] - t) + 1;
     return std::span<const std::int32_t>(slots[static_cast<std::size_t>(b)].data(),
                                          static_cast<std::size_t>(visible));
   });

@@ -194,7 +194,8 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   const int num_heads = min(kRows, operands.group - first_of_group);
   const int first_head = kv_head * operands.group + first_of_group;
   const std::int64_t first_row = static_cast<std::int64_t>(query) * operands.heads + first_head;
-
+  const int split = static_cast<int>(blockIdx.z);
+  if (split > 0 && sees_at_most(keys, query, split * kMinKeysOfSplit)) return;  // most are empty
   if (blockIdx.y == 0 && blockIdx.z == 0) {
     check_metadata(keys, static_cast<std::int64_t>(query) * kThreads + thread,
                    static_cast<std::int64_t>(gridDim.x) * kThreads, fault);
@@ -205,7 +206,6 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   const int keys_of_split =
       max(1, (share + kMinKeysOfSplit - 1) / kMinKeysOfSplit) * kMinKeysOfSplit;
   const int splits = max(1, (seen.count + keys_of_split - 1) / keys_of_split);
-  const int split = static_cast<int>(blockIdx.z);
   if (split >= splits) return;
   const int first_key = split * keys_of_split;
   const int count = min(keys_of_split, seen.count - first_key);

@@ -25,7 +25,7 @@ __device__ inline int checked_length(const PagedKeys& keys, int sequence, Fault*
   const int length = keys.context_lens[sequence];
   const std::int64_t queries = num_queries(keys, sequence);
   const std::int64_t room = static_cast<std::int64_t>(keys.width) * keys.block_size;
-  if (queries < 0 || queries > length) {
+  if (queries < 0 || (queries > length && length != 0)) {
     report(fault, AttentionFault::kQueries, queries, sequence, length);
     return -1;
   }
@@ -68,7 +68,7 @@ __device__ inline Visible paged_visible(const PagedKeys& keys, int query, Fault*
     sequence = low - 1;
   }
   const int length = checked_length(keys, sequence, fault);
-  if (length < 0) return {0, 0};
+  if (length <= 0) return {0, sequence};
   return {length - (first[sequence + 1] - query) + 1, sequence};
 }
 
@@ -87,6 +87,16 @@ __device__ inline Visible visible(const Keys& keys, int query, Fault* fault) {
     default:
       return {keys.dense.before + query + 1, 0};
   }
+}
+
+// Whether a query is the only one of its sequence and sees no more than `count` keys. False where
+// that takes more than one look to find out.
+__device__ inline bool sees_at_most(const Keys& keys, int query, int count) {
+  if (keys.kind != Keys::Kind::kPaged || query >= keys.paged.sequences) return false;
+  const int first = keys.paged.first_query[query];
+  const int end = keys.paged.first_query[query + 1];
+  const int length = keys.paged.context_lens[query];
+  return first == query && end == query + 1 && length <= count;
 }
 
 // Whether an entry of used_slots is one of those behind the slots, which nobody may refer to. An

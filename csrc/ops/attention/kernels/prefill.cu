@@ -102,7 +102,8 @@ __device__ __forceinline__ void store_rows(const Operands& operands, const Rows&
     state.total[half] += __shfl_xor_sync(0xffffffffu, state.total[half], 2);
     const int row = rows.first + lane / 4 + half * 8;
     if (row > rows.last) continue;
-    const float inverse = 1.0f / state.total[half];
+    // A row that sees a key has a weight of 1.
+    const float inverse = state.total[half] == 0.0f ? 0.0f : 1.0f / state.total[half];
     const std::int64_t query = rows.first_query + row / group;
     T* out = static_cast<T*>(operands.out) +
              (query * operands.heads + rows.kv_head * group + row % group) * kDim + lane % 4 * 2;
@@ -157,7 +158,7 @@ __global__ __launch_bounds__(kThreads,
   const int cached = length - queries;
   const int seen_by_first = cached + first_row / group + 1;
   const int seen_by_last = cached + last_row / group + 1;
-  const int key_tiles = (seen_by_last + kKeys - 1) / kKeys;
+  const int key_tiles = length == 0 ? 0 : (seen_by_last + kKeys - 1) / kKeys;
 
   const int copy_row = thread / kPieces;
   const int copy_piece = thread % kPieces;

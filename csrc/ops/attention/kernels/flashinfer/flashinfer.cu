@@ -13,7 +13,7 @@ void attention_flashinfer(const Context& context, const AttentionCall& operands)
   const FlashInferShape shape{.heads = static_cast<int>(q.dim(1)),
                               .kv_heads = static_cast<int>(k_cache.dim(1)),
                               .head_dim = static_cast<int>(q.dim(2))};
-  const FlashInferPlan plan = plan_flashinfer(context, keys, shape);
+  const FlashInferPlan plan = plan_flashinfer(context, keys, shape, out.raw_data());
   const FlashInferCall call{.q = q.raw_data(),
                             .k = k_cache.raw_data(),
                             .v = v_cache.raw_data(),

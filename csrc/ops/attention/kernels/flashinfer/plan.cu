@@ -108,10 +108,23 @@ __device__ void fill_pages(const PagedKeys& keys, const FlashInferPlan& plan, st
   plan.page_indices[at] = slot / keys.block_size;
 }
 
+// Zeros for the queries of sequences without tokens, a warp a sequence. row_units: 16 bytes each.
+__device__ void clear_padding(const PagedKeys& keys, uint4* out, int row_units) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int b = static_cast<int>(threadIdx.x) / kWarp; b < keys.sequences; b += kWarps) {
+    if (keys.context_lens[b] != 0) continue;
+    const std::int64_t end = std::int64_t{keys.first_query[b + 1]} * row_units;
+    for (std::int64_t i = std::int64_t{keys.first_query[b]} * row_units + lane; i < end;
+         i += kWarp) {
+      out[i] = uint4{};
+    }
+  }
+}
+
 // The first block of the grid plans, the others see to the pages.
 __global__ __launch_bounds__(kThreads) void plan_kernel(
     const __grid_constant__ PagedKeys keys_in, const __grid_constant__ FlashInferPlan plan_in,
-    int group, Fault* fault) {
+    int group, uint4* out, int row_units, Fault* fault) {
   __shared__ int longest;
   const PagedKeys& keys = keys_in;
   const FlashInferPlan& plan = plan_in;
@@ -138,6 +151,7 @@ __global__ __launch_bounds__(kThreads) void plan_kernel(
   }
   // One wrong entry and nobody gets work, for the step has failed.
   const bool sound = __syncthreads_or(wrong) == 0;
+  if (sound) clear_padding(keys, out, row_units);
   const bool is_cut = plan.partial_out != nullptr;
   const int chunk = sound && is_cut ? choose_chunk(keys, plan, group, longest) : longest;
   if (thread == 0) *plan.kv_chunk_size = chunk;
@@ -228,7 +242,7 @@ class Layout {
 }  // namespace
 
 FlashInferPlan plan_flashinfer(const Context& context, const PagedKeys& keys,
-                               const FlashInferShape& shape) {
+                               const FlashInferShape& shape, void* out) {
   const std::int64_t group = shape.heads / shape.kv_heads;
   const std::int64_t sequences = keys.sequences;
   const std::int64_t rows = keys.queries * group;
@@ -289,7 +303,9 @@ FlashInferPlan plan_flashinfer(const Context& context, const PagedKeys& keys,
     plan.partial_lse = reinterpret_cast<float*>(memory + partial_lse);
   }
   launch(plan_kernel, dim3(1 + ceil_div(pages, kThreads)), dim3(kThreads), 0, context, keys, plan,
-         static_cast<int>(group), context.stream->fault());
+         static_cast<int>(group), static_cast<uint4*>(out),
+         static_cast<int>(shape.heads * shape.head_dim * kItem / sizeof(uint4)),
+         context.stream->fault());
   return plan;
 }
 

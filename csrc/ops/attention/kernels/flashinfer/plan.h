@@ -39,8 +39,9 @@ struct FlashInferShape {
 };
 
 // Takes scratch memory of the stream and queues the kernel that fills it. Metadata that breaks the
-// rules of paged.h is reported, and then no block gets work.
+// rules of paged.h is reported, and then no block gets work. The rows of out, a dense tensor of 16
+// bits a number, that belong to padding are set to zero: FlashInfer passes them over.
 FlashInferPlan plan_flashinfer(const Context& context, const PagedKeys& keys,
-                               const FlashInferShape& shape);
+                               const FlashInferShape& shape, void* out);
 
 }  // namespace stagegate::cuda

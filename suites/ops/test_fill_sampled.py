@@ -11,15 +11,15 @@ from suites.ops.faults import assert_names_one
 from suites.ops.operands import fetch, load
 
 
-def run(context: Context, drawn: list[int], rows: list[int], ids: list[int]) -> list[int]:
+def run(context: Context, last_token: list[int], rows: list[int], ids: list[int]) -> list[int]:
     there = load(context, ids, "i32")
-    ops.fill_drawn(context, load(context, drawn, "i32"), load(context, rows, "i32"), there)
+    ops.fill_sampled(context, load(context, last_token, "i32"), load(context, rows, "i32"), there)
     return [int(token) for token in fetch(there)]
 
 
 @pytest.mark.criterion("s1.smoke")
 @pytest.mark.parametrize(
-    ("drawn", "rows", "ids", "filled"),
+    ("last_token", "rows", "ids", "filled"),
     [
         ([], [], [], []),
         ([], [-1, -1], [4, 5], [4, 5]),
@@ -27,27 +27,27 @@ def run(context: Context, drawn: list[int], rows: list[int], ids: list[int]) -> 
         ([7, 8], [-1, 1, -1, 0, 1], [1, 0, 3, 0, 0], [1, 8, 3, 7, 8]),
     ],
 )
-def test_fills_in_what_was_drawn(
-    context: Context, drawn: list[int], rows: list[int], ids: list[int], filled: list[int]
+def test_fills_in_what_was_sampled(
+    context: Context, last_token: list[int], rows: list[int], ids: list[int], filled: list[int]
 ) -> None:
-    assert run(context, drawn, rows, ids) == filled
+    assert run(context, last_token, rows, ids) == filled
 
 
 @given(data=st.data())
 @examples(60)
 def test_any_size(device: str, data: st.DataObject) -> None:
-    drawn = data.draw(st.lists(st.integers(0, 2**31 - 1), max_size=300))
-    rows = data.draw(st.lists(st.integers(-1, len(drawn) - 1), max_size=300))
+    last_token = data.draw(st.lists(st.integers(0, 2**31 - 1), max_size=300))
+    rows = data.draw(st.lists(st.integers(-1, len(last_token) - 1), max_size=300))
     ids = np.arange(len(rows))
-    assert run(Context(device), drawn, rows, ids.tolist()) == [
-        int(own) if row == -1 else drawn[row] for row, own in zip(rows, ids, strict=True)
+    assert run(Context(device), last_token, rows, ids.tolist()) == [
+        int(own) if row == -1 else last_token[row] for row, own in zip(rows, ids, strict=True)
     ]
 
 
 @pytest.mark.parametrize("rows", [[2], [0, -2, 1], [1, 0, 5, -1, 2**31 - 1]])
-def test_names_the_first_row_that_drew_nothing(context: Context, rows: list[int]) -> None:
+def test_names_the_first_row_that_is_not_there(context: Context, rows: list[int]) -> None:
     sentences = [
-        f"fill_drawn: row {row} of token {token} is outside 2 drawn tokens"
+        f"fill_sampled: row {row} of token {token} is outside 2 rows"
         for token, row in enumerate(rows)
         if not -1 <= row < 2
     ]

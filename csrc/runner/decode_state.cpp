@@ -1,0 +1,28 @@
+#include "runner/decode_state.h"
+
+#include "device/memory.h"
+
+namespace stagegate {
+
+DecodeState::DecodeState(std::int64_t num_rows, std::int64_t table_width, Device device) {
+  // Zeros: a row that is asked for before it was set is wrong, but never outside of anything.
+  for (const SamplingColumn& column : kSamplingColumns) {
+    rows_.*column.tensor = zeros({num_rows}, column.dtype, device);
+  }
+  rows_.last_token = zeros({num_rows}, DType::kI32, device);
+  rows_.context_len = zeros({num_rows}, DType::kI32, device);
+  rows_.block_tables = zeros({num_rows, table_width}, DType::kI32, device);
+}
+
+std::size_t DecodeState::size_bytes() const {
+  std::size_t total = 0;
+  for (const SamplingColumn& column : kSamplingColumns) {
+    total += (rows_.*column.tensor).size_bytes();
+  }
+  for (const Field<DecodeRows>& field : kDecodeRowsFields) {
+    total += (rows_.*field.tensor).size_bytes();
+  }
+  return total;
+}
+
+}  // namespace stagegate
