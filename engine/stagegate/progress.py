@@ -1,9 +1,9 @@
-"""A progress bar for a terminal."""
+"""Progress bars for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,15 +34,37 @@ def progress_bar(total: int, *, enabled: bool) -> Iterator[Bar]:
     if not enabled:
         yield Bar(None, None)
         return
+    with _display("generating", more="{task.fields[rate]}") as display:
+        yield Bar(display, display.add_task("generate", total=total, rate=""))
+
+
+@contextmanager
+def capture_bar(*, enabled: bool) -> Iterator[Callable[[int, int], None]]:
+    """Takes how many batch sizes a device is prepared for, of how many; shown from the first on."""
+    with ExitStack() as stack:
+        display: Progress | None = None
+
+        def report(done: int, total: int) -> None:
+            nonlocal display
+            if not enabled:
+                return
+            if display is None:
+                display = stack.enter_context(_display("preparing batches"))
+                display.add_task("prepare", total=total)
+            display.update(display.task_ids[0], completed=done)
+
+        yield report
+
+
+def _display(title: str, *, more: str | None = None) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    with Progress(
-        TextColumn("generating"),
+    return Progress(
+        TextColumn(title),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        *([] if more is None else [TextColumn(more)]),
         TimeElapsedColumn(),
         console=Console(stderr=True),
-    ) as display:
-        yield Bar(display, display.add_task("generate", total=total, rate=""))
+    )

@@ -35,7 +35,7 @@ def make_runner(model_path: Path, device: str, *, block_size: int = BLOCK_SIZE) 
     )  # fmt: skip
 
 
-def start(runner: _C.Runner, tokens: list[int]) -> _C.RowChanges:
+def start(tokens: list[int]) -> _C.RowChanges:
     """Rows of one-token texts, each with blocks for all positions, from the second block on."""
     width = POSITIONS // BLOCK_SIZE
     host = _C.Context()
@@ -51,7 +51,7 @@ def start(runner: _C.Runner, tokens: list[int]) -> _C.RowChanges:
 def texts(runner: _C.Runner, tokens: list[int], batches: list[list[int]]) -> list[list[int]]:
     """What each row samples when these batches of rows are decoded one after the other."""
     found: list[list[int]] = [[] for _ in tokens]
-    changes: _C.RowChanges | None = start(runner, tokens)
+    changes: _C.RowChanges | None = start(tokens)
     for batch in batches:
         output = runner.decode(_C.DecodeStep(rows=ids(batch), changes=changes)).wait()
         changes = None
@@ -93,7 +93,7 @@ def test_sampling_by_lists_goes_on_from_the_rows(model_path: Path, device: str) 
     plain = texts(runner, [5, 9], [[0, 1]] * 4)
     runner = make_runner(model_path, device)
     runner.allocate_kv(POSITIONS * (SEQS + 1), "f32")
-    changes: _C.RowChanges | None = start(runner, [5, 9])
+    changes: _C.RowChanges | None = start([5, 9])
     host = _C.Context()
     for step in range(4):
         forced = [plain[row][step] for row in (1, 0)]
@@ -138,7 +138,7 @@ def test_a_row_that_is_not_there(model_path: Path, device: str) -> None:
     runner = make_runner(model_path, device)
     runner.allocate_kv(POSITIONS * (SEQS + 1), "f32")
     with pytest.raises(ArgumentError, match=rf"decode_rows: rows\[1\] = {SEQS} is outside {SEQS}"):
-        runner.decode(_C.DecodeStep(rows=ids([0, SEQS]), changes=start(runner, [5]))).wait()
+        runner.decode(_C.DecodeStep(rows=ids([0, SEQS]), changes=start([5]))).wait()
     # The next step runs as if it had never been.
     assert len(texts(runner, [5], [[0]])[0]) == 1
 
@@ -162,7 +162,7 @@ def test_more_steps_than_may_be_in_flight(model_path: Path) -> None:
     """What nobody has waited for is not overwritten."""
     [expected] = texts(prepared(model_path), [5], [[0]] * 4)
     runner = prepared(model_path)
-    changes: _C.RowChanges | None = start(runner, [5])
+    changes: _C.RowChanges | None = start([5])
     pending = []
     for _ in range(4):
         pending.append(runner.decode(_C.DecodeStep(rows=ids([0]), changes=changes)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from stagegate.execution.step import ScheduledStep, StepOutput
 from stagegate.execution.step_inputs import DecodeInput, StepInputs
 from stagegate.kv.metadata import PagedMetadata
 from stagegate.models.weights import load_weights
+from stagegate.progress import capture_bar
 
 if TYPE_CHECKING:
     from stagegate.arrays import Int32Array
@@ -71,7 +73,8 @@ class Worker:
 
     def allocate(self, tables: KVTables) -> None:
         self._prepared().allocate_kv(tables.num_slots, self._kv_dtype)
-        self._prepared().capture()
+        with capture_bar(enabled=sys.stderr.isatty()) as bar:
+            self._prepared().capture(bar)
         self._inputs = StepInputs(
             tables,
             num_rows=self._max_seqs,
