@@ -111,7 +111,9 @@ def test_context_of_another_device(device: str, op: str) -> None:
         for name, operand in operator.operands.items()
     }
     other = "cuda" if device == "cpu" else "cpu"
-    with pytest.raises(DeviceError, match=rf"^{op}: \w+ must be on {other}.*, got .* on {device}"):
+    with pytest.raises(
+        DeviceError, match=rf"^{op}: [\w.]+ must be on {other}.*, got .* on {device}"
+    ):
         operator.call(Context(other), **operands, **operator.values)
 
 
