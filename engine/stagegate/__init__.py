@@ -52,18 +52,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "_C":  # only as long as it has not been imported
-        return _native_core()
+        return import_module("stagegate.native")._C
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
-
-
-def _native_core() -> object:
-    try:
-        return import_module("stagegate._C")
-    except ImportError as error:
-        from stagegate.errors import NotBuiltError
-
-        msg = f"the engine is not built for this Python: nox -s build, or pip install . ({error})"
-        raise NotBuiltError(msg) from error

@@ -122,7 +122,7 @@ class EngineConfig:
                     f"{getattr(self, name)!r}; change that, or use backend='native'"
                 )
                 raise ConfigError(msg)
-        from stagegate import _C
+        from stagegate.native import _C
 
         if _C.build_info()["flashinfer"] is None:
             msg = (

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from stagegate.build import build_engine
 from stagegate.config import EngineConfig
+from stagegate.core.run_metrics import RunMetrics, summarize
 from stagegate.errors import InvalidRequestError
-from stagegate.metrics import RunMetrics, summarize
 from stagegate.progress import progress_bar
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from stagegate import _C
 from stagegate.execution.decode_rows import RowChanges
 from stagegate.execution.sampling_batch import SamplingBatch
 from stagegate.execution.step import ScheduledStep, StepOutput
 from stagegate.execution.step_inputs import DecodeInput, StepInputs
 from stagegate.kv.metadata import PagedMetadata
 from stagegate.models.weights import load_weights
+from stagegate.native import _C
 from stagegate.progress import capture_bar
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from stagegate import _C
+from stagegate.native import _C
 
 if TYPE_CHECKING:
     from stagegate.models.decoder_config import DecoderConfig

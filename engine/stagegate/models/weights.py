@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stagegate import _C
 from stagegate.models.checkpoint import Checkpoint
 from stagegate.models.tensor_map import TensorMap, core_config
+from stagegate.native import _C
 
 if TYPE_CHECKING:
     from pathlib import Path
