@@ -53,6 +53,19 @@ class _Plan:
         self.scheduled.append(item)
 
 
+    def add_decode(self, sequence: Sequence, num_tokens: int) -> None:
+        """The same for a sequence of which the last of `num_tokens` tokens alone is missing."""
+        if self.tokens == 0 or self.rows == 0:
+            return
+        start = num_tokens - 1
+        is_known = num_tokens <= len(sequence.token_ids)
+        sampled_row = -1 if is_known else self.sampled_rows[sequence.seq_id]
+        logits = range(start, num_tokens)
+        self.tokens -= 1
+        self.rows -= 1
+        self.scheduled.append(ScheduledSequence(sequence, start, 1, logits, sampled_row))
+
+
 class Scheduler:
     """Continuous batching (Yu et al., 2022) with chunked prefill (Agrawal et al., 2023).
 
@@ -222,14 +235,15 @@ class Scheduler:
 
     def _add_decodes(self, plan: _Plan) -> None:
         for sequence in self._running.copy():
+            num_tokens = sequence.num_tokens
             # Victims come from the end of the order, so nothing added here is taken back.
             if (
                 sequence.status is SequenceStatus.RUNNING
-                and sequence.num_tokens - sequence.num_computed == 1
+                and num_tokens - sequence.num_computed == 1
                 and self._may_go_on(sequence)
                 and self._make_room(sequence)
             ):
-                plan.add(sequence)
+                plan.add_decode(sequence, num_tokens)
 
     def _add_chunks(self, plan: _Plan) -> None:
         for sequence in self._running:

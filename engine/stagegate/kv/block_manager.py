@@ -102,12 +102,13 @@ class BlockManager:
     def grow(self, seq_id: int, num_tokens: int) -> bool:
         table = self._tables[seq_id]
         missing = self._num_blocks(num_tokens) - len(table.blocks)
-        if missing > len(self._references) - self._num_used:
-            return False
-        for _ in range(missing):
-            block = self._take()
-            self._refer(block)
-            table.blocks.append(block)
+        if missing > 0:
+            if missing > len(self._references) - self._num_used:
+                return False
+            for _ in range(missing):
+                block = self._take()
+                self._refer(block)
+                table.blocks.append(block)
         table.num_tokens = max(table.num_tokens, num_tokens)
         self._count_admission(table)
         return True
