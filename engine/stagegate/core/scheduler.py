@@ -52,7 +52,6 @@ class _Plan:
         self.rows -= len(item.logits)
         self.scheduled.append(item)
 
-
     def add_decode(self, sequence: Sequence, num_tokens: int) -> None:
         """The same for a sequence of which the last of `num_tokens` tokens alone is missing."""
         if self.tokens == 0 or self.rows == 0:
