@@ -3,7 +3,7 @@
 The text is *Alice's Adventures in Wonderland*, from the source distribution of Brotli 1.1.0:
 
     pip download --no-deps --no-binary brotli brotli==1.1.0
-    python make_tiny_qwen2.py --text Brotli-1.1.0.tar.gz --out tiny-qwen2
+    python -m suites.models.make_tiny_qwen2 --text Brotli-1.1.0.tar.gz --out tiny-qwen2
 
 Needs torch, transformers, tokenizers and safetensors; about 13 minutes on two CPU cores.
 """
@@ -23,7 +23,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from transformers import Qwen2Config, Qwen2ForCausalLM
-from wonderland_corpus import read_book, write_chats
+
+from suites.models.wonderland_corpus import read_book, write_chats
 
 VOCAB_SIZE = 2048
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -150,12 +151,14 @@ def train_model(
     return model.bfloat16().eval()
 
 
-@torch.inference_mode()
 def mean_loss(model: Qwen2ForCausalLM, stream: torch.Tensor, length: int) -> float:
     """Mean cross-entropy over consecutive windows, in nats per token and fp32 arithmetic."""
-    model = model.float()
-    windows = stream[: (len(stream) - 1) // length * length + 1].unfold(0, length + 1, length)
-    losses = [cross_entropy(model(row[None, :-1]).logits[0], row[1:]).item() for row in windows]
+    with torch.inference_mode():
+        model = model.float()
+        windows = stream[: (len(stream) - 1) // length * length + 1].unfold(0, length + 1, length)
+        losses: list[float] = [
+            cross_entropy(model(row[None, :-1]).logits[0], row[1:]).item() for row in windows
+        ]
     return sum(losses) / len(losses)
 
 
