@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import httpx
-from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses import Response, ResponseOutputItem, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 _EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -51,7 +51,7 @@ def check_growth(events: list[Any]) -> None:
     final = last_response(events)
     assert {event.response.id for event in (events[0], events[1], events[-1])} == {final.id}
     assert events[0].response.output == []
-    done = []
+    done: list[ResponseOutputItem] = []
     texts: dict[str, str] = {}
     open_item: str | None = None
     for event in events[2:-1]:

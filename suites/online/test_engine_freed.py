@@ -186,7 +186,7 @@ def test_memory_does_not_grow_with_the_applications_of_a_process(model_path: Pat
             gc.collect()
         # The allocator keeps freed memory, and more of it on a machine with more processors.
         ctypes.CDLL(None).malloc_trim(0)
-        return psutil.Process().memory_info().rss
+        return int(psutil.Process().memory_info().rss)
 
     weights: list[int] = []
     before = resident_after(2)

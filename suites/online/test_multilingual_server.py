@@ -75,13 +75,13 @@ def ask_chat(api: httpx.Client, *, stream: bool, **fields: Any) -> list[Choice]:
     found: dict[int, Choice] = {}
     for chunk in chunks(response, ChatCompletionChunk):
         for choice in chunk.choices:
-            text, logprobs, *reasons = found.get(choice.index, ("", [], None, None))
+            text, logprobs, finish, stop = found.get(choice.index, ("", [], None, None))
             text += choice.delta.content or ""
             if choice.logprobs is not None:
                 logprobs = [*logprobs, *choice.logprobs.content]
             if choice.finish_reason is not None:
-                reasons = [choice.finish_reason, choice.stop_reason]
-            found[choice.index] = (text, logprobs, reasons[0], reasons[1])
+                finish, stop = choice.finish_reason, choice.stop_reason
+            found[choice.index] = (text, logprobs, finish, stop)
     return [found[index] for index in sorted(found)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from suites.online.conftest import MakeLLM
 from suites.online.live_server import LiveServer, live_server
+
+if TYPE_CHECKING:
+    from schemathesis import Case
 
 schemathesis = pytest.importorskip("schemathesis")
 checks = pytest.importorskip("schemathesis.checks")
@@ -53,7 +56,7 @@ def test_requests_made_from_the_document(server: LiveServer, api: httpx.Client, 
             suppress_health_check=list(HealthCheck),
         )
         @given(operation.as_strategy(generation_mode=mode))
-        def call(case: schemathesis.Case) -> None:
+        def call(case: Case[Any]) -> None:
             case.call_and_validate(base_url=server.url, checks=list(CHECKS))
 
         call()

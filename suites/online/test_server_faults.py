@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
 SECRET = "what the user wrote"
+End = tuple[int, str | None, StagegateError | None]  # tokens, finish reason, error
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {
         "messages": [{"role": "user", "content": "Who wrote this book?"}],
@@ -213,18 +214,18 @@ def test_other_requests_go_on(
     llm = server.llm
     real = Choice.push
 
-    def planted(self: Choice, token_id: int) -> str | None:
+    def planted(self: Choice, token_ids: list[int]) -> str | None:
         if self.sequence.num_prompt_tokens == 1 and self.sequence.num_output_tokens == 5:
             raise PlantedError(SECRET)
-        return real(self, token_id)
+        return real(self, token_ids)
 
-    async def end_of(prompt: list[int]) -> tuple[int, str | None, StagegateError | None]:
+    async def end_of(prompt: list[int]) -> End:
         params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
         async for delta in llm.generate(prompt, params):
             last = delta
         return last.usage.completion_tokens, last.choices[0].finish_reason, last.error
 
-    async def both() -> list[tuple[int, str | None, StagegateError | None]]:
+    async def both() -> tuple[End, End]:
         return await asyncio.gather(end_of([1]), end_of([1, 2]))
 
     monkeypatch.setattr(Choice, "push", planted)

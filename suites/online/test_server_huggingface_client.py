@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from huggingface_hub import InferenceClient
@@ -12,7 +13,8 @@ from suites.online.live_server import MODEL, LiveServer
 
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
-QUESTION = [{"role": "user", "content": "Who wrote this book?"}]
+# Requests are plain dictionaries, as callers write them; the client declares classes of its own.
+QUESTION: Any = [{"role": "user", "content": "Who wrote this book?"}]
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +32,12 @@ def test_chat(client: InferenceClient) -> None:
 
 
 def test_stream_with_logprobs_and_usage(client: InferenceClient) -> None:
+    options: Any = {"include_usage": True}
     whole = client.chat_completion(QUESTION, model=MODEL, temperature=0, max_tokens=24)
     text, usage, tokens = "", None, 0
     for chunk in client.chat_completion(
         QUESTION, model=MODEL, temperature=0, stream=True, logprobs=True, top_logprobs=2,
-        stream_options={"include_usage": True}, max_tokens=24,
+        stream_options=options, max_tokens=24,
     ):  # fmt: skip
         usage = chunk.usage
         for choice in chunk.choices:
@@ -56,13 +59,11 @@ def test_parameters(client: InferenceClient) -> None:
 
 
 def test_a_schema(client: InferenceClient) -> None:
+    schema = {"name": "colour", "schema": {"enum": ["red", "blue"]}, "strict": True}
+    response_format: Any = {"type": "json_schema", "json_schema": schema}
     answer = client.chat_completion(
-        QUESTION, model=MODEL, temperature=1,
-        response_format={
-            "type": "json_schema",
-            "json_schema": {"name": "colour", "schema": {"enum": ["red", "blue"]}, "strict": True},
-        },
-    )  # fmt: skip
+        QUESTION, model=MODEL, temperature=1, response_format=response_format
+    )
     assert answer.choices[0].message.content in {'"red"', '"blue"'}
 
 
@@ -74,11 +75,12 @@ def test_a_forced_call(client: InferenceClient) -> None:
         "additionalProperties": False,
     }
     function = {"name": "paint", "description": "a rose", "parameters": parameters}
+    tools: Any = [{"type": "function", "function": function}]
     answer = client.chat_completion(
-        QUESTION, model=MODEL, tools=[{"type": "function", "function": function}],
-        tool_choice="required", extra_body={"parallel_tool_calls": False},
+        QUESTION, model=MODEL, tools=tools, tool_choice="required",
+        extra_body={"parallel_tool_calls": False},
     )  # fmt: skip
-    [call] = answer.choices[0].message.tool_calls or ()
+    [call] = answer.choices[0].message.tool_calls or []
     assert call.function.name == "paint"
     assert answer.choices[0].finish_reason == "tool_calls"
 

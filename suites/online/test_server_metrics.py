@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ DASHBOARD_METRICS = {
     "prompt_tokens_total": "counter",
     "request_success_total": "counter",
 }
-Samples = Mapping[str, float]
+Samples = dict[str, float]
 
 
 def metrics_after(

@@ -64,7 +64,7 @@ def test_chat_stream_with_usage_and_logprobs(client: openai.OpenAI) -> None:
         for choice in chunk.choices:
             text += choice.delta.content or ""
             if choice.logprobs is not None:
-                entries = choice.logprobs.content or ()
+                entries = choice.logprobs.content or []
                 tokens += b"".join(bytes(entry.bytes or ()) for entry in entries)
     assert text == whole.choices[0].message.content
     if whole.choices[0].finish_reason == "stop":
@@ -145,7 +145,7 @@ def test_cancel_ends_a_stream_with_abort(client: openai.OpenAI) -> None:
         max_tokens=1900,
         extra_body={"ignore_eos": True},
     )
-    reasons = []
+    reasons: list[str | None] = []
     for number, chunk in enumerate(stream):
         if number == 3:
             answer = client.post(f"/requests/{chunk.id}/cancel", cast_to=object)

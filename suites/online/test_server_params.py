@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 from pydantic import ValidationError
 
-from stagegate.core.llm_engine import LLMEngine
 from stagegate.errors import InvalidRequestError
 from stagegate.sampling import ROW_RANGES, SamplingParams
 from stagegate.server.openai.params import sampling_params
 from stagegate.server.openai.protocol import ChatCompletionRequest, CompletionRequest
+from stagegate.serving.client import EngineClient
 
 RECOMMENDED = SamplingParams(temperature=0.7, top_p=0.8, top_k=20, repetition_penalty=1.05)
 STATED: dict[str, Any] = {
@@ -45,14 +45,16 @@ OTHERWISE = {
 
 def request(**stated: Any) -> ChatCompletionRequest:
     as_lists = {k: list(v) if isinstance(v, tuple) else v for k, v in stated.items()}
-    return ChatCompletionRequest(messages=[{"role": "user", "content": "x"}], **as_lists)
+    return ChatCompletionRequest.model_validate(
+        {"messages": [{"role": "user", "content": "x"}]} | as_lists
+    )
 
 
 def translated(**stated: Any) -> SamplingParams:
     def recommend(max_tokens: int | None) -> SamplingParams:
         return replace(RECOMMENDED, max_tokens=max_tokens)
 
-    engine = cast("LLMEngine", SimpleNamespace(default_sampling_params=recommend))
+    engine = cast("EngineClient", SimpleNamespace(default_sampling_params=recommend))
     return sampling_params(request(**stated), engine, max_tokens=40, logprobs=None, grammar=None)
 
 
@@ -82,8 +84,9 @@ def test_a_body_takes_the_range_of_the_engine(name: str) -> None:
     for value in (above, below):
         with pytest.raises(ValidationError, match=name):
             request(**{name: value})
+        fields: dict[str, Any] = {name: value}
         with pytest.raises(InvalidRequestError, match=f"{name} must be {span}"):
-            SamplingParams(**{name: value})
+            SamplingParams(**fields)
     assert getattr(translated(**{name: span.high}), name) == span.high
 
 

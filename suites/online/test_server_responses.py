@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from openai.types.responses import ResponseOutputMessage, ResponseOutputText
 
 from stagegate.server.http.settings import ServerSettings
 from suites.online.conftest import MakeLLM
@@ -90,6 +91,7 @@ def test_a_stream_builds_up_the_response(api: httpx.Client) -> None:
     response = last_response(events)
     assert response.output_text == whole.output_text
     assert response.status == "completed"
+    assert response.usage is not None
     assert response.usage.output_tokens == whole.usage.output_tokens
     assert events[0].response.usage is None
     assert events[0].response.status == "in_progress"
@@ -103,8 +105,10 @@ def test_a_cut_response_is_incomplete(api: httpx.Client) -> None:
     assert response.completed_at is None
     events = stream(api, max_output_tokens=3)
     assert events[-1].type == "response.incomplete"
-    assert last_response(events).incomplete_details.reason == "max_output_tokens"
-    assert last_response(events).output_text == response.output_text
+    streamed = last_response(events)
+    assert streamed.incomplete_details is not None
+    assert streamed.incomplete_details.reason == "max_output_tokens"
+    assert streamed.output_text == response.output_text
 
 
 def test_instructions_are_a_system_message(api: httpx.Client) -> None:
@@ -209,9 +213,13 @@ def test_sampling_fields_are_those_of_chat(api: httpx.Client) -> None:
 def test_logprobs_of_every_token_of_the_text(api: httpx.Client, streamed: bool) -> None:
     fields = {"include": [LOGPROBS], "top_logprobs": 2}
     response = last_response(stream(api, **fields)) if streamed else ask(api, **fields)
-    [part] = response.output[0].content  # type: ignore[union-attr]
-    entries = part.logprobs  # type: ignore[union-attr]
-    assert "".join(entry.token for entry in entries).removesuffix("<|im_end|>") == part.text  # type: ignore[union-attr]
+    message = response.output[0]
+    assert isinstance(message, ResponseOutputMessage)
+    [part] = message.content
+    assert isinstance(part, ResponseOutputText)
+    entries = part.logprobs
+    assert entries is not None
+    assert "".join(entry.token for entry in entries).removesuffix("<|im_end|>") == part.text
     assert all(len(entry.top_logprobs) == 2 for entry in entries)
     assert all(entry.logprob <= 0 for entry in entries)
 
@@ -226,7 +234,9 @@ def test_logprobs_of_the_deltas_are_those_of_the_text(api: httpx.Client) -> None
     ]
     [done] = [event for event in events if event.type == "response.output_text.done"]
     assert tokens == [entry.token for entry in done.logprobs]
-    assert len(tokens) == last_response(events).usage.output_tokens
+    usage = last_response(events).usage
+    assert usage is not None
+    assert len(tokens) == usage.output_tokens
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

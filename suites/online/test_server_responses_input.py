@@ -41,7 +41,8 @@ THOUGHT = reasoning(content=[{"type": "reasoning_text", "text": "hm"}])
 
 
 def request(**fields: Any) -> ResponsesRequest:
-    return ResponsesRequest.model_validate({"input": "a"} | fields)
+    body: ResponsesRequest = ResponsesRequest.model_validate({"input": "a"} | fields)
+    return body
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ def ask(server: LiveServer, **fields: Any) -> Any:
     check_growth(events)
     streamed = last_response(events)
     assert streamed.status == response.status
+    assert streamed.usage is not None
+    assert response.usage is not None
     assert streamed.usage.output_tokens == response.usage.output_tokens
     assert streamed.usage.output_tokens_details == response.usage.output_tokens_details
     assert kinds(streamed) == kinds(response)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import openai
 import pytest
+from openai.types.responses import FunctionToolParam
 from pydantic import BaseModel
 
 from suites.online.live_server import MODEL, LiveServer
@@ -15,7 +16,7 @@ from suites.online.live_server import MODEL, LiveServer
 pytestmark = pytest.mark.criterion("s0.online", "s4.online")
 
 QUESTION = "Who wrote this book?"
-PERSON: dict[str, Any] = {
+PERSON: FunctionToolParam = {
     "type": "function",
     "name": "person",
     "description": "of the book",
@@ -27,7 +28,7 @@ PERSON: dict[str, Any] = {
     },
     "strict": True,
 }
-CLOCK: dict[str, Any] = {"type": "function", "name": "clock", "parameters": None, "strict": None}
+CLOCK: FunctionToolParam = {"type": "function", "name": "clock", "parameters": None, "strict": None}
 
 
 class Person(BaseModel):
@@ -147,7 +148,7 @@ def test_a_streamed_call(client: openai.OpenAI) -> None:
     with client.responses.stream(
         model=MODEL,
         input=QUESTION,
-        tools=[PERSON],  # type: ignore[list-item]
+        tools=[PERSON],
         tool_choice="required",
         parallel_tool_calls=False,
     ) as stream:
@@ -158,7 +159,8 @@ def test_a_streamed_call(client: openai.OpenAI) -> None:
     [call] = final.output
     assert call.type == "function_call"
     assert call.arguments == snapshot
-    assert call.parsed_arguments["name"] in {"Alice", "Dinah"}  # type: ignore[index]
+    assert isinstance(call.parsed_arguments, dict)
+    assert call.parsed_arguments["name"] in {"Alice", "Dinah"}
 
 
 def test_what_is_not_stored(client: openai.OpenAI) -> None:

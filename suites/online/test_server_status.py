@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import httpx
 import pytest
@@ -69,25 +70,25 @@ def test_models(api: httpx.Client, server: LiveServer) -> None:
 
 
 def test_several_models_answer_by_name(make_llm: MakeLLM) -> None:
-    async def statuses(app: FastAPI) -> list[tuple[int, str]]:
+    async def statuses(app: FastAPI) -> tuple[list[tuple[int, Any]], str]:
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(
                 transport=httpx.ASGITransport(app), base_url="http://server"
             ) as client,
         ):
-            found = []
+            found: list[tuple[int, Any]] = []
             for name in ("org/a", "b", "c", None):
                 fields = {"prompt": "Alice was", "max_tokens": 1}
                 named = fields if name is None else fields | {"model": name}
                 response = await client.post("/v1/completions", json=named)
                 body = response.json()
                 found.append((response.status_code, body.get("model", body.get("error"))))
-            found.append((await client.get("/v1/models/org/a")).json()["id"])
-            return found
+            model = (await client.get("/v1/models/org/a")).json()
+            return found, str(model["id"])
 
     app = create_app({"org/a": make_llm(), "b": make_llm()}, ServerSettings())
-    first, second, unknown, unnamed, one = asyncio.run(statuses(app))
+    (first, second, unknown, unnamed), one = asyncio.run(statuses(app))
     assert [first, second] == [(200, "org/a"), (200, "b")]
     assert (unknown[0], unknown[1]["code"]) == (404, "model_not_found")
     assert (unnamed[0], unnamed[1]["param"]) == (400, "model")

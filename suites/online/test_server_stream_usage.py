@@ -13,7 +13,7 @@ from suites.online.event_stream import error_of, payloads_of
 # About the server, not about what a checkpoint answers: a large one takes minutes to.
 pytestmark = [pytest.mark.criterion("s0.online", "s4.online"), pytest.mark.tiny_model]
 
-PATHS = [
+PATHS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Alice"}]}),
     ("/v1/completions", {"prompt": "Alice was"}),
     ("/v1/completions", {"prompt": ["Alice was", "Oh dear"]}),
