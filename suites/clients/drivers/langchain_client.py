@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from checks import MODEL, QUESTION, URL, check, run
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI, OpenAI
@@ -66,7 +68,7 @@ def calls_a_tool_and_reads_its_result() -> None:
 
 @check
 def streams_a_tool_call() -> None:
-    whole = None
+    whole: Any = None
     for piece in chat.bind_tools([weather], tool_choice="any").stream(QUESTION):
         whole = piece if whole is None else whole + piece
     assert whole.tool_calls[0]["name"] == "weather"

@@ -51,7 +51,7 @@ def evaluate(model: str, task: str, endpoint: str, **options: object) -> dict[st
         "max_retries": 1,
         "max_length": 1024,
     }
-    return simple_evaluate(
+    scores: dict[str, float] = simple_evaluate(
         model=model,
         model_args=settings,
         tasks=[task],
@@ -59,6 +59,7 @@ def evaluate(model: str, task: str, endpoint: str, **options: object) -> dict[st
         bootstrap_iters=0,
         **options,
     )["results"][task]
+    return scores
 
 
 @check

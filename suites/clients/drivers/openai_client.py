@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from checks import MODEL, QUESTION, URL, check, run
 from openai import OpenAI, pydantic_function_tool
+from openai.types.chat import ChatCompletionMessageParam
 from pydantic import BaseModel
 
 client = OpenAI(base_url=URL, api_key="any", max_retries=0)
-MESSAGES = [{"role": "user", "content": QUESTION}]
+MESSAGES: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTION}]
 
 
 class Weather(BaseModel):
@@ -26,12 +29,12 @@ def lists_models() -> None:
 @check
 def chats() -> None:
     answer = client.chat.completions.create(model=MODEL, messages=MESSAGES, temperature=0)
-    assert "Carroll" in answer.choices[0].message.content
+    assert "Carroll" in (answer.choices[0].message.content or "")
 
 
 @check
 def streams_non_ascii_logprobs() -> None:
-    messages = [{"role": "user", "content": "说你好 😀 e\u0301"}]
+    messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": "说你好 😀 e\u0301"}]
     tokens = [
         entry.token
         for chunk in client.chat.completions.create(
@@ -44,7 +47,7 @@ def streams_non_ascii_logprobs() -> None:
         )
         for choice in chunk.choices
         if choice.logprobs
-        for entry in choice.logprobs.content
+        for entry in choice.logprobs.content or ()
     ]
     assert tokens
 
@@ -56,7 +59,7 @@ def parses_a_schema() -> None:
     )
     assert isinstance(parsed.choices[0].message.parsed, Weather)
     # What the client made of the answer is accepted as history.
-    history = [*MESSAGES, parsed.choices[0].message.model_dump(), *MESSAGES]
+    history: list[Any] = [*MESSAGES, parsed.choices[0].message.model_dump(), *MESSAGES]
     client.chat.completions.create(model=MODEL, messages=history, max_tokens=2)
 
 
@@ -74,13 +77,12 @@ def streams_a_forced_call() -> None:
         for _ in stream:
             pass
         message = stream.get_final_completion().choices[0].message
-    [call, *_] = message.tool_calls
-    assert isinstance(call.function.parsed_arguments, Weather)
-    result = {"role": "tool", "tool_call_id": call.id, "content": "rain"}
-    answers = [result | {"tool_call_id": each.id} for each in message.tool_calls]
-    follow_up = client.chat.completions.create(
-        model=MODEL, messages=[*MESSAGES, message.model_dump(), *answers], max_tokens=4
-    )
+    calls = message.tool_calls
+    assert calls
+    assert isinstance(calls[0].function.parsed_arguments, Weather)
+    answers = [{"role": "tool", "tool_call_id": call.id, "content": "rain"} for call in calls]
+    history: list[Any] = [*MESSAGES, message.model_dump(), *answers]
+    follow_up = client.chat.completions.create(model=MODEL, messages=history, max_tokens=4)
     assert follow_up.choices[0].finish_reason
 
 
