@@ -30,26 +30,87 @@ struct Call {
   float2* weights;  // [query, head, chunk]: maximum and total
 };
 
+// The heads of one query that a thread block serves.
+struct HeadTile {
+  int query;
+  int first_head;
+  int num_heads;
+  int head_dim;
+};
+
+// Where the `count` keys of a chunk lie; -1 behind them and where there is none such.
+template <typename T, int kDim, int kHeads>
+__device__ __forceinline__ void locate_keys(const Keys& keys, const Visible& seen, int query,
+                                            int start, int count, Fault* fault,
+                                            Shared<T, kDim, kHeads>& shared) {
+  for (int i = static_cast<int>(threadIdx.x); i < kChunk; i += kThreads) {
+    shared.slots[i] = i < count ? slot_of(keys, seen, query, start + i, fault) : -1;
+  }
+}
+
+// Adds up what the warps have of a chunk. The sum joins the running ones of this thread, or goes to
+// fold_kernel with the chunk's maximum and total where several blocks share the chunks.
+template <typename T, int kDim, int kHeads>
+__device__ __forceinline__ void keep_chunk(const Call& call, const HeadTile& tile, bool split,
+                                           int chunk, const Shared<T, kDim, kHeads>& shared,
+                                           float (&running)[Shared<T, kDim, kHeads>::kOwned]) {
+  using Memory = Shared<T, kDim, kHeads>;
+#pragma unroll
+  for (int j = 0; j < Memory::kOwned; ++j) {
+    const int e = static_cast<int>(threadIdx.x) + j * kThreads;
+    if (e >= kHeads * Memory::kRow) break;
+    const int head = e / Memory::kRow;
+    const int d = e % Memory::kRow;
+    float sum = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) sum += shared.sums[w][head][d];
+    if (!split) {
+      running[j] = folded(shared.folds[head], running[j], sum);
+    } else if (head < tile.num_heads && d < tile.head_dim) {
+      const std::int64_t row =
+          static_cast<std::int64_t>(tile.query) * call.heads + tile.first_head + head;
+      const std::int64_t at = row * call.chunks + chunk;
+      call.sums[at * tile.head_dim + d] = sum;
+      if (d == 0) call.weights[at] = {shared.maximum[head], shared.total[head]};
+    }
+  }
+}
+
+// Writes the running sums of this thread over the totals of their weights.
+template <typename T, int kDim, int kHeads>
+__device__ __forceinline__ void store_result(
+    const Call& call, const HeadTile& tile, const Shared<T, kDim, kHeads>& shared,
+    const float (&running)[Shared<T, kDim, kHeads>::kOwned]) {
+  using Memory = Shared<T, kDim, kHeads>;
+#pragma unroll
+  for (int j = 0; j < Memory::kOwned; ++j) {
+    const int e = static_cast<int>(threadIdx.x) + j * kThreads;
+    if (e >= kHeads * Memory::kRow) break;
+    const int head = e / Memory::kRow;
+    const int d = e % Memory::kRow;
+    if (head >= tile.num_heads || d >= tile.head_dim) continue;
+    const std::int64_t row =
+        static_cast<std::int64_t>(tile.query) * call.heads + tile.first_head + head;
+    static_cast<T*>(call.out)[row * tile.head_dim + d] = from_float<T>(
+        normalized(running[j], shared.running_total[head], shared.running_maximum[head]));
+  }
+}
+
 template <typename T, int kDim, int kHeads>
 __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_constant__ Call call,
                                                              const __grid_constant__ Keys keys,
                                                              Fault* fault) {
   using Memory = Shared<T, kDim, kHeads>;
-  constexpr int kLanes = Memory::kRow / kPart;  // threads that share a key
-  constexpr int kStreams = kThreads / kLanes;   // keys read at a time
-  constexpr int kOwned = kHeads * Memory::kRow / kThreads + (kHeads * Memory::kRow % kThreads != 0);
   extern __shared__ __align__(16) unsigned char memory[];
   Memory& shared = *reinterpret_cast<Memory*>(memory);
 
   const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % kWarp;
-  const int warp = thread / kWarp;
   const int query = static_cast<int>(blockIdx.x);
   const int kv_head = static_cast<int>(blockIdx.y) / call.head_tiles;
   const int first_of_group = static_cast<int>(blockIdx.y) % call.head_tiles * kMaxHeadTile;
-  const int first_head = kv_head * call.group + first_of_group;
-  const int num_heads = min(kHeads, call.group - first_of_group);
   const int head_dim = kDim != 0 ? kDim : call.head_dim;
+  const HeadTile tile{query, kv_head * call.group + first_of_group,
+                      min(kHeads, call.group - first_of_group), head_dim};
 
   if (blockIdx.y == 0 && blockIdx.z == 0) {
     check_metadata(keys, static_cast<std::int64_t>(query) * kThreads + thread,
@@ -61,119 +122,36 @@ __global__ __launch_bounds__(kThreads) void attention_kernel(const __grid_consta
   if (split && first_chunk * kChunk >= seen.count) return;  // the fold leaves it out as well
 
   const T* q = static_cast<const T*>(call.q) + query * call.q_stride +
-               static_cast<std::int64_t>(first_head) * head_dim;
-  load_query(q, num_heads, head_dim, call.scale, shared);
+               static_cast<std::int64_t>(tile.first_head) * head_dim;
+  load_query(q, tile.num_heads, head_dim, call.scale, shared);
   if (thread < kHeads) {
     shared.running_maximum[thread] = -INFINITY;
     shared.running_total[thread] = 0.0f;
   }
-  float running[kOwned];
-#pragma unroll
-  for (int j = 0; j < kOwned; ++j) running[j] = 0.0f;
-
+  float running[Memory::kOwned] = {};
   const T* k = static_cast<const T*>(call.k) + kv_head * head_dim;
   const T* v = static_cast<const T*>(call.v) + kv_head * head_dim;
-  const int part = thread % kLanes * kPart;
-  const int stream = thread / kLanes;
 
+  const KeyPart part{thread / Memory::kLanes, thread % Memory::kLanes * kPart};
   const int step = static_cast<int>(gridDim.z) * kChunk;
   for (int start = first_chunk * kChunk; start < seen.count; start += step) {
     const int count = min(kChunk, seen.count - start);
-    for (int i = thread; i < kChunk; i += kThreads) {
-      shared.slots[i] = i < count ? slot_of(keys, seen, query, start + i, fault) : -1;
-    }
+    locate_keys(keys, seen, query, start, count, fault, shared);
     __syncthreads();
-
-    compute_scores<T, kDim, kHeads>(k, call.k_stride, head_dim, count, shared);
+    compute_scores<T, kDim, kHeads>(k, call.k_stride, head_dim, count, part, shared);
     __syncthreads();
-
     compute_weights(count, shared);
     __syncthreads();
-
-    {  // weighted sum
-      float sum[kHeads][kPart];
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-#pragma unroll
-        for (int e = 0; e < kPart; ++e) sum[h][e] = 0.0f;
-      }
-      for (int round = stream; round < count; round += kStreams * kAhead) {
-        float value[kAhead][kPart];
-        bool present[kAhead];
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-          const int i = round + a * kStreams;
-          const std::int32_t slot = i < kChunk ? shared.slots[i] : -1;
-          present[a] = slot >= 0;
-          if (present[a]) load_part<T, kDim>(v + slot * call.v_stride, part, head_dim, value[a]);
-        }
-#pragma unroll
-        for (int a = 0; a < kAhead; ++a) {
-          if (!present[a]) continue;
-          const int i = round + a * kStreams;
-#pragma unroll
-          for (int h = 0; h < kHeads; ++h) {
-            const float weight = shared.weights[i][h];
-#pragma unroll
-            for (int e = 0; e < kPart; ++e) sum[h][e] = fmaf(weight, value[a][e], sum[h][e]);
-          }
-        }
-      }
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-#pragma unroll
-        for (int e = 0; e < kPart; ++e) {
-#pragma unroll
-          for (int offset = kLanes; offset < kWarp; offset *= 2) {
-            sum[h][e] += __shfl_xor_sync(0xffffffffu, sum[h][e], offset);
-          }
-          if (lane < kLanes) shared.sums[warp][h][part + e] = sum[h][e];
-        }
-      }
-    }
-    if (thread < kHeads) {
-      const Fold by = fold(shared.running_maximum[thread], shared.maximum[thread]);
-      shared.folds[thread] = by;
-      shared.running_total[thread] = folded(by, shared.running_total[thread], shared.total[thread]);
-      shared.running_maximum[thread] = by.maximum;
-    }
+    sum_values<T, kDim, kHeads>(v, call.v_stride, head_dim, count, part, shared);
+    fold_weights(shared);
     __syncthreads();
-
-#pragma unroll
-    for (int j = 0; j < kOwned; ++j) {
-      const int e = thread + j * kThreads;
-      if (e >= kHeads * Memory::kRow) break;
-      const int head = e / Memory::kRow;
-      const int d = e % Memory::kRow;
-      float sum = 0.0f;
-#pragma unroll
-      for (int w = 0; w < kWarps; ++w) sum += shared.sums[w][head][d];
-      if (!split) {
-        running[j] = folded(shared.folds[head], running[j], sum);
-      } else if (head < num_heads && d < head_dim) {
-        const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + first_head + head;
-        const std::int64_t at = row * call.chunks + start / kChunk;
-        call.sums[at * head_dim + d] = sum;
-        if (d == 0) call.weights[at] = {shared.maximum[head], shared.total[head]};
-      }
-    }
+    keep_chunk(call, tile, split, start / kChunk, shared, running);
     // The next chunk writes slots, which nobody reads any more, and meets a barrier before the
     // rest.
   }
   if (split) return;
   __syncthreads();
-
-#pragma unroll
-  for (int j = 0; j < kOwned; ++j) {
-    const int e = thread + j * kThreads;
-    if (e >= kHeads * Memory::kRow) break;
-    const int head = e / Memory::kRow;
-    const int d = e % Memory::kRow;
-    if (head >= num_heads || d >= head_dim) continue;
-    const std::int64_t row = static_cast<std::int64_t>(query) * call.heads + first_head + head;
-    static_cast<T*>(call.out)[row * head_dim + d] = from_float<T>(
-        normalized(running[j], shared.running_total[head], shared.running_maximum[head]));
-  }
+  store_result(call, tile, shared, running);
 }
 
 // Folds the chunks of a (query, head) in order.

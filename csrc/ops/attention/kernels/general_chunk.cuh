@@ -40,6 +40,10 @@ __device__ inline void load_part(const T* row, int first, int head_dim, float* p
 template <typename T, int kDim, int kHeads>
 struct Shared {
   static constexpr int kRow = kDim != 0 ? kDim : kMaxHeadDim;
+  static constexpr int kLanes = kRow / kPart;         // threads that share a key
+  static constexpr int kStreams = kThreads / kLanes;  // keys read at a time
+  // What a thread owns of the sums: elements thread, thread + kThreads, ... of [kHeads, kRow].
+  static constexpr int kOwned = (kHeads * kRow + kThreads - 1) / kThreads;
   std::int32_t slots[kChunk];
   float q[kHeads][kRow];
   float weights[kChunk][kHeads];  // scores first
@@ -47,6 +51,12 @@ struct Shared {
   float maximum[kHeads], total[kHeads];
   float running_maximum[kHeads], running_total[kHeads];
   Fold folds[kHeads];
+};
+
+// What a thread reads of a chunk: kPart elements, from `first` on, of every kStreams-th key.
+struct KeyPart {
+  int stream;  // the first of these keys
+  int first;
 };
 
 // The scaled queries of the heads; zeros for heads and elements that there are not.
@@ -59,6 +69,62 @@ __device__ __forceinline__ void load_query(const T* q, int num_heads, int head_d
     const int d = e % kRow;
     shared.q[head][d] =
         head < num_heads && d < head_dim ? to_float(q[head * head_dim + d]) * scale : 0.0f;
+  }
+}
+
+// Scores of the `count` keys of a chunk, to shared.weights.
+template <typename T, int kDim, int kHeads>
+__device__ __forceinline__ void compute_scores(const T* k, std::int64_t k_stride, int head_dim,
+                                               int count, KeyPart part,
+                                               Shared<T, kDim, kHeads>& shared) {
+  constexpr int kLanes = Shared<T, kDim, kHeads>::kLanes;
+  constexpr int kStreams = Shared<T, kDim, kHeads>::kStreams;
+  const int thread = static_cast<int>(threadIdx.x);
+  float mine[kHeads][kPart];
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+    for (int e = 0; e < kPart; ++e) mine[h][e] = shared.q[h][part.first + e];
+  }
+  // Every thread of a warp goes through as many rounds: they exchange sums.
+  for (int round = 0; round < count; round += kStreams * kAhead) {
+    float key[kAhead][kPart];
+#pragma unroll
+    for (int a = 0; a < kAhead; ++a) {
+      const int i = round + a * kStreams + part.stream;
+      const std::int32_t slot = i < kChunk ? shared.slots[i] : -1;
+      if (slot >= 0) {
+        load_part<T, kDim>(k + slot * k_stride, part.first, head_dim, key[a]);
+      } else {
+#pragma unroll
+        for (int e = 0; e < kPart; ++e) key[a][e] = 0.0f;
+      }
+    }
+#pragma unroll
+    for (int a = 0; a < kAhead; ++a) {
+      const int i = round + a * kStreams + part.stream;
+      float score[kHeads];
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+        score[h] = 0.0f;
+#pragma unroll
+        for (int e = 0; e < kPart; ++e) score[h] = fmaf(mine[h][e], key[a][e], score[h]);
+      }
+#pragma unroll
+      for (int offset = kLanes / 2; offset > 0; offset /= 2) {
+#pragma unroll
+        for (int h = 0; h < kHeads; ++h) {
+          score[h] += __shfl_xor_sync(0xffffffffu, score[h], offset);
+        }
+      }
+      if (i < count && thread % kLanes == 0) {
+        const bool left_out = shared.slots[i] < 0;
+#pragma unroll
+        for (int h = 0; h < kHeads; ++h) {
+          shared.weights[i][h] = left_out ? -INFINITY : score[h];
+        }
+      }
+    }
   }
 }
 
@@ -86,62 +152,68 @@ __device__ __forceinline__ void compute_weights(int count, Shared<T, kDim, kHead
   }
 }
 
-// Scores of the `count` keys of a chunk, to shared.weights.
+// The values of the `count` keys of a chunk times their weights: each warp its share of the keys,
+// to shared.sums[warp].
 template <typename T, int kDim, int kHeads>
-__device__ __forceinline__ void compute_scores(const T* k, std::int64_t k_stride, int head_dim,
-                                               int count, Shared<T, kDim, kHeads>& shared) {
-  using Memory = Shared<T, kDim, kHeads>;
-  constexpr int kLanes = Memory::kRow / kPart;  // threads that share a key
-  constexpr int kStreams = kThreads / kLanes;   // keys read at a time
+__device__ __forceinline__ void sum_values(const T* v, std::int64_t v_stride, int head_dim,
+                                           int count, KeyPart part,
+                                           Shared<T, kDim, kHeads>& shared) {
+  constexpr int kLanes = Shared<T, kDim, kHeads>::kLanes;
+  constexpr int kStreams = Shared<T, kDim, kHeads>::kStreams;
   const int thread = static_cast<int>(threadIdx.x);
-  const int part = thread % kLanes * kPart;
-  const int stream = thread / kLanes;
-  float mine[kHeads][kPart];
+  const int lane = thread % kWarp;
+  const int warp = thread / kWarp;
+  float sum[kHeads][kPart];
 #pragma unroll
   for (int h = 0; h < kHeads; ++h) {
 #pragma unroll
-    for (int e = 0; e < kPart; ++e) mine[h][e] = shared.q[h][part + e];
+    for (int e = 0; e < kPart; ++e) sum[h][e] = 0.0f;
   }
-  // Every thread of a warp goes through as many rounds: they exchange sums.
-  for (int round = 0; round < count; round += kStreams * kAhead) {
-    float key[kAhead][kPart];
+  for (int round = part.stream; round < count; round += kStreams * kAhead) {
+    float value[kAhead][kPart];
+    bool present[kAhead];
 #pragma unroll
     for (int a = 0; a < kAhead; ++a) {
-      const int i = round + a * kStreams + stream;
+      const int i = round + a * kStreams;
       const std::int32_t slot = i < kChunk ? shared.slots[i] : -1;
-      if (slot >= 0) {
-        load_part<T, kDim>(k + slot * k_stride, part, head_dim, key[a]);
-      } else {
-#pragma unroll
-        for (int e = 0; e < kPart; ++e) key[a][e] = 0.0f;
-      }
+      present[a] = slot >= 0;
+      if (present[a]) load_part<T, kDim>(v + slot * v_stride, part.first, head_dim, value[a]);
     }
 #pragma unroll
     for (int a = 0; a < kAhead; ++a) {
-      const int i = round + a * kStreams + stream;
-      float score[kHeads];
+      if (!present[a]) continue;
+      const int i = round + a * kStreams;
 #pragma unroll
       for (int h = 0; h < kHeads; ++h) {
-        score[h] = 0.0f;
+        const float weight = shared.weights[i][h];
 #pragma unroll
-        for (int e = 0; e < kPart; ++e) score[h] = fmaf(mine[h][e], key[a][e], score[h]);
-      }
-#pragma unroll
-      for (int offset = kLanes / 2; offset > 0; offset /= 2) {
-#pragma unroll
-        for (int h = 0; h < kHeads; ++h) {
-          score[h] += __shfl_xor_sync(0xffffffffu, score[h], offset);
-        }
-      }
-      if (i < count && thread % kLanes == 0) {
-        const bool left_out = shared.slots[i] < 0;
-#pragma unroll
-        for (int h = 0; h < kHeads; ++h) {
-          shared.weights[i][h] = left_out ? -INFINITY : score[h];
-        }
+        for (int e = 0; e < kPart; ++e) sum[h][e] = fmaf(weight, value[a][e], sum[h][e]);
       }
     }
   }
+#pragma unroll
+  for (int h = 0; h < kHeads; ++h) {
+#pragma unroll
+    for (int e = 0; e < kPart; ++e) {
+#pragma unroll
+      for (int offset = kLanes; offset < kWarp; offset *= 2) {
+        sum[h][e] += __shfl_xor_sync(0xffffffffu, sum[h][e], offset);
+      }
+      if (lane < kLanes) shared.sums[warp][h][part.first + e] = sum[h][e];
+    }
+  }
+}
+
+// Joins the maximum and the total of a chunk to the running ones. shared.folds says how its sums
+// are to join theirs.
+template <typename T, int kDim, int kHeads>
+__device__ __forceinline__ void fold_weights(Shared<T, kDim, kHeads>& shared) {
+  const int head = static_cast<int>(threadIdx.x);
+  if (head >= kHeads) return;
+  const Fold by = fold(shared.running_maximum[head], shared.maximum[head]);
+  shared.folds[head] = by;
+  shared.running_total[head] = folded(by, shared.running_total[head], shared.total[head]);
+  shared.running_maximum[head] = by.maximum;
 }
 
 }  // namespace
