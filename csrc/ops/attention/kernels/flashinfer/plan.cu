@@ -121,19 +121,10 @@ __device__ void clear_padding(const PagedKeys& keys, uint4* out, int row_units) 
   }
 }
 
-// The first block of the grid plans, the others see to the pages.
-__global__ __launch_bounds__(kThreads) void plan_kernel(
-    const __grid_constant__ PagedKeys keys_in, const __grid_constant__ FlashInferPlan plan_in,
-    int group, uint4* out, int row_units, Fault* fault) {
-  __shared__ int longest;
-  const PagedKeys& keys = keys_in;
-  const FlashInferPlan& plan = plan_in;
+// Whether the metadata keeps the rules of paged.h; what does not is reported. `longest`, in shared
+// memory, becomes the greatest length. All threads of the block take part and get the same answer.
+__device__ __forceinline__ bool check_lengths(const PagedKeys& keys, int& longest, Fault* fault) {
   const int thread = static_cast<int>(threadIdx.x);
-  if (blockIdx.x > 0) {
-    fill_pages(keys, plan, static_cast<std::int64_t>(blockIdx.x - 1) * kThreads + thread, fault);
-    return;
-  }
-
   const int first = keys.first_query[0];
   const int last = keys.first_query[keys.sequences];
   const bool whole = first == 0 && last == keys.queries;
@@ -149,52 +140,53 @@ __global__ __launch_bounds__(kThreads) void plan_kernel(
     wrong |= length < 0;
     atomicMax(&longest, length);
   }
-  // One wrong entry and nobody gets work, for the step has failed.
-  const bool sound = __syncthreads_or(wrong) == 0;
-  if (sound) clear_padding(keys, out, row_units);
-  const bool is_cut = plan.partial_out != nullptr;
-  const int chunk = sound && is_cut ? choose_chunk(keys, plan, group, longest) : longest;
-  if (thread == 0) *plan.kv_chunk_size = chunk;
+  return __syncthreads_or(wrong) == 0;
+}
 
+// Where the blocks, the results and the pages of every sequence begin, by one warp.
+__device__ __forceinline__ void place_sequences(const PagedKeys& keys, const FlashInferPlan& plan,
+                                                int group, int chunk, bool sound) {
+  const int lane = static_cast<int>(threadIdx.x);
   int blocks = 0;  // of the sequences before
   int results = 0;
-  if (thread < kWarp) {
-    for (int base = 0; base < keys.sequences; base += kWarp) {
-      const int b = base + thread;
-      int length = 0;
-      int own_blocks = 0;
-      int own_results = 0;
-      if (b < keys.sequences && sound) {
-        length = keys.context_lens[b];
-        const int chunks = ceil_quotient(length, chunk);
-        own_blocks = tiles_of(keys, plan, group, b) * chunks;
-        own_results = queries_of(keys, b) * chunks;
-      }
-      int all_blocks;
-      int all_results;
-      const int blocks_before = blocks + sum_before(own_blocks, all_blocks);
-      const int results_before = results + sum_before(own_results, all_results);
-      if (b < keys.sequences) {
-        plan.first_block[b] = blocks_before;
-        plan.o_indptr[b] = results_before;
-        plan.page_indptr[b] = b * keys.width;
-        // FlashInfer computes a length as (pages - 1) · block_size + last_page_len, modulo 2^32. A
-        // table may be wider than the sequence needs, and the last page then counts below zero.
-        plan.last_page_len[b] = length - (keys.width - 1) * keys.block_size;
-      }
-      blocks += all_blocks;
-      results += all_results;
+  for (int base = 0; base < keys.sequences; base += kWarp) {
+    const int b = base + lane;
+    int length = 0;
+    int own_blocks = 0;
+    int own_results = 0;
+    if (b < keys.sequences && sound) {
+      length = keys.context_lens[b];
+      const int chunks = ceil_quotient(length, chunk);
+      own_blocks = tiles_of(keys, plan, group, b) * chunks;
+      own_results = queries_of(keys, b) * chunks;
     }
-    if (thread == 0) {
-      plan.first_block[keys.sequences] = blocks;
-      plan.o_indptr[keys.sequences] = results;
-      plan.page_indptr[keys.sequences] = keys.sequences * keys.width;
+    int all_blocks;
+    int all_results;
+    const int blocks_before = blocks + sum_before(own_blocks, all_blocks);
+    const int results_before = results + sum_before(own_results, all_results);
+    if (b < keys.sequences) {
+      plan.first_block[b] = blocks_before;
+      plan.o_indptr[b] = results_before;
+      plan.page_indptr[b] = b * keys.width;
+      // FlashInfer computes a length as (pages - 1) · block_size + last_page_len, modulo 2^32. A
+      // table may be wider than the sequence needs, and the last page then counts below zero.
+      plan.last_page_len[b] = length - (keys.width - 1) * keys.block_size;
     }
+    blocks += all_blocks;
+    results += all_results;
   }
-  __syncthreads();
+  if (lane == 0) {
+    plan.first_block[keys.sequences] = blocks;
+    plan.o_indptr[keys.sequences] = results;
+    plan.page_indptr[keys.sequences] = keys.sequences * keys.width;
+  }
+}
 
-  blocks = plan.first_block[keys.sequences];
-  for (int i = thread; i < plan.blocks; i += kThreads) {
+// The sequence, the tile and the chunk of every block. Those past the last have no work.
+__device__ __forceinline__ void assign_blocks(const PagedKeys& keys, const FlashInferPlan& plan,
+                                              int chunk) {
+  const int blocks = plan.first_block[keys.sequences];
+  for (int i = static_cast<int>(threadIdx.x); i < plan.blocks; i += kThreads) {
     int sequence = 0;
     int tile = 0;
     int part = 0;
@@ -210,8 +202,12 @@ __global__ __launch_bounds__(kThreads) void plan_kernel(
     plan.kv_tile_indices[i] = part;
     plan.block_valid_mask[i] = i < blocks;
   }
-  if (!is_cut) return;
-  for (int query = thread; query <= keys.queries; query += kThreads) {
+}
+
+// Where the results of every query begin. Without sound metadata no query has any.
+__device__ __forceinline__ void place_results(const PagedKeys& keys, const FlashInferPlan& plan,
+                                              int chunk, bool sound) {
+  for (int query = static_cast<int>(threadIdx.x); query <= keys.queries; query += kThreads) {
     int first_result = plan.o_indptr[keys.sequences];
     if (sound && query < keys.queries) {
       const int sequence = last_not_above(keys.first_query, keys.sequences, query);
@@ -220,6 +216,31 @@ __global__ __launch_bounds__(kThreads) void plan_kernel(
     }
     plan.merge_indptr[query] = first_result;
   }
+}
+
+// The first block of the grid plans, the others see to the pages.
+__global__ __launch_bounds__(kThreads) void plan_kernel(
+    const __grid_constant__ PagedKeys keys_in, const __grid_constant__ FlashInferPlan plan_in,
+    int group, uint4* out, int row_units, Fault* fault) {
+  __shared__ int longest;
+  const PagedKeys& keys = keys_in;
+  const FlashInferPlan& plan = plan_in;
+  const int thread = static_cast<int>(threadIdx.x);
+  if (blockIdx.x > 0) {
+    fill_pages(keys, plan, static_cast<std::int64_t>(blockIdx.x - 1) * kThreads + thread, fault);
+    return;
+  }
+
+  // One wrong entry and nobody gets work, for the step has failed.
+  const bool sound = check_lengths(keys, longest, fault);
+  if (sound) clear_padding(keys, out, row_units);
+  const bool is_cut = plan.partial_out != nullptr;
+  const int chunk = sound && is_cut ? choose_chunk(keys, plan, group, longest) : longest;
+  if (thread == 0) *plan.kv_chunk_size = chunk;
+  if (thread < kWarp) place_sequences(keys, plan, group, chunk, sound);
+  __syncthreads();
+  assign_blocks(keys, plan, chunk);
+  if (is_cut) place_results(keys, plan, chunk, sound);
 }
 
 // Pieces of the scratch memory, one behind the other.
