@@ -87,6 +87,97 @@ __device__ inline void report_parameters(const Arguments& a, int rows) {
   report(a.fault, fault.code, fault.a, fault.b, fault.c, fault.value);
 }
 
+// Clears what the kernels behind this one count in.
+__device__ __forceinline__ void clear_counts(const Arguments& a, const SamplingRow& row,
+                                             std::int64_t local) {
+  const unsigned problems = a.num_top > 0 ? 2 : 1;
+  for (unsigned z = 0; z < problems; ++z) {
+    const std::int64_t slot = z * static_cast<std::int64_t>(gridDim.y) + local;
+    if (blockIdx.x == 0 && threadIdx.x == 0) a.states[slot] = RowState{};
+    if (z == kDraw && !row.filtered()) continue;
+    for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < kBuckets;
+         i += gridDim.x * kThreads) {
+      a.counts[slot * kBuckets + i] = 0;
+      if (z == kDraw) a.masses[slot * kBuckets + i] = 0;
+    }
+  }
+}
+
+// The highest logit of the part and the sum of exponentials relative to it, as the model gave them.
+__device__ __forceinline__ void reduce_logprobs(const Arguments& a, std::int64_t local,
+                                                const float (&values)[2][kQuad]) {
+  float highest = -INFINITY;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+#pragma unroll
+    for (int i = 0; i < kQuad; ++i) highest = fmaxf(highest, values[q][i]);
+  }
+  highest = block_reduce<Maximum>(highest);
+  double sum = 0.0;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+#pragma unroll
+    for (int i = 0; i < kQuad; ++i) {
+      if (values[q][i] != -INFINITY) sum += exp(static_cast<double>(values[q][i] - highest));
+    }
+  }
+  sum = block_reduce<Sum>(sum);
+  if (threadIdx.x == 0) {
+    a.part_highest[local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = highest;
+    a.part_sum[local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = sum;
+  }
+}
+
+// Applies mask, bias and penalties to the values of the part, in that order, and stores them for
+// the kernels behind this one. part: shared memory, [kPart].
+__device__ __forceinline__ void adjust(const Arguments& a, const SamplingRow& row,
+                                       const BlockRow& at, std::uint32_t begin,
+                                       const std::uint32_t (&first)[2], float (&values)[2][kQuad],
+                                       float* part) {
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+#pragma unroll
+    for (int i = 0; i < kQuad; ++i) {
+      const std::uint32_t id = first[q] + i;
+      const bool out = row.mask >= 0 && id < a.vocab && !allowed(a, row, id);
+      // A fault of the model is not hidden.
+      part[id - begin] = out && values[q][i] < INFINITY ? -INFINITY : values[q][i];
+    }
+  }
+  __syncthreads();
+  if (threadIdx.x < kWarp) add_bias(a, row, at.index, begin, part);
+  __syncthreads();
+  penalize(a, row, at.index, begin, part);
+  __syncthreads();
+  float* adjusted = a.adjusted + at.local * a.pitch;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+#pragma unroll
+    for (int i = 0; i < kQuad; ++i) {
+      values[q][i] = part[first[q] + i - begin];
+      if (first[q] + i < a.vocab) adjusted[first[q] + i] = values[q][i];
+    }
+  }
+}
+
+// The best token of the part; a NaN is above all.
+__device__ __forceinline__ void reduce_best(const Arguments& a, std::int64_t local,
+                                            const std::uint32_t (&first)[2],
+                                            const float (&values)[2][kQuad]) {
+  Word best = 0;
+#pragma unroll
+  for (int q = 0; q < 2; ++q) {
+#pragma unroll
+    for (int i = 0; i < kQuad; ++i) {
+      if (first[q] + i < a.vocab) best = max(best, packed_fault(values[q][i], first[q] + i));
+    }
+  }
+  best = block_reduce<Maximum>(best);
+  if (threadIdx.x == 0) {
+    a.best[local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = best;
+  }
+}
+
 static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments a) {
   __shared__ float part[kPart];
   const BlockRow at = block_row(a, blockIdx.y);
@@ -102,83 +193,14 @@ static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments 
   const SamplingRow& row = shared_row(a, at.index);
   if (blockIdx.x == 0 && blockIdx.y == 0) report_parameters(a, static_cast<int>(gridDim.y));
   if (row.padded()) return;
-
-  // What the kernels behind this one count in.
-  const unsigned problems = a.num_top > 0 ? 2 : 1;
-  for (unsigned z = 0; z < problems; ++z) {
-    const std::int64_t slot = z * static_cast<std::int64_t>(gridDim.y) + at.local;
-    if (blockIdx.x == 0 && threadIdx.x == 0) a.states[slot] = RowState{};
-    if (z == kDraw && !row.filtered()) continue;
-    for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < kBuckets;
-         i += gridDim.x * kThreads) {
-      a.counts[slot * kBuckets + i] = 0;
-      if (z == kDraw) a.masses[slot * kBuckets + i] = 0;
-    }
-  }
-  if (a.logprobs) {
-    float highest = -INFINITY;
-#pragma unroll
-    for (int q = 0; q < 2; ++q) {
-#pragma unroll
-      for (int i = 0; i < kQuad; ++i) highest = fmaxf(highest, values[q][i]);
-    }
-    highest = block_reduce<Maximum>(highest);
-    double sum = 0.0;
-#pragma unroll
-    for (int q = 0; q < 2; ++q) {
-#pragma unroll
-      for (int i = 0; i < kQuad; ++i) {
-        if (values[q][i] != -INFINITY) sum += exp(static_cast<double>(values[q][i] - highest));
-      }
-    }
-    sum = block_reduce<Sum>(sum);
-    if (threadIdx.x == 0) {
-      a.part_highest[at.local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = highest;
-      a.part_sum[at.local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = sum;
-    }
-  }
-
+  clear_counts(a, row, at.local);
+  if (a.logprobs) reduce_logprobs(a, at.local, values);
   if (row.adjusted()) {
-#pragma unroll
-    for (int q = 0; q < 2; ++q) {
-#pragma unroll
-      for (int i = 0; i < kQuad; ++i) {
-        const std::uint32_t id = first[q] + i;
-        const bool out = row.mask >= 0 && id < a.vocab && !allowed(a, row, id);
-        // A fault of the model is not hidden.
-        part[id - begin] = out && values[q][i] < INFINITY ? -INFINITY : values[q][i];
-      }
-    }
-    __syncthreads();
-    if (threadIdx.x < kWarp) add_bias(a, row, at.index, begin, part);
-    __syncthreads();
-    penalize(a, row, at.index, begin, part);
-    __syncthreads();
-    float* adjusted = a.adjusted + at.local * a.pitch;
-#pragma unroll
-    for (int q = 0; q < 2; ++q) {
-#pragma unroll
-      for (int i = 0; i < kQuad; ++i) {
-        values[q][i] = part[first[q] + i - begin];
-        if (first[q] + i < a.vocab) adjusted[first[q] + i] = values[q][i];
-      }
-    }
+    adjust(a, row, at, begin, first, values, part);
   } else if (blockIdx.x == 0) {
     penalize(a, row, at.index, begin, part);  // changes nothing, but checks the list
   }
-
-  Word best = 0;
-#pragma unroll
-  for (int q = 0; q < 2; ++q) {
-#pragma unroll
-    for (int i = 0; i < kQuad; ++i) {
-      if (first[q] + i < a.vocab) best = max(best, packed_fault(values[q][i], first[q] + i));
-    }
-  }
-  best = block_reduce<Maximum>(best);
-  if (threadIdx.x == 0) {
-    a.best[at.local * static_cast<std::int64_t>(a.parts) + blockIdx.x] = best;
-  }
+  reduce_best(a, at.local, first, values);
 }
 
 }  // namespace stagegate::cuda::sampling
