@@ -13,8 +13,8 @@ from stagegate_baselines.states import Verdict
 from stagegate_reports.assemble import assemble
 from stagegate_reports.headline import problems, speed
 from stagegate_reports.model import AcceptedVersion, GateRun
+from suites.reports.changed_records import PLAN, with_case, with_samples
 from suites.reports.sample_records import Sample
-from suites.reports.test_assemble import PLAN, with_case, with_samples
 
 
 def gate_of(
