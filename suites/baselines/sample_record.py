@@ -33,22 +33,6 @@ def sample_record(
     device_control: float | None = None,
 ) -> Record:
     """rate: by time on the wall. host: None where nothing was measured of it."""
-    of_host = (
-        {}
-        if host is None
-        else {
-            "control_cpu": [host.control_cpu],
-            "host": {
-                "wall": [host.wall],
-                "cpu": [host.cpu],
-                "children": [host.children],
-                "queued": None if host.queued is None else [host.queued],
-            },
-        }
-    )
-    # As many tokens in the part of the time that had a processor.
-    cpu_rate = 0.0 if host is None else rate * host.wall / host.cpu
-    cpu_samples = [] if host is None else [cpu_rate, cpu_rate * 1.01, None]
     return Record.model_validate(
         {
             "device": "cpu" if device_control is None else "cuda",
@@ -76,30 +60,44 @@ def sample_record(
                 "git_revision": None,
                 "git_dirty": None,
             },
-            "cases": [
-                {
-                    "name": "test_case[block]",
-                    "suite": "offline",
-                    "params": {"layout": "block", "seed": 0},
-                    "workload_hash": "1" * 16,
-                    "model_digest": None,
-                    "control": [] if control is None else [control],
-                    "device_control": [] if device_control is None else [device_control],
-                    **of_host,
-                    "metrics": [
-                        {
-                            "name": "tokens_per_sec",
-                            "unit": "tok/s",
-                            "better": "higher",
-                            "metric_class": "throughput",
-                            "samples": [rate, rate * 1.01, None],
-                            "cpu_samples": cpu_samples,
-                        }
-                    ],
-                }
-            ],
+            "cases": [_case(rate, control, host, device_control)],
             "evidence": [
                 {"criterion": "s0.one", "sentence": "it works", "state": "proved", "tests": []}
             ],
         }
     )
+
+
+def _case(
+    rate: float, control: float | None, host: Host | None, device_control: float | None
+) -> dict[str, object]:
+    # As many tokens in the part of the time that had a processor.
+    cpu_rate = 0.0 if host is None else rate * host.wall / host.cpu
+    case: dict[str, object] = {
+        "name": "test_case[block]",
+        "suite": "offline",
+        "params": {"layout": "block", "seed": 0},
+        "workload_hash": "1" * 16,
+        "model_digest": None,
+        "control": [] if control is None else [control],
+        "device_control": [] if device_control is None else [device_control],
+        "metrics": [
+            {
+                "name": "tokens_per_sec",
+                "unit": "tok/s",
+                "better": "higher",
+                "metric_class": "throughput",
+                "samples": [rate, rate * 1.01, None],
+                "cpu_samples": [] if host is None else [cpu_rate, cpu_rate * 1.01, None],
+            }
+        ],
+    }
+    if host is not None:
+        case["control_cpu"] = [host.control_cpu]
+        case["host"] = {
+            "wall": [host.wall],
+            "cpu": [host.cpu],
+            "children": [host.children],
+            "queued": None if host.queued is None else [host.queued],
+        }
+    return case
