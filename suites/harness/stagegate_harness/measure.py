@@ -93,20 +93,65 @@ class Measure:
         """
         if workload is not None:
             self._params |= _params_of(workload)
-        declared = self._metrics = declared_by(self._metrics, metrics)
-        settings = self._item.config.stash[SETTINGS]
-        telemetry = self._item.config.stash.get(TELEMETRY, None)
+        self._metrics = declared_by(self._metrics, metrics)
+        config = self._item.config
+        telemetry = config.stash.get(TELEMETRY, None)
         began = 0.0
-        samples: Samples = {}
-        indices = itertools.count()
+        if config.stash[SETTINGS].device != "cpu" and trace is not False:
+            # Not beside another process of ours, which NVML may take for a stranger.
+            self._beside.gpu_control = config.hook.pytest_stagegate_device_control(config=config)
+        with planted.slower(config, self.planted) as by_the_project:
+            work = run if by_the_project else planted.slowed(run, self.planted, self._planted_clock)
+            self._benchmark.skipped = True  # until the first round: nothing it need warn of
+            rounds = self._warm_up(work, prepare)
+            if telemetry is not None:
+                began = telemetry.seconds()
+            self._benchmark.skipped = False
+            samples = self._run_rounds(work, prepare, rounds)
+        self._beside.gpu_control = None  # and with it the memory it holds
+        if telemetry is not None:
+            telemetry.sample()  # rounds shorter than the interval have one too
+            self._invalid += broken_conditions(telemetry.samples(since=began))
+        self._case = self._describe(samples, model_digest)
+        if trace:
+            config.stash[TRACED_ROUNDS].plan(
+                self._case,
+                trace if callable(trace) else lambda: run(rounds),
+                prepare=lambda: prepare(rounds),
+            )
+        self._benchmark.extra_info[EXTRA_INFO] = self._case.name
+        config.stash[CASES].append(self._case)
+        return samples
 
-        def warm_up() -> float:
+    def _warm_up(
+        self, work: Callable[[int], Metrics | None], prepare: Callable[[int], object]
+    ) -> int:
+        """Run round -1, twice where it is short. How many rounds are to be measured.
+
+        Raises UnknownMetricError for a metric that is not declared.
+        """
+        settings = self._item.config.stash[SETTINGS]
+        for _ in range(2):
             prepare(-1)
             started = time.perf_counter()
             values = _timed(work, -1)
             seconds = time.perf_counter() - started
-            check_round(values, declared)
-            return seconds
+            check_round(values, self._metrics)
+            if seconds >= settings.bench_seconds:
+                break  # short ones differ most from those after them
+        # What else the machine does may slow all of a few short rounds.
+        filling = math.ceil(min(MOST_ROUNDS, settings.bench_seconds / seconds))
+        return max(settings.rounds, filling)
+
+    def _run_rounds(
+        self,
+        work: Callable[[int], Metrics | None],
+        prepare: Callable[[int], object],
+        rounds: int,
+    ) -> Samples:
+        """Measure rounds 0 to `rounds` - 1, and what the host and the GPU did beside them."""
+        samples: Samples = {}
+        indices = itertools.count()
 
         def setup() -> tuple[tuple[int], dict[str, Any]]:
             index = next(indices)
@@ -116,40 +161,11 @@ class Measure:
         def measured(index: int) -> None:
             values = _timed(work, index)
             self._beside.after(self._calls_on_cpu)
-            check_round(values, declared)
+            check_round(values, self._metrics)
             for name, value in values.items():
                 samples.setdefault(name, []).append(value)
 
-        config = self._item.config
-        if settings.device != "cpu" and trace is not False:
-            # Not beside another process of ours, which NVML may take for a stranger.
-            self._beside.gpu_control = config.hook.pytest_stagegate_device_control(config=config)
-        with planted.slower(config, self.planted) as by_the_project:
-            work = run if by_the_project else planted.slowed(run, self.planted, self._planted_clock)
-            self._benchmark.skipped = True  # until the first round: nothing it need warn of
-            seconds = warm_up()
-            if seconds < settings.bench_seconds:  # short ones differ most from those after them
-                seconds = warm_up()
-            # What else the machine does may slow all of a few short rounds.
-            filling = math.ceil(min(MOST_ROUNDS, settings.bench_seconds / seconds))
-            rounds = max(settings.rounds, filling)
-            if telemetry is not None:
-                began = telemetry.seconds()
-            self._benchmark.skipped = False
-            self._benchmark.pedantic(measured, setup=setup, rounds=rounds)
-        self._beside.gpu_control = None  # and with it the memory it holds
-        if telemetry is not None:
-            telemetry.sample()  # rounds shorter than the interval have one too
-            self._invalid += broken_conditions(telemetry.samples(since=began))
-        self._case = self._describe(samples, model_digest)
-        if trace:
-            self._item.config.stash[TRACED_ROUNDS].plan(
-                self._case,
-                trace if callable(trace) else lambda: run(rounds),
-                prepare=lambda: prepare(rounds),
-            )
-        self._benchmark.extra_info[EXTRA_INFO] = self._case.name
-        self._item.config.stash[CASES].append(self._case)
+        self._benchmark.pedantic(measured, setup=setup, rounds=rounds)
         return samples
 
     def operator(
