@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from stagegate import LLM, SamplingParams
@@ -51,38 +52,24 @@ def decode(
     return batch * (length - 1) / seconds, texts
 
 
-@pytest.mark.criterion("s5.decode-speed")
-@pytest.mark.parametrize("batch", [1, 8])
-def test_decode(
-    measure: Measure, checkpoint: Path, batch: int, device: str, num_threads: int
-) -> None:
+def transformers_decoder(
+    model: Any, prompts: npt.NDArray[np.int64], device: str, length: int
+) -> Callable[[int], list[list[int]]]:
+    """What decodes so many tokens of each prompt, up to `length`, by Hugging Face's generate()."""
     import torch
-    from transformers import Qwen2ForCausalLM, StaticCache
+    from transformers import StaticCache
 
-    length = OUTPUT_LEN[device]
-    torch.set_num_threads(num_threads)
-    prompts = np.random.default_rng(0).integers(0, 151936, (batch, INPUT_LEN))
-    theirs = Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
-    theirs = theirs.eval().to(device)
     on_gpu: dict[str, Any] = {}
     if device == "cuda":
         # With a cache of one size for every length, generate() compiles its decode step, once.
-        cache = StaticCache(config=theirs.config, max_cache_len=INPUT_LEN + length)
+        cache = StaticCache(config=model.config, max_cache_len=INPUT_LEN + length)
         on_gpu = {"past_key_values": cache}
-    ours = LLM(
-        checkpoint,
-        device=device,
-        num_threads=num_threads,
-        max_model_len=1024,
-        kv_capacity_tokens=batch * 1024,
-        enable_prefix_cache=False,
-    )
 
-    def generate_theirs(count: int) -> list[list[int]]:
+    def generate(count: int) -> list[list[int]]:
         with torch.inference_mode():
             if on_gpu:
                 on_gpu["past_key_values"].reset()
-            sequences = theirs.generate(
+            sequences = model.generate(
                 torch.from_numpy(prompts).to(device),
                 attention_mask=torch.ones(prompts.shape, dtype=torch.long, device=device),
                 max_new_tokens=count,
@@ -93,20 +80,51 @@ def test_decode(
             )
         return sequences[:, INPUT_LEN:].tolist()  # type: ignore[no-any-return]
 
-    def generate_ours(count: int) -> list[list[int]]:
+    return generate
+
+
+def stagegate_decoder(llm: LLM, prompts: npt.NDArray[np.int64]) -> Callable[[int], list[list[int]]]:
+    """What decodes so many tokens of each prompt."""
+
+    def generate(count: int) -> list[list[int]]:
         params = SamplingParams(temperature=0, max_tokens=count, ignore_eos=True)
-        outputs = ours.generate(prompts.tolist(), params)
+        outputs = llm.generate(prompts.tolist(), params)
         return [output.outputs[0].token_ids for output in outputs]
 
+    return generate
+
+
+@pytest.mark.criterion("s5.decode-speed")
+@pytest.mark.parametrize("batch", [1, 8])
+def test_decode(
+    measure: Measure, checkpoint: Path, batch: int, device: str, num_threads: int
+) -> None:
+    import torch
+    from transformers import Qwen2ForCausalLM
+
+    length = OUTPUT_LEN[device]
+    torch.set_num_threads(num_threads)
+    prompts = np.random.default_rng(0).integers(0, 151936, (batch, INPUT_LEN))
+    theirs = Qwen2ForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    theirs = theirs.eval().to(device)
+    ours = LLM(
+        checkpoint,
+        device=device,
+        num_threads=num_threads,
+        max_model_len=1024,
+        kv_capacity_tokens=batch * 1024,
+        enable_prefix_cache=False,
+    )
+    decoders = {
+        "stagegate": stagegate_decoder(ours, prompts),
+        "transformers": transformers_decoder(theirs, prompts, device, length),
+    }
     answers: dict[str, set[Text]] = {"stagegate": set(), "transformers": set()}
 
     def run(index: int) -> Metrics:
         # Who goes first alternates, so that a drift of the machine does not favour one.
         rates: dict[str, float] = {}
-        for name, generate in sorted(
-            {"stagegate": generate_ours, "transformers": generate_theirs}.items(),
-            reverse=index % 2 == 1,
-        ):
+        for name, generate in sorted(decoders.items(), reverse=index % 2 == 1):
             rates[name], texts = decode(batch, length, generate)
             answers[name].update((*p, *t) for p, t in zip(prompts.tolist(), texts, strict=True))
         return {
@@ -122,7 +140,7 @@ def test_decode(
             rounds=1, prompts=batch, input_len=INPUT_LEN, output_len=length, seed=0,
             repeat_prompts=True,
         ),
-        trace=lambda: generate_ours(length),
+        trace=lambda: decoders["stagegate"](length),
     )  # fmt: skip
     # Fast and wrong is not fast.
     check_greedy(theirs, INPUT_LEN, answers["transformers"], answers["stagegate"])
