@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from stagegate.errors import ConfigError
+from stagegate.execution.step import ScheduledStep
+from stagegate.execution.worker import RunningStep, Worker
 from stagegate.server.http.connection import ConnectionLimits
 from stagegate.server.http.settings import ServerSettings
 from suites.online.conftest import MakeLLM
@@ -198,8 +200,17 @@ def test_a_client_that_does_not_read_is_cut_off(make_llm: MakeLLM) -> None:
         assert stats.completion_tokens_total < 128 * 400
 
 
-def test_a_full_queue_is_429_and_what_was_accepted_ends(strict: LiveServer) -> None:
+def test_a_full_queue_is_429_and_what_was_accepted_ends(
+    strict: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One sequence runs, two wait; clients of two keys may have four requests open together."""
+    submit = Worker.submit
+
+    def slowly(worker: Worker, step: ScheduledStep) -> RunningStep:
+        time.sleep(0.003)  # a GPU would have answered the first before the last arrives
+        return submit(worker, step)
+
+    monkeypatch.setattr(Worker, "submit", slowly)
 
     def post(key: str) -> httpx.Response:
         with authorised(strict, key) as client:
