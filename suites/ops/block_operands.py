@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from stagegate._C import Context, Tensor
+from suites.ops import references
 from suites.ops.bounds import UNIT_ROUNDOFF
 from suites.ops.operands import Place, load, shifted
 
@@ -76,10 +77,28 @@ def place_all(
     return {name: place(context, array, dtype) for name, array in values.items()}
 
 
-def assert_near(actual: np.ndarray, exact: np.ndarray, dtype: str, roundings: int) -> None:
-    """In the mean: as far as independent roundings to dtype go, with room for what they meet."""
+def size_of_terms(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Root of the sum of squares of what linear adds up: where terms cancel, more than their sum.
+
+    The error of a sum is a share of this.
+    """
+    return np.sqrt(references.linear(x**2, weight**2, None if bias is None else bias**2))
+
+
+def assert_near(
+    actual: np.ndarray,
+    exact: np.ndarray,
+    dtype: str,
+    roundings: int,
+    size: np.ndarray | None = None,
+) -> None:
+    """In the mean: as far as independent roundings to dtype go, with room for what they meet.
+
+    size: what the roundings are a share of, element by element; None: of the exact values.
+    """
     assert actual.shape == exact.shape
     if exact.size == 0:
         return
     error = np.sqrt(np.mean((actual - exact) ** 2))
-    assert error <= 4 * UNIT_ROUNDOFF[dtype] * roundings * np.sqrt(np.mean(exact**2)) + 1e-30
+    met = np.sqrt(np.mean((exact if size is None else np.maximum(size, abs(exact))) ** 2))
+    assert error <= 4 * UNIT_ROUNDOFF[dtype] * roundings * met + 1e-30
