@@ -5,8 +5,7 @@ B sequences; R rows of logits, the rows of a sequence next to each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -100,15 +99,16 @@ class StepOutput:
 @dataclass(frozen=True, slots=True, eq=False)
 class ScheduledStep:
     sequences: tuple[ScheduledSequence, ...]
+    # The row of logits that each sequence begins with, [B + 1].
+    row_ptr: Int32Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        row_ptr = np.cumsum([0, *(len(item.logits) for item in self.sequences)], dtype=np.int32)
+        object.__setattr__(self, "row_ptr", row_ptr)
 
     @property
     def num_tokens(self) -> int:
         return sum(item.num_tokens for item in self.sequences)
-
-    @property
-    def row_ptr(self) -> Int32Array:
-        """Row of logits that each sequence begins with, i32 [B + 1]."""
-        return np.cumsum([0, *(len(item.logits) for item in self.sequences)], dtype=np.int32)
 
     @property
     def lets_the_next_run(self) -> bool:
@@ -128,8 +128,8 @@ class ScheduledStep:
         ValueError when the output has not one row for each of the logits that the step wants.
         """
         row_ptr, token_ids = output.row_ptr.tolist(), output.token_ids.tolist()
-        wanted = [len(item.logits) for item in self.sequences]
-        if row_ptr != [0, *accumulate(wanted)] or row_ptr[-1] != len(token_ids):
+        if not np.array_equal(output.row_ptr, self.row_ptr) or row_ptr[-1] != len(token_ids):
+            wanted = [len(item.logits) for item in self.sequences]
             msg = (
                 f"the step wants {wanted} rows of logits, got those from {row_ptr} on with "
                 f"{len(token_ids)} tokens"
