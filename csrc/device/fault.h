@@ -7,9 +7,9 @@
 namespace stagegate {
 
 // Faults: values of an operand that are wrong, which only running finds. On the CPU an operator
-// throws. A kernel of a GPU cannot, so it notes the first fault in memory of the device, leaves the
-// element out, and whoever waits for the result throws. Either way the operator has the words, in
-// <op>_faults.cpp; this file knows numbers alone.
+// throws. A GPU kernel cannot throw, so it records the first fault in device memory and skips the
+// element; the call that waits for the result throws. In both cases the operator has the message,
+// in <op>_faults.cpp; this file knows only numbers.
 using FaultCode = std::int32_t;
 
 struct Fault {

@@ -15,8 +15,8 @@ namespace {
 // One cache line, and the widest vector register.
 constexpr std::size_t kAlignment = 64;
 
-// Memory that was just allocated as a storage, which needs a little memory itself: released where
-// there is none.
+// Makes a storage of memory that was just allocated. If the storage itself cannot be allocated, the
+// memory is released.
 std::shared_ptr<Storage> owned(void* data, std::size_t size_bytes, Device device,
                                std::function<void()> release) {
   try {

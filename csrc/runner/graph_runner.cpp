@@ -41,6 +41,7 @@ void GraphRunner::capture(const Queue& queue, const Progress& progress) {
       try {
         graphs_[sizes[i]] = {captured(Part::kLayers, sizes[i]), captured(Part::kStep, sizes[i])};
       } catch (const OutOfMemoryError&) {
+        // Batches of this size are padded to a larger graph, or queued kernel by kernel.
       }
       if (progress) progress(static_cast<std::int64_t>(i) + 1, std::ssize(sizes));
     }

@@ -4,9 +4,9 @@
 
 namespace stagegate::cuda {
 
-// The one owner of a handle that a C library makes and destroys; the null handle is none. What the
-// library says about a failed destruction is dropped: nothing can be done about it, and at exit the
-// library may be gone already.
+// Owns a handle that a C library creates and destroys; a null handle owns nothing. An error of the
+// destruction is ignored: nothing can be done about it, and at exit the library may already be
+// unloaded.
 template <typename Handle, auto kDestroy>
 class Owned {
  public:

@@ -50,8 +50,8 @@ class Stream {
   // for every operator, so it is theirs until the next one is queued. Grows when more is asked for
   // than there is; while a graph is captured that throws DeviceError instead.
   void* scratch(std::size_t size_bytes);
-  // Its owner, for a graph that was captured with this memory: growing does not free it then. Null
-  // while nothing was asked for.
+  // The scratch memory itself. A graph that was captured with it holds it, so that growing does not
+  // free it. Null before the first call of scratch().
   const std::shared_ptr<Storage>& scratch_storage() const { return scratch_; }
 
   // `count` counters in device memory, at most kMaxCounters. They are zero, and whoever counts with

@@ -29,7 +29,7 @@ class TimingCache {
  public:
   // How often each candidate is timed. The first time does not count: it loads the kernel.
   static constexpr int kTimings = 5;
-  // One that takes so many times the best one's time is not timed again: the batch waits.
+  // A candidate that is this many times slower than the best is not timed again: a batch waits.
   static constexpr float kHopeless = 1.5f;
 
   // The fastest candidate; none where there are no candidates, or none runs. One that was kept and

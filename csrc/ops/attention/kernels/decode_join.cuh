@@ -117,9 +117,9 @@ __device__ __forceinline__ void join_warps(const Operands& operands, const Share
   }
 }
 
-// Whether this block is the last of the splits to come here; all threads get the same answer.
-// Threads' stores, then the count: whoever counts last finds all of them (the pattern of
-// threadFenceReduction in the CUDA samples). The counter goes back to zero by itself.
+// Whether this block is the last of the splits to arrive; all threads get the same answer.
+// Every thread stores its results before its block counts itself, so the last block to count sees
+// all of them (threadFenceReduction in the CUDA samples). The counter wraps to zero.
 __device__ __forceinline__ bool arrives_last(unsigned* arrived, int splits, bool& is_last) {
   __threadfence();
   __syncthreads();

@@ -38,7 +38,7 @@ struct HeadTile {
   int head_dim;
 };
 
-// Where the `count` keys of a chunk lie; -1 behind them and where there is none such.
+// Writes the slots of the `count` keys of a chunk; -1 after the last key and for a missing one.
 template <typename T, int kDim, int kHeads>
 __device__ __forceinline__ void locate_keys(const Keys& keys, const Visible& seen, int query,
                                             int start, int count, Fault* fault,

@@ -231,7 +231,7 @@ __global__ __launch_bounds__(kThreads) void plan_kernel(
     return;
   }
 
-  // One wrong entry and nobody gets work, for the step has failed.
+  // If one entry is wrong, the step has failed and no block gets work.
   const bool sound = check_lengths(keys, longest, fault);
   if (sound) clear_padding(keys, out, row_units);
   const bool is_cut = plan.partial_out != nullptr;
