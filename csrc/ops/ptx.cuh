@@ -5,7 +5,8 @@
 
 #include "device/cuda/kernel.cuh"
 
-// The machine instructions that CUDA C++ has no word for, and all inline assembly there is. Each
+// The machine instructions that CUDA C++ has no word for, and, with those of Hopper in
+// ptx_hopper.cuh, all inline assembly there is. Each
 // wrapper names its section of the PTX ISA, docs.nvidia.com/cuda/parallel-thread-execution.
 namespace stagegate::cuda::ptx {
 

@@ -23,6 +23,11 @@ Stream::Stream(int device_index)
   const CurrentDevice current(device_index);
   SG_CUDA(
       cudaDeviceGetAttribute(&num_multiprocessors_, cudaDevAttrMultiProcessorCount, device_index));
+  int major = 0;
+  int minor = 0;
+  SG_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device_index));
+  SG_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device_index));
+  compute_capability_ = 10 * major + minor;
   own_ = create_stream();
   handle_ = own_;
   blas_ = std::make_unique<Blas>(device_index);

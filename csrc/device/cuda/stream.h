@@ -28,6 +28,8 @@ class Stream {
   int device_index() const { return device_index_; }
   cudaStream_t handle() const { return handle_; }
   int num_multiprocessors() const { return num_multiprocessors_; }
+  // Ten times the major number of the compute capability and the minor one: 90 on Hopper.
+  int compute_capability() const { return compute_capability_; }
   Blas& blas() const { return *blas_; }
   bool is_capturing() const;  // a graph
 
@@ -73,6 +75,7 @@ class Stream {
  private:
   int device_index_;
   int num_multiprocessors_ = 0;
+  int compute_capability_ = 0;
   DeviceBuffer fault_;
   DeviceBuffer counters_;
   PinnedBuffer fetched_fault_;
