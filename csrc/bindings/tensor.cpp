@@ -122,27 +122,44 @@ const char* attention_name(AttentionBackend attention) {
   return attention == AttentionBackend::kNative ? kNative : kFlashInfer;
 }
 
+constexpr const char* kAuto = "auto";
+constexpr const char* kComposed = "composed";
+
+LinearBackend linear_from_name(const std::string& name) {
+  if (name == kAuto) return LinearBackend::kAuto;
+  if (name == kComposed) return LinearBackend::kComposed;
+  throw ArgumentError(message("context: linear_backend must be ", kAuto, " or ", kComposed,
+                              ", got \"", name, "\""));
+}
+
+const char* linear_name(LinearBackend linear) {
+  return linear == LinearBackend::kAuto ? kAuto : kComposed;
+}
+
 }  // namespace
 
 void bind_tensor(py::module_& module) {
   py::class_<Context>(module, "Context")
       .def(py::init([](const std::string& device, int num_threads, bool deterministic,
-                       const std::string& attention,
+                       const std::string& attention, const std::string& linear_backend,
                        const std::optional<std::string>& instruction_set) {
              SG_CHECK(ArgumentError, num_threads > 0, "context: num_threads must be positive, got ",
                       num_threads);
              return make_context(device_from_name(device), num_threads, deterministic,
-                                 attention_from_name(attention),
+                                 attention_from_name(attention), linear_from_name(linear_backend),
                                  instruction_set ? instruction_set_from_name(*instruction_set)
                                                  : best_instruction_set());
            }),
            py::arg("device") = "cpu", py::arg("num_threads") = 1, py::arg("deterministic") = false,
-           py::arg("attention") = "native", py::arg("instruction_set") = py::none())
+           py::arg("attention") = "native", py::arg("linear_backend") = "auto",
+           py::arg("instruction_set") = py::none())
       .def_property_readonly("device", [](const Context& self) { return self.device.name(); })
       .def_readonly("num_threads", &Context::num_threads)
       .def_readonly("deterministic", &Context::deterministic)
       .def_property_readonly("attention",
                              [](const Context& self) { return attention_name(self.attention); })
+      .def_property_readonly("linear_backend",
+                             [](const Context& self) { return linear_name(self.linear); })
       .def_property_readonly(
           "instruction_set",
           [](const Context& self) { return instruction_set_name(self.instruction_set); })

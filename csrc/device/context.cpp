@@ -6,7 +6,7 @@
 namespace stagegate {
 
 Context make_context(Device device, int num_threads, bool deterministic, AttentionBackend attention,
-                     InstructionSet instruction_set) {
+                     LinearBackend linear, InstructionSet instruction_set) {
   const InstructionSet best = best_instruction_set();
   SG_CHECK(DeviceError, instruction_set <= best, "context: this process cannot use ",
            instruction_set_name(instruction_set), "; the best instruction_set here is ",
@@ -24,7 +24,7 @@ Context make_context(Device device, int num_threads, bool deterministic, Attenti
              "other sequences of a batch",
              kFix);
   }
-  Context context{device, num_threads, deterministic, attention, instruction_set, nullptr};
+  Context context{device, num_threads, deterministic, attention, linear, instruction_set, nullptr};
   if (device.is_cpu()) return context;
   if constexpr (cuda::kEnabled) {
     context.stream = cuda::make_stream(device.index);

@@ -14,6 +14,10 @@ class Stream;
 // Whose kernels compute attention over block tables on a GPU.
 enum class AttentionBackend { kNative, kFlashInfer };
 
+// What computes the blocks of a layer that multiply by a weight: the fastest form that takes a
+// call, a fused kernel where there is one, or always the primitive operators one by one.
+enum class LinearBackend { kAuto, kComposed };
+
 // Where and how a call executes. Passed to every operator, so nothing depends on process-wide
 // state.
 struct Context {
@@ -24,6 +28,7 @@ struct Context {
   // every batch size. Costs prefill speed.
   bool deterministic = false;
   AttentionBackend attention = AttentionBackend::kNative;
+  LinearBackend linear = LinearBackend::kAuto;
   // What the CPU kernels may use.
   InstructionSet instruction_set = InstructionSet::kPortable;
   // On a CUDA device: where the kernels are queued, with the memory and handles they share. Null on
@@ -35,7 +40,7 @@ struct Context {
 // instruction set, or FlashInfer when attention asks for it. Throws ArgumentError for FlashInfer in
 // deterministic mode: how it splits the keys of a sequence depends on the other sequences.
 Context make_context(Device device, int num_threads, bool deterministic, AttentionBackend attention,
-                     InstructionSet instruction_set);
+                     LinearBackend linear, InstructionSet instruction_set);
 
 // Waits for what was queued. Throws ArgumentError for an operand that a kernel found wrong (the CPU
 // reports it at the call), DeviceError when the device failed.

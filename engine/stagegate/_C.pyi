@@ -15,6 +15,7 @@ class Context:
         num_threads: int = 1,
         deterministic: bool = False,
         attention: str = "native",
+        linear_backend: str = "auto",
         instruction_set: str | None = None,
     ) -> None: ...
     @property
@@ -25,6 +26,9 @@ class Context:
     def deterministic(self) -> bool: ...
     @property
     def attention(self) -> str: ...
+    @property
+    def linear_backend(self) -> str:
+        """auto: fused kernels where one takes a call; composed: the primitive operators always."""
     @property
     def instruction_set(self) -> str:
         """What the CPU kernels use: portable, avx2, avx512 or amx; by default the best there is."""

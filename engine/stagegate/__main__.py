@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stagegate.config import BACKENDS, DEVICES, DTYPES, LAYOUTS
+from stagegate.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, LINEAR_BACKENDS
 from stagegate.errors import StagegateError
 from stagegate.kv.sizing import kv_memory_from_text
 from stagegate.server.command import INTERRUPTED
@@ -65,6 +65,7 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--layout", choices=LAYOUTS, default="block")
     parser.add_argument("--backend", choices=BACKENDS, default="native")
+    parser.add_argument("--linear-backend", choices=LINEAR_BACKENDS, default="auto")
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--kv-capacity-tokens", type=int)
     parser.add_argument(
@@ -86,6 +87,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         dtype=arguments.dtype,
         layout=arguments.layout,
         backend=arguments.backend,
+        linear_backend=arguments.linear_backend,
         max_model_len=arguments.max_model_len,
         kv_capacity_tokens=arguments.kv_capacity_tokens,
         kv_memory=kv_memory_from_text(arguments.kv_memory),

@@ -11,6 +11,7 @@ DEVICES = ("cpu", "cuda")
 DTYPES = ("auto", "f32", "f16", "bf16")
 LAYOUTS = ("block", "slot")
 BACKENDS = ("native", "csr", "flashinfer")
+LINEAR_BACKENDS = ("auto", "composed")
 
 # Log-probabilities of a prompt take a row of logits a token. Fewer rows would cost more steps, more
 # would take memory whether anybody asks for them or not: a row is as wide as the vocabulary.
@@ -29,6 +30,10 @@ class EngineConfig:
     backend: the attention form: native takes block tables under the block layout, csr lists every
         visible slot, as the slot layout does for all but decodes. flashinfer takes block tables to
         the kernels of FlashInfer: on a GPU, in a build with them, in f16 or bf16.
+    linear_backend: what computes the blocks of a layer that multiply by a weight. auto takes the
+        fastest form for each batch size: a kernel that fuses a whole block where there is one for
+        the device, the dtype and the model. composed runs the primitive operators one by one, to
+        compare with.
     block_size: tokens per block of the block layout.
     kv_capacity_tokens: room in the KV storage; None sizes it by kv_memory.
     kv_memory: memory for the KV storage, a float from 0 to 1 as a share of what is free once
@@ -51,6 +56,7 @@ class EngineConfig:
     dtype: str = "auto"
     layout: str = "block"
     backend: str = "native"
+    linear_backend: str = "auto"
     block_size: int = 16
     kv_capacity_tokens: int | None = None
     kv_memory: float | int | None = None
@@ -81,6 +87,7 @@ class EngineConfig:
         self._one_of("dtype", DTYPES)
         self._one_of("layout", LAYOUTS)
         self._one_of("backend", BACKENDS)
+        self._one_of("linear_backend", LINEAR_BACKENDS)
         if self.backend == "flashinfer":
             self._flashinfer_can()
         for name in ("block_size", "max_num_seqs"):

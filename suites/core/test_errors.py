@@ -62,6 +62,14 @@ def test_attention_is_native_or_flashinfer() -> None:
         Context(attention="flash")
 
 
+def test_linear_backend_is_auto_or_composed() -> None:
+    assert Context().linear_backend == "auto"
+    assert Context(linear_backend="composed").linear_backend == "composed"
+    message = 'context: linear_backend must be auto or composed, got "fused"'
+    with pytest.raises(errors.ArgumentError, match=message):
+        Context(linear_backend="fused")
+
+
 def test_unknown_instruction_set() -> None:
     message = 'context: instruction_set must be portable, avx2, avx512 or amx, got "sse"'
     with pytest.raises(errors.ArgumentError, match=message):

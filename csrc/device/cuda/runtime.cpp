@@ -139,6 +139,8 @@ void fill(void* data, int index, int byte, std::size_t size_bytes) {
 
 std::shared_ptr<Stream> make_stream(int index) { return std::make_shared<Stream>(index); }
 
+int compute_capability(const Stream& stream) { return stream.compute_capability(); }
+
 void synchronize(Stream& stream) { stream.synchronize(); }
 
 }  // namespace stagegate::cuda

@@ -60,5 +60,7 @@ void copy_strided(const Tensor& source, const Tensor& destination);
 
 std::shared_ptr<Stream> make_stream(int index);
 void synchronize(Stream& stream);
+// Stream::compute_capability().
+int compute_capability(const Stream& stream);
 
 }  // namespace stagegate::cuda

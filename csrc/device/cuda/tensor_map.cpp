@@ -41,7 +41,7 @@ CUtensorMapDataType type_of(DType dtype) {
 
 CUtensorMap make_tensor_map(const void* data, DType dtype,
                             std::initializer_list<MapDimension> dimensions,
-                            CUtensorMapSwizzle swizzle) {
+                            CUtensorMapSwizzle swizzle, CUtensorMapL2promotion promotion) {
   static const auto encode = encode_function();
   constexpr std::size_t kMostDimensions = 5;
   std::array<cuuint64_t, kMostDimensions> sizes{};
@@ -62,7 +62,7 @@ CUtensorMap make_tensor_map(const void* data, DType dtype,
   const CUresult result =
       encode(&map, type_of(dtype), static_cast<cuuint32_t>(rank), const_cast<void*>(data),
              sizes.data(), strides.data(), box.data(), every.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-             swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+             swizzle, promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   SG_CHECK(DeviceError, result == CUDA_SUCCESS, "tensor map: the driver refused it with error ",
            static_cast<int>(result));
   return map;

@@ -1,6 +1,7 @@
 #include "ops/attention_input/attention_input.h"
 
 #include "device/range.h"
+#include "ops/attention_input/forms.h"
 #include "ops/checks.h"
 #include "ops/kv_write/kv_write.h"
 #include "ops/linear/linear.h"
@@ -78,6 +79,9 @@ void attention_input(const Context& context, const Tensor& residual,
   check_cache(context, slot_mapping, kv, qkv);
   check_weights(context, weights, qkv, residual.dim(1));
 
+  const AttentionInputCall call{residual,     weights, eps,    positions, rope_table,
+                                slot_mapping, kv,      normed, qkv};
+  if (run_form(kOp, context, attention_input_forms(), describe(context, call), call)) return;
   const Range range(kOp);
   const std::int64_t kv_heads = kv.keys.dim(1);
   const std::int64_t heads = qkv.dim(1) - 2 * kv_heads;

@@ -2,6 +2,7 @@
 
 #include "device/range.h"
 #include "ops/add/add.h"
+#include "ops/attention_output/forms.h"
 #include "ops/checks.h"
 #include "ops/linear/linear.h"
 
@@ -22,6 +23,8 @@ void attention_output(const Context& context, const Tensor& attention, const Lin
   checks::linear_weight(kOp, {"o_weight", "o_bias"}, context, o, residual.dim(1), width,
                         attention.dtype());
 
+  const AttentionOutputCall call{attention, o, projected, residual};
+  if (run_form(kOp, context, attention_output_forms(), describe(context, call), call)) return;
   const Range range(kOp);
   linear(context, attention.view({attention.dim(0), width}), o.data, o.bias, projected);
   add(context, residual, projected, residual);

@@ -4,6 +4,7 @@
 #include "ops/checks.h"
 #include "ops/embedding/embedding.h"
 #include "ops/linear/linear.h"
+#include "ops/logits/forms.h"
 #include "ops/rms_norm/rms_norm.h"
 
 namespace stagegate {
@@ -31,6 +32,8 @@ void logits(const Context& context, const Tensor& residual, const Tensor& indice
   checks::linear_weight(kOp, {"head_weight", "head_bias"}, context, head, out.dim(1),
                         residual.dim(1), residual.dtype());
 
+  const LogitsCall call{residual, indices, norm, eps, head, rows, out};
+  if (run_form(kOp, context, logits_forms(), describe(context, call), call)) return;
   const Range range(kOp);
   // Selecting rows is an embedding look-up.
   embedding(context, indices, residual, rows);

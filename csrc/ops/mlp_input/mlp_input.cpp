@@ -3,6 +3,7 @@
 #include "device/range.h"
 #include "ops/checks.h"
 #include "ops/linear/linear.h"
+#include "ops/mlp_input/forms.h"
 #include "ops/rms_norm/rms_norm.h"
 #include "ops/swiglu/swiglu.h"
 
@@ -31,6 +32,8 @@ void mlp_input(const Context& context, const Tensor& residual, const Tensor& nor
   checks::linear_weight(kOp, {"gate_up_weight", "gate_up_bias"}, context, gate_up, projected.dim(1),
                         residual.dim(1), residual.dtype());
 
+  const MlpInputCall call{residual, norm, eps, gate_up, normed, projected, activated};
+  if (run_form(kOp, context, mlp_input_forms(), describe(context, call), call)) return;
   const Range range(kOp);
   rms_norm(context, residual, norm, eps, normed);
   linear(context, normed, gate_up.data, gate_up.bias, projected);

@@ -4,6 +4,7 @@
 #include "ops/add/add.h"
 #include "ops/checks.h"
 #include "ops/linear/linear.h"
+#include "ops/mlp_output/forms.h"
 
 namespace stagegate {
 
@@ -21,6 +22,8 @@ void mlp_output(const Context& context, const Tensor& activated, const LinearWei
   checks::linear_weight(kOp, {"down_weight", "down_bias"}, context, down, residual.dim(1),
                         activated.dim(1), activated.dtype());
 
+  const MlpOutputCall call{activated, down, projected, residual};
+  if (run_form(kOp, context, mlp_output_forms(), describe(context, call), call)) return;
   const Range range(kOp);
   linear(context, activated, down.data, down.bias, projected);
   add(context, residual, projected, residual);

@@ -48,6 +48,7 @@ class Worker:
             num_threads=config.num_threads or default_num_threads(),
             deterministic=bool(config.deterministic),
             attention="flashinfer" if config.backend == "flashinfer" else "native",
+            linear_backend=config.linear_backend,
         )
         self._weights = load_weights(config.model, model, dtype, self._context)
         # Keys and values are stored as they are computed.

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagegate.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, EngineConfig
+from stagegate.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, LINEAR_BACKENDS, EngineConfig
 from stagegate.errors import ConfigError
 from stagegate.kv.sizing import kv_memory_from_text
 from stagegate.server.http.listener import BACKLOG, bind, listen
@@ -173,6 +173,10 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--dtype", choices=DTYPES, default="auto")
     group.add_argument("--layout", choices=LAYOUTS, default="block")
     group.add_argument("--backend", choices=BACKENDS, default="native")
+    group.add_argument(
+        "--linear-backend", choices=LINEAR_BACKENDS, default="auto",
+        help="fused kernels where one takes a batch, or the primitive operators always [auto]",
+    )  # fmt: skip
     group.add_argument("--max-model-len", type=_positive)
     group.add_argument("--max-num-seqs", type=_positive, default=256)
     group.add_argument(
@@ -240,6 +244,7 @@ def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, 
             dtype=arguments.dtype,
             layout=arguments.layout,
             backend=arguments.backend,
+            linear_backend=arguments.linear_backend,
             max_model_len=arguments.max_model_len,
             max_num_seqs=arguments.max_num_seqs,
             max_num_batched_tokens=arguments.max_num_batched_tokens,

@@ -1,0 +1,19 @@
+#include "ops/attention_input/forms.h"
+
+namespace stagegate {
+
+std::span<const BlockForm<AttentionInputCall>> attention_input_forms() { return {}; }
+
+BlockProblem describe(const Context& context, const AttentionInputCall& call) {
+  BlockProblem problem = describe_block(
+      context, call.residual, call.weights.qkv.data,
+      block_alignment({&call.residual, &call.weights.norm, &call.weights.qkv.data,
+                       &call.weights.qkv.bias, &call.weights.q_norm, &call.weights.k_norm,
+                       &call.rope_table.cos, &call.rope_table.sin, &call.kv.keys, &call.kv.values,
+                       &call.normed, &call.qkv}));
+  problem.head_dim = call.qkv.dim(2);
+  problem.has_head_norms = call.weights.q_norm.defined();
+  return problem;
+}
+
+}  // namespace stagegate

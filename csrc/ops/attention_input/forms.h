@@ -1,0 +1,31 @@
+#pragma once
+
+#include <span>
+
+#include "ops/attention_input/attention_input.h"
+#include "ops/block_form.h"
+
+namespace stagegate {
+
+// The operands of attention_input, after its checks.
+struct AttentionInputCall {
+  const Tensor& residual;
+  const AttentionInputWeights& weights;
+  float eps;
+  const Tensor& positions;
+  const RopeTable& rope_table;
+  const Tensor& slot_mapping;
+  const KvLayer& kv;
+  const Tensor& normed;
+  const Tensor& qkv;
+
+  // The same operands, which may be written any number of times.
+  AttentionInputCall rehearsal() const { return *this; }
+};
+
+// In order of preference where the time cannot be measured.
+std::span<const BlockForm<AttentionInputCall>> attention_input_forms();
+
+BlockProblem describe(const Context& context, const AttentionInputCall& call);
+
+}  // namespace stagegate

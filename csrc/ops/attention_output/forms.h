@@ -1,0 +1,26 @@
+#pragma once
+
+#include <span>
+
+#include "ops/attention_output/attention_output.h"
+#include "ops/block_form.h"
+
+namespace stagegate {
+
+// The operands of attention_output, after its checks.
+struct AttentionOutputCall {
+  const Tensor& attention;
+  const LinearWeight& o;
+  const Tensor& projected;
+  const Tensor& residual;
+
+  // Operands that may be added to any number of times.
+  AttentionOutputCall rehearsal() const { return {attention, o, projected, projected}; }
+};
+
+// In order of preference where the time cannot be measured.
+std::span<const BlockForm<AttentionOutputCall>> attention_output_forms();
+
+BlockProblem describe(const Context& context, const AttentionOutputCall& call);
+
+}  // namespace stagegate

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <span>
+
+#include "ops/block_form.h"
+#include "ops/mlp_input/mlp_input.h"
+
+namespace stagegate {
+
+// The operands of mlp_input, after its checks.
+struct MlpInputCall {
+  const Tensor& residual;
+  const Tensor& norm;
+  float eps;
+  const LinearWeight& gate_up;
+  const Tensor& normed;
+  const Tensor& projected;
+  const Tensor& activated;
+
+  // The same operands, which may be written any number of times.
+  MlpInputCall rehearsal() const { return *this; }
+};
+
+// In order of preference where the time cannot be measured.
+std::span<const BlockForm<MlpInputCall>> mlp_input_forms();
+
+BlockProblem describe(const Context& context, const MlpInputCall& call);
+
+}  // namespace stagegate
