@@ -5,6 +5,7 @@
 #include "bindings/bindings.h"
 #include "bindings/tensor_struct.h"
 #include "ops/add/add.h"
+#include "ops/add_rms_norm/add_rms_norm.h"
 #include "ops/argmax/argmax.h"
 #include "ops/attention/csr.h"
 #include "ops/attention/dense.h"
@@ -65,6 +66,8 @@ void bind_ops(py::module_& module) {
       py::arg("context"), py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("out"), no_gil);
   ops.def("rms_norm", &rms_norm, py::arg("context"), py::arg("x"), py::arg("weight"),
           py::arg("eps"), py::arg("out"), no_gil);
+  ops.def("add_rms_norm", &add_rms_norm, py::arg("context"), py::arg("x"), py::arg("residual"),
+          py::arg("weight"), py::arg("eps"), py::arg("out"), no_gil);
   ops.def("rope", &rope, py::arg("context"), py::arg("x"), py::arg("positions"), py::arg("cos"),
           py::arg("sin"), no_gil);
   ops.def(

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <vector>
+
 #include "device/context.h"
 #include "kv/cache.h"
 #include "model/step.h"
@@ -26,6 +28,8 @@ class Decoder {
 
  private:
   DecoderWeights weights_;
+  // By layer: those of attention_input without its norm, for where the block before has normed.
+  std::vector<AttentionInputWeights> normed_before_;
   RopeTable rope_;
   float eps_;
   float attention_scale_;

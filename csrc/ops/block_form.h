@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <compare>
 #include <cstdint>
 #include <functional>
@@ -71,6 +72,14 @@ struct BlockForm {
   // Null in a build without the device.
   void (*run)(const Context& context, const Call& call);
 };
+
+// Whether one of several does.
+template <typename Call>
+bool any_takes(std::span<const BlockForm<Call>> forms, const BlockProblem& problem) {
+  return std::any_of(forms.begin(), forms.end(), [&](const BlockForm<Call>& form) {
+    return form.run != nullptr && takes(form.traits, problem);
+  });
+}
 
 namespace cuda {
 

@@ -266,6 +266,10 @@ class ops:  # a submodule
     @staticmethod
     def rms_norm(context: Context, x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None: ...
     @staticmethod
+    def add_rms_norm(
+        context: Context, x: Tensor, residual: Tensor, weight: Tensor, eps: float, out: Tensor
+    ) -> None: ...
+    @staticmethod
     def rope(context: Context, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor) -> None: ...
     @staticmethod
     def make_rope_table(
@@ -320,11 +324,26 @@ class ops:  # a submodule
         context: Context, logits: Tensor, inputs: SamplingInputs, outputs: SamplingOutputs
     ) -> None: ...
     @staticmethod
+    def rope_kv_write(
+        context: Context,
+        *,
+        qkv: Tensor,
+        q_norm: Tensor | None,
+        k_norm: Tensor | None,
+        eps: float,
+        positions: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        slot_mapping: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+    ) -> None: ...
+    @staticmethod
     def attention_input(
         context: Context,
         *,
         residual: Tensor,
-        norm: Tensor,
+        norm: Tensor | None,
         qkv_weight: Tensor,
         qkv_bias: Tensor | None,
         q_norm: Tensor | None,
@@ -361,13 +380,16 @@ class ops:  # a submodule
         o_bias: Tensor | None,
         projected: Tensor,
         residual: Tensor,
+        next_norm: Tensor | None = None,
+        eps: float = 0.0,
+        next_normed: Tensor | None = None,
     ) -> None: ...
     @staticmethod
     def mlp_input(
         context: Context,
         *,
         residual: Tensor,
-        norm: Tensor,
+        norm: Tensor | None,
         eps: float,
         gate_up_weight: Tensor,
         gate_up_bias: Tensor | None,
@@ -384,6 +406,9 @@ class ops:  # a submodule
         down_bias: Tensor | None,
         projected: Tensor,
         residual: Tensor,
+        next_norm: Tensor | None = None,
+        eps: float = 0.0,
+        next_normed: Tensor | None = None,
     ) -> None: ...
     @staticmethod
     def logits(

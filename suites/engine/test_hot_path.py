@@ -43,12 +43,12 @@ KERNELS = {
     "gather_rows": "gather_rows_kernel",
     "record_samples": "record_samples_kernel",
     "rms_norm": "rms_norm_kernel",
-    "rope": "rope_kernel",
-    "kv_write": "kv_write_kernel",
+    "rope_kv_write": "rope_kv_write_kernel",
     "paged_attention": "decode_kernel",
     "self_attention_paged": "decode_kernel",
     "swiglu": "swiglu_kernel",
     "add": "add_kernel",
+    "add_rms_norm": "add_rms_norm_kernel",
     "sample": "reduce_parts",
 }
 # Launched by some of them besides. What bears none of these names is a matrix product.
@@ -118,7 +118,8 @@ def test_every_operator_is_kernels(steps: list[tuple[Trace, Ledger]]) -> None:
         assert {where.partition(":")[0] for _, where in ledger.dispatches} == {"cuda"}
         dispatched = {op: count for (op, _), count in ledger.dispatches.items()}
         assert dispatched.keys() <= KERNELS.keys() | {"linear"}
-        assert {"rms_norm", "rope", "kv_write", "swiglu", "linear", "sample"} <= dispatched.keys()
+        expected = {"rms_norm", "add_rms_norm", "rope_kv_write", "swiglu", "linear", "sample"}
+        assert expected <= dispatched.keys()
         for op in dispatched.keys() - {"linear"}:
             assert counts[KERNELS[op]] == dispatched[op], op
         for name in BESIDES:

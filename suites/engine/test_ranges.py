@@ -53,9 +53,10 @@ def test_a_profiler_sees_steps_layers_and_operators(model_path: Path, layout: st
     attention = "paged_attention" if layout == "block" else "self_attention_paged"
     every_step = {"step", "operands", "results", "wait"}
     forward = {
-        "logits": 1, "layer": layers, "rope": layers, "kv_write": layers, attention: layers,
-        "swiglu": layers, "add": 2 * layers, "rms_norm": 2 * layers + 1, "linear": 4 * layers + 1,
-        "embedding": 2,
+        "logits": 1, "layer": layers, "rope_kv_write": layers, attention: layers,
+        "swiglu": layers, "linear": 4 * layers + 1, "embedding": 2,
+        # A block that ends with a sum norms it for the next; the first and the last stand alone.
+        "add_rms_norm": 2 * layers - 1, "add": 1, "rms_norm": 2,
     }  # fmt: skip
     blocks = ("attention_input", "attend", "attention_output", "mlp_input", "mlp_output")
     forward |= dict.fromkeys(blocks, layers)

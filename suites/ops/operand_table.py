@@ -104,6 +104,16 @@ OPERATORS = {
         },
         {"eps": 1e-6},
     ),
+    "add_rms_norm": Operator(
+        call_named(ops.add_rms_norm),
+        {
+            "x": first((3, 4), (12,), (3, 4, 1)),
+            "residual": Operand((3, 4), ((4, 3), (2, 4), (12,))),
+            "weight": Operand((4,), ((3,), (1, 4))),
+            "out": Operand((3, 4), ((4, 3), (3, 5), (12,))),
+        },
+        {"eps": 1e-6},
+    ),
     "rope": Operator(
         call_named(ops.rope),
         {
@@ -219,6 +229,22 @@ OPERATORS = {
 }
 
 OPERATORS |= {
+    "rope_kv_write": Operator(
+        call_named(ops.rope_kv_write),
+        {
+            "qkv": first((3, 4, 6), (3, 24), (3, 4, 5)),
+            "q_norm": Operand((6,), ((3,), (24,), (1, 6))),
+            "k_norm": Operand((6,), ((3,), (12,), (1, 6))),
+            "positions": index((3,), (2,), (3, 1)),
+            "cos": Operand((9, 3), ((9, 6), (27,)), wrong_dtypes=("f16", "i32")),
+            "sin": Operand((9, 3), ((8, 3), (9, 2), (27,)), wrong_dtypes=("f16", "i32")),
+            "slot_mapping": index((3,), (4,), (3, 1)),
+            # Of four heads in qkv, two are queries.
+            "k_cache": Operand((9, 1, 6), ((9, 6), (9, 1, 5), (9, 2, 6), (9, 0, 6))),
+            "v_cache": Operand((9, 1, 6), ((9, 6), (8, 1, 6), (9, 1, 5))),
+        },
+        {"eps": 1e-6},
+    ),
     "attention_input": Operator(
         call_named(ops.attention_input),
         {
@@ -261,7 +287,10 @@ OPERATORS |= {
             "o_bias": Operand((4,), ((3,), (4, 1))),
             "projected": Operand((3, 4), ((4, 3), (3, 5), (12,))),
             "residual": Operand((3, 4), ((2, 4), (12,))),
+            "next_norm": Operand((4,), ((3,), (1, 4))),
+            "next_normed": Operand((3, 4), ((4, 3), (2, 4), (12,))),
         },
+        {"eps": 1e-6},
     ),
     "mlp_input": Operator(
         call_named(ops.mlp_input),
@@ -284,7 +313,10 @@ OPERATORS |= {
             "down_bias": Operand((4,), ((3,), (4, 1))),
             "projected": Operand((3, 4), ((4, 3), (3, 5), (12,))),
             "residual": Operand((3, 4), ((2, 4), (12,))),
+            "next_norm": Operand((4,), ((3,), (1, 4))),
+            "next_normed": Operand((3, 4), ((4, 3), (2, 4), (12,))),
         },
+        {"eps": 1e-6},
     ),
     "logits": Operator(
         call_named(ops.logits),

@@ -123,6 +123,22 @@ def test_attention_input_is_its_parts(device: str, sizes: Sizes, dtype: str, pla
         np.testing.assert_array_equal(one, other)
 
 
+@given(sizes=SIZES, dtype=st.sampled_from(DTYPES), place=PLACES)
+@examples(20)
+def test_attention_input_takes_a_residual_that_is_normed(
+    device: str, sizes: Sizes, dtype: str, place: Place
+) -> None:
+    whole, normed = (AttentionInput(Context(device), sizes, dtype, place) for _ in range(2))
+    whole.run()
+    residual, norm = (normed.weights[name] for name in ("residual", "norm"))
+    assert residual is not None
+    assert norm is not None
+    ops.rms_norm(normed.context, residual, norm, EPS, normed.normed)
+    normed.run(norm=None)
+    for one, other in zip(whole.results(), normed.results(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("qk_norm", [False, True])
 def test_attention_input_agrees_with_float64(

@@ -39,6 +39,9 @@ CONTEXT_LEN = 1024
 DTYPE = "bf16"
 ITEM_BYTES = 2
 
+# Of decodes, and of a prompt, which takes a CPU too long.
+ROWS = [8, 64, pytest.param(4096, marks=pytest.mark.requires_gpu)]
+
 pytestmark = pytest.mark.benchmark(group="operators")
 
 
@@ -115,7 +118,58 @@ def test_rms_norm(
     assert_within(fetch(out), expected, DTYPE, sum_error(HIDDEN + 4) * abs(expected))
 
 
-@pytest.mark.parametrize("rows", [8, 64])
+@pytest.mark.parametrize("rows", ROWS)
+def test_add_rms_norm(
+    measure: Measure,
+    ceilings: Ceilings,
+    threads: Context,
+    random: np.random.Generator,
+    rows: int,
+) -> None:
+    values, before = (random.standard_normal((rows, HIDDEN), np.float32) for _ in range(2))
+    scales = random.standard_normal(HIDDEN)
+    x, residual = load(threads, values, DTYPE), load(threads, before, DTYPE)
+    weight, out = load(threads, scales, DTYPE), poisoned(threads, (rows, HIDDEN), DTYPE)
+    measure.operator(
+        lambda: ops.add_rms_norm(threads, x, residual, weight, 1e-6, out),
+        ceilings,
+        wait=threads.synchronize,
+        moved_bytes=ITEM_BYTES * HIDDEN * (4 * rows + 1),
+        flops=5 * rows * HIDDEN,
+    )
+    expected = references.rms_norm(fetch(residual), rounded(scales, DTYPE), 1e-6)
+    assert_within(fetch(out), expected, DTYPE, sum_error(HIDDEN + 4) * abs(expected))
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_rope_kv_write(
+    measure: Measure,
+    ceilings: Ceilings,
+    threads: Context,
+    random: np.random.Generator,
+    rows: int,
+) -> None:
+    values = random.standard_normal((rows, HEADS.query + 2 * HEADS.key, HEADS.dim), np.float32)
+    qkv, positions = load(threads, values, DTYPE), load(threads, range(rows), "i32")
+    cos, sin = (table.to(device=threads.device) for table in ops.make_rope_table(rows, 128, 1e6))
+    keys, cached = (poisoned(threads, (rows, HEADS.key, HEADS.dim), DTYPE) for _ in range(2))
+    rotated, written = HEADS.query + HEADS.key, 2 * HEADS.key
+    measure.operator(
+        lambda: ops.rope_kv_write(
+            threads, qkv=qkv, q_norm=None, k_norm=None, eps=0.0, positions=positions, cos=cos,
+            sin=sin, slot_mapping=positions, k_cache=keys, v_cache=cached,
+        ),
+        ceilings,
+        wait=threads.synchronize,
+        # q and k there and back, v there; k and v to the cache.
+        moved_bytes=ITEM_BYTES * rows * HEADS.dim * (2 * rotated + HEADS.key + written),
+        flops=6 * rows * rotated * HEADS.dim // 2,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fetch(keys), fetch(qkv)[:, HEADS.query : rotated])
+    np.testing.assert_array_equal(fetch(cached), rounded(values[:, rotated:], DTYPE))
+
+
+@pytest.mark.parametrize("rows", ROWS)
 def test_swiglu(
     measure: Measure,
     ceilings: Ceilings,
@@ -123,7 +177,7 @@ def test_swiglu(
     random: np.random.Generator,
     rows: int,
 ) -> None:
-    values = random.standard_normal((rows, 2 * INTERMEDIATE))
+    values = random.standard_normal((rows, 2 * INTERMEDIATE), np.float32)
     x, out = load(threads, values, DTYPE), poisoned(threads, (rows, INTERMEDIATE), DTYPE)
     measure.operator(
         lambda: ops.swiglu(threads, x, out),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,8 +48,11 @@ def output_operands(
     return tensors, {name: rounded(array, dtype) for name, array in values.items()}
 
 
-def run_output(block: str, context: Context, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
-    rest = {name: tensors[name] for name in ("projected", "residual")}
+def run_output(
+    block: str, context: Context, sizes: Sizes, tensors: Mapping[str, Tensor], **following: Any
+) -> None:
+    """following: the norm after the sum."""
+    rest: Any = {name: tensors[name] for name in ("projected", "residual")} | following
     if block == "attention_output":
         attention = tensors["x"].view([sizes.tokens, sizes.heads, sizes.head_dim])
         ops.attention_output(
@@ -95,6 +99,34 @@ def test_an_output_block_is_its_parts_and_exact(
     assert error <= 4 * 2 * UNIT_ROUNDOFF[dtype] * size + 1e-30
 
 
+@given(
+    block=st.sampled_from(["attention_output", "mlp_output"]),
+    sizes=SIZES,
+    dtype=st.sampled_from(DTYPES),
+    place=PLACES,
+)
+@examples(40)
+def test_an_output_block_norms_for_the_next(
+    device: str, block: str, sizes: Sizes, dtype: str, place: Place
+) -> None:
+    """The sum is what it is without the norm, and the norm what rms_norm makes of it."""
+    context = Context(device)
+    width = sizes.heads * sizes.head_dim if block == "attention_output" else sizes.inner
+    alone, _ = output_operands(context, sizes, dtype, place, width)
+    whole, _ = output_operands(context, sizes, dtype, place, width)
+    shape = (sizes.tokens, sizes.hidden)
+    norm = place(context, numbers(sizes, norm=(sizes.hidden,))["norm"], dtype)
+    normed, expected = poisoned(context, shape, dtype), poisoned(context, shape, dtype)
+    following = {"next_norm": norm, "eps": EPS, "next_normed": normed}
+    run_output(block, context, sizes, whole, **following)  # type: ignore[arg-type]
+    run_output(block, context, sizes, alone)  # type: ignore[arg-type]
+    assert whole["residual"] is not None
+    assert alone["residual"] is not None
+    np.testing.assert_array_equal(fetch(whole["residual"]), fetch(alone["residual"]))
+    ops.rms_norm(context, alone["residual"], norm, EPS, expected)
+    np.testing.assert_array_equal(fetch(normed), fetch(expected))
+
+
 @given(sizes=SIZES, dtype=st.sampled_from(DTYPES), place=PLACES)
 @examples(40)
 def test_mlp_input_is_its_parts_and_exact(
@@ -126,6 +158,13 @@ def test_mlp_input_is_its_parts_and_exact(
     ops.linear(context, normed, tensors["gate_up_weight"], bias, projected)
     ops.swiglu(context, projected, expected)
     np.testing.assert_array_equal(fetch(activated), fetch(expected))
+    # Of a residual that the block before has normed.
+    _, projected, again = unwritten()
+    ops.mlp_input(
+        context, **{"gate_up_bias": None} | tensors | {"norm": None}, eps=EPS, normed=normed,  # type: ignore[arg-type]
+        projected=projected, activated=again,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fetch(again), fetch(expected))
     exact = {name: rounded(array, dtype) for name, array in values.items()}
     hidden = references.rms_norm(exact["residual"], exact["norm"], EPS)
     merged = references.linear(hidden, exact["gate_up_weight"], exact.get("gate_up_bias"))

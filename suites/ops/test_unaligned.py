@@ -60,6 +60,18 @@ def test_rms_norm(context: Context, dtype: str) -> None:
         assert_within(fetch(operands["out"]), expected, dtype, relative * abs(expected))
 
 
+def test_add_rms_norm(context: Context, dtype: str) -> None:
+    eps = float(np.float32(1e-6))
+    total = rounded(A, dtype) + rounded(B, dtype)
+    relative = sum_error(64) / 2 + 5 * F32
+    values = {"x": A, "residual": B, "weight": B[0], "out": unwritten(5, 64)}
+    for operands in placements(context, dtype, values):
+        ops.add_rms_norm(context, **operands, eps=eps)
+        assert_within(fetch(operands["residual"]), total, dtype, F32 * abs(total))
+        expected = references.rms_norm(fetch(operands["residual"]), rounded(B[0], dtype), eps)
+        assert_within(fetch(operands["out"]), expected, dtype, relative * abs(expected))
+
+
 def test_embedding(context: Context, dtype: str) -> None:
     rows: Any = [4, 0, 2]
     for place in (load, shifted):

@@ -117,19 +117,15 @@ __device__ inline float warp_max(float value) {
   return value;
 }
 
-// Sum over a block of kThreads threads, the same for every thread; always added in one order.
-template <int kThreads>
-__device__ float block_sum(float value) {
-  static_assert(kThreads % kWarp == 0 && kThreads <= 1024);
-  constexpr int kWarps = kThreads / kWarp;
-  __shared__ float partial[kWarps];
+// Sum over a block of whole warps, the same for every thread; always added in one order. Once in a
+// kernel: a second sum would write where a slow warp still reads.
+__device__ inline float block_sum(float value) {
+  __shared__ float partial[kWarp];
   value = warp_sum(value);
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
   __syncthreads();
   float total = 0.0f;
-#pragma unroll
-  for (int warp = 0; warp < kWarps; ++warp) total += partial[warp];
-  __syncthreads();  // the next sum writes where this one reads
+  for (int warp = 0; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) total += partial[warp];
   return total;
 }
 

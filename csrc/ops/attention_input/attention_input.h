@@ -9,7 +9,7 @@
 namespace stagegate {
 
 struct AttentionInputWeights {
-  Tensor norm;       // [H]
+  Tensor norm;       // [H]; undefined where the block before has normed
   LinearWeight qkv;  // [(heads + 2 · kv_heads) · head_dim, H]: q, then k, then v
   // [head_dim]: norms over each head of q and of k. Undefined, both, in a model without them.
   Tensor q_norm;
@@ -24,7 +24,7 @@ struct AttentionInputWeights {
 //   rope_table   f32 [P, head_dim / 2]
 //   slot_mapping i32 [T], a slot of the cache; -1 is skipped
 //   kv           same dtype [S, kv_heads, head_dim]; heads % kv_heads == 0
-//   normed       same dtype [T, H]: workspace
+//   normed       same dtype [T, H]: workspace; without weights.norm the normed residual, an operand
 //   qkv          same dtype [T, heads + 2 · kv_heads, head_dim]: the result
 // Throws ArgumentError naming the first position or slot that is out of range.
 void attention_input(const Context& context, const Tensor& residual,

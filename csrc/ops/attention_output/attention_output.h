@@ -2,6 +2,7 @@
 
 #include "core/tensor.h"
 #include "device/context.h"
+#include "ops/add_rms_norm/add_rms_norm.h"
 #include "ops/linear/linear_weight.h"
 
 namespace stagegate {
@@ -12,7 +13,8 @@ namespace stagegate {
 //   o         same dtype [H, heads · head_dim]
 //   projected same dtype [T, H]: workspace
 //   residual  same dtype [T, H], added to in place
+//   next      same dtype: a norm of the new residual, where the next block is to find it
 void attention_output(const Context& context, const Tensor& attention, const LinearWeight& o,
-                      const Tensor& projected, const Tensor& residual);
+                      const Tensor& projected, const Tensor& residual, const NextNorm& next = {});
 
 }  // namespace stagegate

@@ -15,27 +15,31 @@ void mlp_input(const Context& context, const Tensor& residual, const Tensor& nor
   constexpr const char* kOp = "mlp_input";
   checks::shape(kOp, "residual", residual, {-1, -1});
   checks::floating(kOp, "residual", residual);
-  checks::shape(kOp, "norm", norm, {residual.dim(1)});
   checks::shape(kOp, "normed", normed, residual.shape());
   checks::shape(kOp, "activated", activated, {residual.dim(0), -1});
   checks::shape(kOp, "projected", projected, {residual.dim(0), 2 * activated.dim(1)});
-  checks::dtype(kOp, "norm", norm, residual.dtype());
   checks::dtype(kOp, "normed", normed, residual.dtype());
   checks::dtype(kOp, "activated", activated, residual.dtype());
   checks::dtype(kOp, "projected", projected, residual.dtype());
   checks::dense(kOp, context,
                 {{"residual", &residual},
-                 {"norm", &norm},
                  {"normed", &normed},
                  {"activated", &activated},
                  {"projected", &projected}});
   checks::linear_weight(kOp, {"gate_up_weight", "gate_up_bias"}, context, gate_up, projected.dim(1),
                         residual.dim(1), residual.dtype());
+  if (norm.defined()) {
+    checks::shape(kOp, "norm", norm, {residual.dim(1)});
+    checks::dtype(kOp, "norm", norm, residual.dtype());
+    checks::dense(kOp, context, {{"norm", &norm}});
+  }
 
   const MlpInputCall call{residual, norm, eps, gate_up, normed, projected, activated};
-  if (run_form(kOp, context, mlp_input_forms(), describe(context, call), call)) return;
+  if (norm.defined() && run_form(kOp, context, mlp_input_forms(), describe(context, call), call)) {
+    return;
+  }
   const Range range(kOp);
-  rms_norm(context, residual, norm, eps, normed);
+  if (norm.defined()) rms_norm(context, residual, norm, eps, normed);
   linear(context, normed, gate_up.data, gate_up.bias, projected);
   swiglu(context, projected, activated);
 }

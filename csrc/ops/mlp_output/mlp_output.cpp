@@ -1,7 +1,7 @@
 #include "ops/mlp_output/mlp_output.h"
 
 #include "device/range.h"
-#include "ops/add/add.h"
+#include "ops/add_rms_norm/add_rms_norm.h"
 #include "ops/checks.h"
 #include "ops/linear/linear.h"
 #include "ops/mlp_output/forms.h"
@@ -9,7 +9,7 @@
 namespace stagegate {
 
 void mlp_output(const Context& context, const Tensor& activated, const LinearWeight& down,
-                const Tensor& projected, const Tensor& residual) {
+                const Tensor& projected, const Tensor& residual, const NextNorm& next) {
   constexpr const char* kOp = "mlp_output";
   checks::shape(kOp, "activated", activated, {-1, -1});
   checks::floating(kOp, "activated", activated);
@@ -21,12 +21,15 @@ void mlp_output(const Context& context, const Tensor& activated, const LinearWei
                 {{"activated", &activated}, {"residual", &residual}, {"projected", &projected}});
   checks::linear_weight(kOp, {"down_weight", "down_bias"}, context, down, residual.dim(1),
                         activated.dim(1), activated.dtype());
+  checks::next_norm(kOp, context, next, residual);
 
   const MlpOutputCall call{activated, down, projected, residual};
-  if (run_form(kOp, context, mlp_output_forms(), describe(context, call), call)) return;
+  if (run_form(kOp, context, mlp_output_forms(), describe(context, call), call)) {
+    return norm_for_next(context, residual, next);
+  }
   const Range range(kOp);
   linear(context, activated, down.data, down.bias, projected);
-  add(context, residual, projected, residual);
+  add_and_norm(context, projected, residual, next);
 }
 
 }  // namespace stagegate

@@ -1,6 +1,7 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
 #include "ops/rope/rope_faults.h"
+#include "ops/rope/rotate.cuh"
 
 namespace stagegate::cuda {
 
@@ -27,12 +28,11 @@ __global__ void rope_kernel(T* x, std::int64_t x_stride, const std::int32_t* pos
     const int pair = i % half;
     T* first = row + head * 2 * half + pair;
     T* second = first + half;
-    const float c = cos[position * half + pair];
-    const float s = sin[position * half + pair];
-    const float a = to_float(*first);
-    const float b = to_float(*second);
-    *first = from_float<T>(a * c - b * s);
-    *second = from_float<T>(b * c + a * s);
+    float a = to_float(*first);
+    float b = to_float(*second);
+    rotate(a, b, cos[position * half + pair], sin[position * half + pair]);
+    *first = from_float<T>(a);
+    *second = from_float<T>(b);
   }
 }
 

@@ -7,24 +7,26 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// width: packs of a row of out.
+// A thread a pack of a row; packs: of a row of out, blocks: that share one. The last rows come
+// first: they are what a product left in the L2 cache, and the first rows are then there for the
+// product that follows.
 template <typename T, int kWidth>
-__global__ void swiglu_kernel(const T* gate_up, T* out, std::int64_t width, std::int64_t packs) {
-  const auto* in = reinterpret_cast<const Pack<T, kWidth>*>(gate_up);
-  const auto step = static_cast<std::int64_t>(gridDim.x) * kThreads;
-  for (auto i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < packs;
-       i += step) {
-    const std::int64_t row = i / width;
-    const auto gate = in[i + row * width];
-    const auto up = in[i + (row + 1) * width];
-    Pack<T, kWidth> product;
+__global__ void __launch_bounds__(kThreads)
+    swiglu_kernel(const T* gate_up, T* out, int packs, unsigned blocks) {
+  const unsigned block = gridDim.x - 1 - blockIdx.x;
+  const auto row = static_cast<std::int64_t>(block / blocks);
+  const int i = static_cast<int>(block % blocks) * kThreads + static_cast<int>(threadIdx.x);
+  if (i >= packs) return;
+  const auto* in = reinterpret_cast<const Pack<T, kWidth>*>(gate_up) + row * 2 * packs;
+  const auto gate = in[i];
+  const auto up = in[packs + i];
+  Pack<T, kWidth> product;
 #pragma unroll
-    for (int e = 0; e < kWidth; ++e) {
-      const float g = to_float(gate.values[e]);
-      product.values[e] = from_float<T>(g / (1.0f + expf(-g)) * to_float(up.values[e]));
-    }
-    reinterpret_cast<Pack<T, kWidth>*>(out)[i] = product;
+  for (int e = 0; e < kWidth; ++e) {
+    const float g = to_float(gate.values[e]);
+    product.values[e] = from_float<T>(g / (1.0f + expf(-g)) * to_float(up.values[e]));
   }
+  reinterpret_cast<Pack<T, kWidth>*>(out)[row * packs + i] = product;
 }
 
 }  // namespace
@@ -34,9 +36,10 @@ void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out) {
     using T = decltype(tag);
     dispatch_pack<T>(out.dim(1), {gate_up.raw_data(), out.raw_data()}, [&](auto pack) {
       constexpr int kWidth = decltype(pack)::value;
-      const std::int64_t packs = out.numel() / kWidth;
-      launch(swiglu_kernel<T, kWidth>, grid_for(packs, kThreads, context), kThreads, 0, context,
-             input<T>(gate_up), output<T>(out), out.dim(1) / kWidth, packs);
+      const std::int64_t packs = out.dim(1) / kWidth;
+      const unsigned blocks = ceil_div(packs, kThreads);
+      launch(swiglu_kernel<T, kWidth>, static_cast<unsigned>(out.dim(0)) * blocks, kThreads, 0,
+             context, input<T>(gate_up), output<T>(out), static_cast<int>(packs), blocks);
     });
   });
 }
