@@ -8,6 +8,7 @@ namespace stagegate::bindings {
 void bind_errors(pybind11::module_& module);
 void bind_tensor(pybind11::module_& module);
 void bind_ledger(pybind11::module_& module);
+void bind_timings(pybind11::module_& module);
 void bind_config(pybind11::module_& module);
 void bind_ops(pybind11::module_& module);
 // The block operators, called by bind_ops.

@@ -33,6 +33,7 @@ PYBIND11_MODULE(_C, module) {
   stagegate::bindings::bind_errors(module);
   stagegate::bindings::bind_tensor(module);
   stagegate::bindings::bind_ledger(module);
+  stagegate::bindings::bind_timings(module);
   stagegate::bindings::bind_config(module);
   stagegate::bindings::bind_ops(module);
   stagegate::bindings::bind_weights(module);

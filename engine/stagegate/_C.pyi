@@ -1,12 +1,32 @@
 """Types of the C++ core; csrc/bindings is what they describe."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 from typing_extensions import Buffer
 
 def build_info() -> dict[str, Any]: ...
+
+class TimingFile:
+    """Which kernels were the fastest on one GPU, as a file has it. winners: by contest."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def subject(self) -> str:
+        """Device and versions; empty in a file that is none of these, or damaged."""
+    @property
+    def winners(self) -> dict[str, str]: ...
+    @property
+    def damaged(self) -> int:
+        """Lines that say nothing."""
+
+def timing_folder() -> Path | None:
+    """Where timings are kept; None where STAGEGATE_CACHE is off, or there is no home."""
+
+def kept_timings() -> list[TimingFile]: ...
 
 class Context:
     def __init__(

@@ -26,12 +26,18 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_generate(commands.add_parser("generate", help="complete prompts with a checkpoint"))
     add_serve_arguments(commands.add_parser("serve", help="OpenAI-compatible server"))
-    commands.add_parser("doctor", help="what was found on this machine, and what is missing")
+    doctor = commands.add_parser(
+        "doctor", help="what was found on this machine, and what is missing"
+    )
+    doctor.add_argument(
+        "--clear-timings", action="store_true",
+        help="forget which kernels were the fastest on the GPUs of this machine",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
     if arguments.command == "doctor":
-        from stagegate.doctor import run
+        from stagegate.doctor import clear_timings, run
 
-        return run(sys.stdout)
+        return clear_timings(sys.stdout) if arguments.clear_timings else run(sys.stdout)
     try:
         return serve(arguments) if arguments.command == "serve" else _generate(arguments)
     except StagegateError as error:

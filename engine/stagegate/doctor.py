@@ -62,6 +62,7 @@ def run(stream: TextIO) -> int:
         ("build", _build_tools()),
         ("GPU", _gpu()),
         ("engine", _core()),
+        ("timings", _timings()),
         ("Python packages", _packages()),
     ):
         print(title, file=stream)
@@ -136,6 +137,37 @@ def _core() -> Iterator[Finding]:
     yield Finding(
         "FlashInfer in it", info["flashinfer"], "optional; nox -s build-cuda -- --flashinfer"
     )
+
+
+def _timings() -> Iterator[Finding]:
+    """Which kernels were found to be the fastest on the GPUs of this machine, and kept."""
+    try:
+        core = import_module("stagegate._C")
+    except ImportError:
+        return  # said by _core
+    folder = core.timing_folder()
+    yield Finding(
+        "kept in",
+        str(folder) if folder else None,
+        "kernels are timed in every process: STAGEGATE_CACHE is off, or there is no home folder; "
+        "set STAGEGATE_CACHE to a folder",
+    )
+    for file in core.kept_timings():
+        damaged = f", {file.damaged} damaged lines" if file.damaged else ""
+        subject = file.subject or "no file of timings"
+        yield Finding(file.path.name, f"{subject}: {len(file.winners)} choices{damaged}", "")
+
+
+def clear_timings(stream: TextIO) -> int:
+    """Remove what was kept of all GPUs, so that kernels are timed again. Returns 0."""
+    files = import_module("stagegate._C").kept_timings()
+    for file in files:
+        file.path.unlink(missing_ok=True)
+        file.path.with_name(f"{file.path.name}.lock").unlink(missing_ok=True)
+        print(f"removed {file.path}", file=stream)
+    if not files:
+        print("no timings are kept", file=stream)
+    return 0
 
 
 def _packages() -> Iterator[Finding]:

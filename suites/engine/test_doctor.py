@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stagegate import doctor
+from stagegate.__main__ import main
 
 
 def report() -> tuple[int, str]:
@@ -75,3 +76,45 @@ def test_it_needs_the_standard_library_alone() -> None:
 def test_what_the_server_lacks_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_installed", lambda name: None if name == "uvicorn" else "1")
     assert "missing  uvicorn -> server: pip install '.[server]'" in report()[1]
+
+
+def checksum(text: str) -> str:
+    """FNV-1a of 64 bits, as its bytes lie in memory."""
+    value = 14695981039346656037
+    for letter in text.encode():
+        value = (value ^ letter) * 1099511628211 % 2**64
+    return value.to_bytes(8, sys.byteorder).hex()
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of timings: of one GPU, with a damaged line, and a file of something else."""
+    monkeypatch.setenv("STAGEGATE_CACHE", str(tmp_path))
+    choice = "matmul rows=1\t00ff"
+    lines = ["stagegate timings 1", "NVIDIA H200, driver 1", f"{checksum(choice)}\t{choice}", "x"]
+    (tmp_path / "h200.timings").write_text("\n".join(lines) + "\n")
+    (tmp_path / "h200.timings.lock").touch()
+    (tmp_path / "other.timings").write_text("something else")
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+def test_kept_timings_are_listed(kept: Path) -> None:
+    text = report()[1]
+    assert f"ok       kept in: {kept}\n" in text
+    assert "ok       h200.timings: NVIDIA H200, driver 1: 1 choices, 1 damaged lines\n" in text
+    assert "ok       other.timings: no file of timings: 0 choices, 1 damaged lines\n" in text
+
+
+def test_timings_that_are_not_kept_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGEGATE_CACHE", "off")
+    assert "missing  kept in -> kernels are timed in every process" in report()[1]
+
+
+def test_timings_are_cleared(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--clear-timings"]) == 0
+    assert [file.name for file in kept.iterdir()] == ["notes.txt"]
+    said = capsys.readouterr().out
+    assert said == f"removed {kept / 'h200.timings'}\nremoved {kept / 'other.timings'}\n"
+    assert main(["doctor", "--clear-timings"]) == 0
+    assert capsys.readouterr().out == "no timings are kept\n"

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from stagegate._C import Context
 from suites.adapter.options import DTYPES
+
+# Products of odd sizes, thousands of them, are not what a GPU's timings are kept for.
+os.environ.setdefault("STAGEGATE_CACHE", "off")
 
 # --hypothesis-profile few: for tools that slow each kernel down many times over.
 settings.register_profile("few", max_examples=4, deadline=None)

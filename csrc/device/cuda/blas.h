@@ -17,8 +17,8 @@ namespace stagegate::cuda {
 class Stream;
 
 // Matrix products by cuBLASLt. The algorithm for a problem is the fastest that the library
-// proposes, timed the first time the problem comes to a device (device/cuda/autotune.h) and kept as
-// long as the process lives.
+// proposes, timed the first time the problem comes to a device (device/cuda/autotune.h) and kept,
+// also for processes to come (device/cuda/timings.h).
 class Blas {
  public:
   // out[M, N] = x[M, K] · weight[N, K]ᵀ + bias[N], all row-major, accumulated in f32.

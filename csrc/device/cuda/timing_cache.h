@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace stagegate::cuda {
@@ -21,16 +23,26 @@ struct Contest {
   std::function<std::optional<float>(const Candidate&)> time;
 };
 
+// What outlives a cache: winners of other processes. Neither function: nothing does.
+template <typename Key, typename Candidate>
+struct TimingMemory {
+  std::function<std::optional<Candidate>(const Key&)> recall;
+  std::function<void(const Key&, const Candidate&)> keep;
+};
+
 // Which of several kernels serves calls of one kind, by key. Each key is settled once, by timing
-// its candidates or by rule, and kept as long as the cache lives. Threads may share it: one is
-// settled at a time, so that none is timed beside another.
+// its candidates or by rule, and kept as long as the cache lives; what was timed, also in its
+// memory. Threads may share it: one is settled at a time, so that none is timed beside another.
 template <typename Key, typename Candidate>
 class TimingCache {
  public:
-  // How often each candidate is timed. The first time does not count: it loads the kernel.
+  // How often each candidate is timed, in turns: what disturbs the device for a while disturbs all.
+  // The median counts. A run before the first loads the kernel.
   static constexpr int kTimings = 5;
   // A candidate that is this many times slower than the best is not timed again: a batch waits.
-  static constexpr float kHopeless = 1.5f;
+  static constexpr float kHopeless = 1.25f;
+
+  explicit TimingCache(TimingMemory<Key, Candidate> memory = {}) : memory_(std::move(memory)) {}
 
   // The fastest candidate; none where there are no candidates, or none runs. One that was kept and
   // does not take this call is looked for again. Where nothing can be timed, the first candidate,
@@ -41,13 +53,19 @@ class TimingCache {
     if (known != kept_.end() && (!known->second || contest.takes(*known->second))) {
       return known->second;
     }
+    if (known == kept_.end() && memory_.recall) {
+      const std::optional<Candidate> recalled = memory_.recall(key);
+      if (recalled && contest.takes(*recalled)) return kept_.emplace(key, recalled).first->second;
+    }
     const std::vector<Candidate> candidates = contest.candidates();
     if (!candidates.empty() && !contest.time) return candidates.front();
-    return kept_.insert_or_assign(key, best_of(candidates, contest)).first->second;
+    const std::optional<Candidate> best = best_of(candidates, contest);
+    if (best && memory_.keep) memory_.keep(key, *best);
+    return kept_.insert_or_assign(key, best).first->second;
   }
 
   // The first candidate that takes the first call of a key: no clock decides, and the key keeps it,
-  // also for calls it does not take.
+  // also for calls it does not take. Nothing outlives the cache.
   std::optional<Candidate> first(const Key& key, const Contest<Candidate>& contest) {
     const std::lock_guard lock(mutex_);
     const auto known = kept_.find(key);
@@ -62,27 +80,51 @@ class TimingCache {
   }
 
  private:
+  struct Entrant {
+    const Candidate* candidate;
+    std::vector<float> times;
+
+    float median() {
+      const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+      std::nth_element(times.begin(), middle, times.end());
+      return *middle;
+    }
+  };
+
   static std::optional<Candidate> best_of(const std::vector<Candidate>& candidates,
                                           const Contest<Candidate>& contest) {
-    std::optional<Candidate> best;
+    std::vector<Entrant> entrants;
     float shortest = std::numeric_limits<float>::infinity();
     for (const Candidate& candidate : candidates) {
-      for (int i = 0; i < kTimings; ++i) {
-        const std::optional<float> taken = contest.time(candidate);
-        if (!taken) break;
-        if (i == 0) continue;
-        if (*taken < shortest) {
-          shortest = *taken;
-          best = candidate;
-        }
-        if (*taken > kHopeless * shortest) break;
-      }
+      if (!contest.time(candidate)) continue;
+      const std::optional<float> taken = contest.time(candidate);
+      if (!taken) continue;
+      entrants.push_back({&candidate, {*taken}});
+      shortest = std::min(shortest, *taken);
+    }
+    std::erase_if(entrants,
+                  [&](const Entrant& entrant) { return entrant.times[0] > kHopeless * shortest; });
+    for (int i = 1; i < kTimings && entrants.size() > 1; ++i) {
+      std::erase_if(entrants, [&](Entrant& entrant) {
+        const std::optional<float> taken = contest.time(*entrant.candidate);
+        if (taken) entrant.times.push_back(*taken);
+        return !taken;
+      });
+    }
+    std::optional<Candidate> best;
+    float least = std::numeric_limits<float>::infinity();
+    for (Entrant& entrant : entrants) {
+      const float time = entrant.median();
+      if (time >= least) continue;
+      least = time;
+      best = *entrant.candidate;
     }
     return best;
   }
 
   std::mutex mutex_;
   std::map<Key, std::optional<Candidate>> kept_;
+  TimingMemory<Key, Candidate> memory_;
 };
 
 }  // namespace stagegate::cuda
