@@ -83,11 +83,18 @@ bool any_takes(std::span<const BlockForm<Call>> forms, const BlockProblem& probl
 
 namespace cuda {
 
-// The fastest of several forms, by index, for problems like this one: timed once a process where
-// the stream can be timed, else the first. op: a literal. rehearse: queues a form on operands that
-// may be written any number of times.
+// A form by its place in the table of its operator.
+struct FormCandidate {
+  int form;
+  const char* name;
+};
+
+// The fastest of several forms for problems like this one: timed once and kept
+// (device/cuda/timings.h) where the stream can be timed, else the first. op: a literal. rehearse:
+// queues a form on operands that may be written any number of times.
 int fastest_form(const Context& context, const char* op, const BlockProblem& problem,
-                 const std::vector<int>& candidates, const std::function<void(int)>& rehearse);
+                 const std::vector<FormCandidate>& candidates,
+                 const std::function<void(int)>& rehearse);
 
 }  // namespace cuda
 
@@ -97,10 +104,10 @@ template <typename Call>
 bool run_form(const char* op, const Context& context, std::span<const BlockForm<Call>> forms,
               const BlockProblem& problem, const Call& call) {
   if constexpr (cuda::kEnabled) {
-    std::vector<int> candidates;
+    std::vector<cuda::FormCandidate> candidates;
     for (std::size_t i = 0; i < forms.size(); ++i) {
       if (forms[i].run != nullptr && takes(forms[i].traits, problem)) {
-        candidates.push_back(static_cast<int>(i));
+        candidates.push_back({static_cast<int>(i), forms[i].traits.name});
       }
     }
     if (candidates.empty()) return false;
@@ -108,7 +115,7 @@ bool run_form(const char* op, const Context& context, std::span<const BlockForm<
       forms[static_cast<std::size_t>(form)].run(context, operands);
     };
     const int chosen = candidates.size() == 1
-                           ? candidates.front()
+                           ? candidates.front().form
                            : cuda::fastest_form(context, op, problem, candidates,
                                                 [&](int form) { run(form, call.rehearsal()); });
     const Dispatch dispatch(op, context.device);
