@@ -10,12 +10,15 @@ from stagegate_harness.ceilings import Ceilings, best_seconds
 
 _COPY_BYTES = 1 << 31
 _MATRIX = 8192
+_READ_ROWS = 1024
 _CALLS = 10  # so that starting them is nothing beside them
 
 
 def measure_gpu_ceilings() -> Ceilings:
-    """The best of some repeats on the first GPU: the driver's copy and the library's product."""
-    from stagegate._C import Context, Tensor, copy, empty, ops
+    """The best of some repeats on the first GPU: the driver's copy, the library's product, and for
+    reading the arg-max of long rows, which writes one number a row.
+    """
+    from stagegate._C import Context, Tensor, copy, empty, ops, zeros
 
     context = Context("cuda")
     source = empty([_COPY_BYTES], "u8", "cuda")
@@ -24,6 +27,8 @@ def measure_gpu_ceilings() -> Ceilings:
     values = np.random.default_rng(0).standard_normal((_MATRIX, _MATRIX), dtype=np.float32)
     matrix = Tensor.from_numpy(values).to(dtype="bf16").to(device="cuda")
     product = empty([_MATRIX, _MATRIX], "bf16", "cuda")
+    rows = zeros([_READ_ROWS, _COPY_BYTES // 4 // _READ_ROWS], "f32", "cuda")
+    best = empty([_READ_ROWS], "i32", "cuda")
 
     def seconds(call: Callable[[], object]) -> float:
         def several() -> None:
@@ -39,4 +44,5 @@ def measure_gpu_ceilings() -> Ceilings:
         flops_per_s=2
         * _MATRIX**3
         / seconds(lambda: ops.linear(context, matrix, matrix, None, product)),
+        read_bytes_per_s=_COPY_BYTES / seconds(lambda: ops.argmax(context, rows, best)),
     )

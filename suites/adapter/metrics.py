@@ -11,6 +11,7 @@ _LATENCY = Kind("ms", Better.LOWER, MetricClass.LATENCY_P50)
 _RATE = Kind("tok/s", Better.HIGHER, MetricClass.THROUGHPUT)
 _SHOWN_LATENCY = Kind("ms", Better.LOWER, MetricClass.INFO)
 _TAIL = Kind("ms", Better.LOWER, MetricClass.LATENCY_P99)
+_MEMORY = Kind("bytes", Better.LOWER, MetricClass.MEMORY)
 _COUNT = Kind("1", Better.HIGHER, MetricClass.INFO)
 
 KINDS = {
@@ -24,8 +25,6 @@ KINDS = {
     "prefix_hits": _COUNT,
     "prefix_misses": Kind("1", Better.LOWER, MetricClass.INFO),
     "prefix_saved_tokens": _COUNT,
-    "stagegate_tok_s": _RATE,
-    "transformers_tok_s": Kind("tok/s", Better.HIGHER, MetricClass.INFO),
     "tokens_per_cpu_sec": replace(_RATE, of_cpu=True),
     "ttft_p50_ms": _LATENCY,
     "ttft_p90_ms": _SHOWN_LATENCY,
@@ -49,5 +48,13 @@ KINDS = {
     "failed_requests": Kind("1", Better.LOWER, MetricClass.INFO),
     "cached_tokens": _COUNT,
     "added_ttft_p50_ms": _LATENCY,
-    "ratio": Kind("1", Better.HIGHER, MetricClass.INFO),
+    "prefill_tok_s": _RATE,
+    "ttft_ms": _LATENCY,
+    "tpot_ms": _SHOWN_LATENCY,  # the rate says the same
+    "startup_s": Kind("s", Better.LOWER, MetricClass.LATENCY_P50),
+    "weights_bytes": _MEMORY,
+    "kv_cache_bytes": _MEMORY,
+    "workspace_bytes": _MEMORY,
+    "peak_bytes": _MEMORY,
+    "kv_bytes": Kind("bytes", Better.LOWER, MetricClass.INFO),  # of the work, not of the engine
 }

@@ -112,7 +112,7 @@ def test_the_numbers_of_an_operator_are_of_one_call(project: Project) -> None:
         "from stagegate_harness.ceilings import Ceilings\n"
         "@pytest.mark.parametrize('size', [1, 64])\n"
         "def test_operator(measure, size):\n"
-        "    measure.operator(lambda: time.sleep(2e-4 * size), Ceilings(1.0, 1.0),\n"
+        "    measure.operator(lambda: time.sleep(2e-4 * size), Ceilings(1.0, 1.0, 1.0),\n"
         "                     moved_bytes=1, flops=1, wait=lambda: None)\n",
     )
     done = project.run_process()

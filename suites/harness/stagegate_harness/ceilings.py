@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 # Far beyond the caches of today's processors, each.
 _COPY_BYTES = 1 << 28
@@ -21,10 +22,12 @@ class Ceilings:
     """copy_bytes_per_s: bytes read and written by a copy.
 
     flops_per_s: of a matrix product, in f32 on a CPU and in bf16 on a GPU.
+    read_bytes_per_s: of what is only read.
     """
 
     copy_bytes_per_s: float
     flops_per_s: float
+    read_bytes_per_s: float
 
 
 def measure_ceilings(num_threads: int) -> Ceilings:
@@ -32,18 +35,31 @@ def measure_ceilings(num_threads: int) -> Ceilings:
     return Ceilings(
         copy_bytes_per_s=2 * _COPY_BYTES / _copy_seconds(num_threads),
         flops_per_s=2 * _MATRIX**3 / _product_seconds(),
+        read_bytes_per_s=_COPY_BYTES / _read_seconds(num_threads),
     )
 
 
 def _copy_seconds(num_threads: int) -> float:
     source = np.ones(_COPY_BYTES // 8)
     target = np.zeros_like(source)  # touched: the first write to a page is not a copy
-    parts = [
-        partial(np.copyto, target[piece], source[piece])
-        for bounds in [np.linspace(0, len(source), num_threads + 1, dtype=int)]
-        for piece in map(slice, bounds[:-1], bounds[1:])
-    ]
-    with ThreadPoolExecutor(num_threads) as pool:  # numpy copies without the interpreter's lock
+    return _side_by_side(
+        [partial(np.copyto, target[piece], source[piece]) for piece in _pieces(source, num_threads)]
+    )
+
+
+def _read_seconds(num_threads: int) -> float:
+    """Of a maximum: it writes nothing, and compares faster than memory delivers."""
+    source = np.ones(_COPY_BYTES // 8)
+    return _side_by_side([partial(np.max, source[piece]) for piece in _pieces(source, num_threads)])
+
+
+def _pieces(array: npt.NDArray[np.float64], count: int) -> list[slice]:
+    bounds = np.linspace(0, len(array), count + 1, dtype=int)
+    return list(map(slice, bounds[:-1], bounds[1:]))
+
+
+def _side_by_side(parts: Sequence[Callable[[], object]]) -> float:
+    with ThreadPoolExecutor(len(parts)) as pool:  # numpy works without the interpreter's lock
         return best_seconds(lambda: list(pool.map(lambda part: part(), parts)))
 
 

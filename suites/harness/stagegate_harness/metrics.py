@@ -19,6 +19,7 @@ KINDS: Mapping[str, Kind] = {
     "gbytes_per_s": Kind("GB/s", Better.HIGHER, MetricClass.INFO),
     "gflops_per_s": Kind("GFLOP/s", Better.HIGHER, MetricClass.INFO),
     "share_of_copy": Kind("1", Better.HIGHER, MetricClass.INFO),
+    "share_of_read": Kind("1", Better.HIGHER, MetricClass.INFO),
     "share_of_matmul": Kind("1", Better.HIGHER, MetricClass.INFO),
 }
 
