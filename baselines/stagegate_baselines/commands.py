@@ -27,7 +27,7 @@ def add(options: Namespace, store: Store) -> None:
 
 def list_records(options: Namespace, store: Store) -> None:
     rows = []
-    for entry in _selected(options, store):
+    for entry in selected(options, store):
         record = store.load(entry)
         proved = sum(evidence.state is CriterionState.PROVED for evidence in record.evidence)
         rows.append(
@@ -118,7 +118,7 @@ def diff(options: Namespace, store: Store) -> None:
 
 
 def history(options: Namespace, store: Store) -> None:
-    entries = _selected(options, store)
+    entries = selected(options, store)
     if options.case is None:
         rows = [
             (item.when, item.old or "nothing", item.new, item.who or "-", item.why)
@@ -180,7 +180,7 @@ def show_noise(launches: Sequence[Record]) -> None:
 
 
 def prune(options: Namespace, store: Store) -> None:
-    for folder in sorted({entry.folder for entry in _selected(options, store)}):
+    for folder in sorted({entry.folder for entry in selected(options, store)}):
         for entry in store.prune(folder, options.keep):
             print(f"deleted {entry.name} {entry.label}")
 
@@ -189,7 +189,8 @@ def print_schema() -> None:
     print(json.dumps(json_schema(), indent=2))
 
 
-def _selected(options: Namespace, store: Store) -> list[Entry]:
+def selected(options: Namespace, store: Store) -> list[Entry]:
+    """Of the machine and stage that were asked for."""
     return [
         entry
         for entry in store.entries()

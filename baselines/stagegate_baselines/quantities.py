@@ -59,6 +59,16 @@ def interval(ends: tuple[float, float] | None) -> str:
     return NOTHING if ends is None else f"{percent(ends[0])} to {percent(ends[1])}"
 
 
+def times(gain: float | None) -> str:
+    """How many times better, as 1.25x."""
+    return NOTHING if gain is None else f"{gain:.2f}x"
+
+
+def times_interval(ends: tuple[float, float] | None) -> str:
+    """As 1.21x to 1.29x."""
+    return NOTHING if ends is None else f"{times(ends[0])} to {times(ends[1])}"
+
+
 def _scaled(value: float, unit: str) -> tuple[str, str]:
     """Digits, and the unit they are in; a pure number has none."""
     if unit in ("bytes", "B"):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from stagegate_baselines.escaping import printable
 from stagegate_baselines.states import CriterionState
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 
 
 def _printable(value: object) -> object:
@@ -131,6 +131,7 @@ class Case(Strict):
     GPU, also before each round. Empty where they were not measured.
     host: None where it was not measured.
     hot_path: None where no GPU was traced. No gate looks at it.
+    setup: versions and settings of the engine that ran it, where params name one by `engine`.
     """
 
     name: Text
@@ -145,6 +146,7 @@ class Case(Strict):
     host: HostTime | None = None
     invalid: tuple[Text, ...] = ()
     hot_path: HotPath | None = None
+    setup: dict[Text, Scalar] = {}
 
 
 class Gpu(Strict):
@@ -238,7 +240,7 @@ class Record(Strict):
     started it.
     """
 
-    schema_version: Literal[4]
+    schema_version: Literal[5]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     stage: Text | None
     machine_key: Digest

@@ -169,5 +169,44 @@ def _from_3(section: Section, _: Mapping[str, Any]) -> Section:
     return {**section, "schema_version": 4}
 
 
+def _from_4(section: Section, _: Mapping[str, Any]) -> Section:
+    """Version 4 had another engine in the names of metrics, in the case of ours."""
+    cases = [part for case in section["cases"] for part in _by_engine_4(case)]
+    return {**section, "schema_version": 5, "cases": cases}
+
+
+def _by_engine_4(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """A case for each engine, told apart by the parameter `engine`."""
+    rates = {
+        metric["name"].removesuffix("_tok_s"): metric
+        for metric in case["metrics"]
+        if metric["name"].endswith("_tok_s")
+    }
+    ours = rates.pop("stagegate", None)
+    if ours is None or not rates:
+        return [case]
+    found = [
+        {
+            **case,
+            "params": {**case["params"], "engine": "stagegate"},
+            "metrics": [{**ours, "name": "tokens_per_sec"}],
+        }
+    ]
+    for engine, metric in rates.items():
+        name, bracket, values = case["name"].partition("[")
+        found.append(
+            {
+                "name": f"{name}[{values[:-1]}-{engine}]" if bracket else f"{name}[{engine}]",
+                "suite": case["suite"],
+                "params": {**case["params"], "engine": engine},
+                "workload_hash": case["workload_hash"],
+                "model_digest": case["model_digest"],
+                "metrics": [{**metric, "name": "tokens_per_sec"}],
+                "invalid": case.get("invalid", ()),
+            }
+        )
+    return found
+
+
 # STEPS[n] turns version n into version n + 1.
-STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2, _from_3)
+STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2, _from_3, _from_4)

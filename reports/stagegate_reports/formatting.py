@@ -53,7 +53,12 @@ def interval(ends: tuple[float, float] | None) -> str:
 
 def times(gain: float | None) -> str:
     """How many times better, as 1.25×."""
-    return "–" if gain is None else f"{gain:.2f}×"
+    return _typeset(quantities.times(gain)).replace("x", "×")
+
+
+def times_interval(ends: tuple[float, float] | None) -> str:
+    """As 1.21× to 1.29×."""
+    return _typeset(quantities.times_interval(ends)).replace("x", "×")
 
 
 def seconds(value: float) -> str:

@@ -36,7 +36,7 @@ def sample_record(
     return Record.model_validate(
         {
             "device": "cpu" if device_control is None else "cuda",
-            "schema_version": 4,
+            "schema_version": 5,
             "created": "2026-01-02T03:04:05Z",
             "stage": stage,
             "machine_key": "0123456789abcdef",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stagegate_baselines import commands
+from stagegate_baselines import commands, peers
 from stagegate_baselines.export import export
 from stagegate_baselines.gate.command import add_gate, run_gate
 from stagegate_baselines.measure_command import add_measure, run_measure
@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     history = subparser("history", commands.history, "what was accepted, when and why")
     history.add_argument("case", nargs="?", help="show its medians, record by record, instead")
     add_selection(history)
+    text = "this engine beside others: the newest record of each case and card"
+    add_selection(subparser("peers", peers.show_peers, text))
     text = "a set of launches as a file for `pytest-benchmark compare`"
     child = subparser("export", export, text)
     child.add_argument("name", help=name)

@@ -17,6 +17,7 @@ import pytest
 from stagegate_baselines import launch_variables
 from stagegate_baselines.anonymous import anonymous
 from stagegate_baselines.kinds import Kind
+from stagegate_baselines.peers import ENGINE
 from stagegate_baselines.records import Case, Scalar
 from stagegate_baselines.telemetry import Telemetry, broken_conditions
 from stagegate_harness import planted
@@ -25,7 +26,7 @@ from stagegate_harness.calls import CallTimer
 from stagegate_harness.cases import CASES, METRICS, PARAMS, describe, suite_of
 from stagegate_harness.ceilings import Ceilings
 from stagegate_harness.hot_path import headline
-from stagegate_harness.metrics import check_round, declared_by
+from stagegate_harness.metrics import as_metric, check_round, declared_by, for_information
 from stagegate_harness.options import PROJECT, SETTINGS
 from stagegate_harness.traced_rounds import TRACED_ROUNDS
 
@@ -66,7 +67,7 @@ class Measure:
         self._beside = BesideRounds()
         self._calls_on_cpu: float | None = None  # of the last round of an operator
         self._metrics: Mapping[str, Kind] = item.config.stash[METRICS]
-        self._case: Case | None = None
+        self._recorded: list[Case] = []
 
     def __call__(
         self,
@@ -112,16 +113,42 @@ class Measure:
         if telemetry is not None:
             telemetry.sample()  # rounds shorter than the interval have one too
             self._invalid += broken_conditions(telemetry.samples(since=began))
-        self._case = self._describe(samples, model_digest)
+        case = self._describe(samples, model_digest)
         if trace:
             config.stash[TRACED_ROUNDS].plan(
-                self._case,
+                case,
                 trace if callable(trace) else lambda: run(rounds),
                 prepare=lambda: prepare(rounds),
             )
-        self._benchmark.extra_info[EXTRA_INFO] = self._case.name
-        config.stash[CASES].append(self._case)
+        self._benchmark.extra_info[EXTRA_INFO] = case.name
+        self._record(case)
         return samples
+
+    def beside(
+        self, engine: str, samples: Samples, setup: Mapping[str, Scalar] = MappingProxyType({})
+    ) -> None:
+        """Record what another engine gave in the rounds of the case that was just measured.
+
+        It becomes a case of its own, which the parameter `engine` tells apart, and whose metrics
+        are for information. setup: versions and settings of that engine.
+        """
+        [measured] = self._recorded
+        name, bracket, values = measured.name.partition("[")
+        metrics = (as_metric(name, values, self._metrics) for name, values in samples.items())
+        self._record(
+            measured.model_copy(
+                update={
+                    "name": f"{name}[{values[:-1]}-{engine}]" if bracket else f"{name}[{engine}]",
+                    "params": {**measured.params, ENGINE: engine},
+                    "metrics": tuple(map(for_information, metrics)),
+                    "setup": dict(setup),
+                }
+            )
+        )
+
+    def _record(self, case: Case) -> None:
+        self._recorded.append(case)
+        self._item.config.stash[CASES].append(case)
 
     def _warm_up(
         self, work: Callable[[int], Metrics | None], prepare: Callable[[int], object]
@@ -214,14 +241,13 @@ class Measure:
         """The test did not pass: what it recorded, if anything, must not be used."""
         self._benchmark.skipped = True  # a failure before the first round is one failure
         cases = self._item.config.stash[CASES]
-        if self._case in cases:
-            cases.remove(self._case)
         self._invalid.append(reason)
-        self._case = self._describe({}, None) if self._case is None else self._case
-        self._case = self._case.model_copy(
-            update={"invalid": tuple(dict.fromkeys(map(anonymous, self._invalid)))}
-        )
-        cases.append(self._case)
+        invalid = tuple(dict.fromkeys(map(anonymous, self._invalid)))
+        recorded, self._recorded = self._recorded or [self._describe({}, None)], []
+        for case in recorded:
+            if case in cases:
+                cases.remove(case)
+            self._record(case.model_copy(update={"invalid": invalid}))
 
     def _describe(self, samples: Samples, model_digest: str | None) -> Case:
         return describe(

@@ -107,6 +107,11 @@ def as_metric(
     )
 
 
+def for_information(metric: Metric) -> Metric:
+    """The same samples, which no gate looks at."""
+    return metric.model_copy(update={"metric_class": MetricClass.INFO})
+
+
 def _by_cpu_time(
     kind: Kind, samples: Sequence[float | int | None], on_cpu: Sequence[float]
 ) -> tuple[float | None, ...]:
