@@ -65,7 +65,10 @@ def option(arguments: list[str], name: str) -> str | None:
 def wants_cuda(arguments: list[str]) -> bool:
     stages = [STAGES[argument] for argument in arguments if argument in STAGES]
     on_gpu = any(stage.get("device") == "nvidia" for stage in stages)
-    return on_gpu or option(arguments, "--device") in ("nvidia", "cuda")
+    device = option(arguments, "--device")
+    if device is None and option(arguments, "--peer") == "vllm":  # which runs on GPUs
+        return True
+    return on_gpu or device in ("nvidia", "cuda")
 
 
 def with_engine(**settings: Any) -> Any:
@@ -129,6 +132,12 @@ def bench(session: nox.Session) -> None:
     python(
         session, "-m", "pytest", "--benchmark-only", f"--benchmark-json={record}", *chosen, *others
     )
+
+
+@with_engine(default=False)
+def compare(session: nox.Session) -> None:
+    """Build, then compare with another engine: nox -s compare -- --peer vllm|transformers [...]"""
+    python(session, "-m", "suites.peers", *paths_of_the_caller(session))
 
 
 @with_engine(default=False)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-# Of pytest and its plugins, of the report and of the store.
+# Of pytest and its plugins, of the report, of the store and of a comparison.
 PATH_OPTIONS = frozenset(
     (
         "--model-path", "--benchmark-json", "--junitxml", "--junit-xml", "--basetemp",
         "--confcutdir", "--log-file", "--rootdir", "--gate", "--store", "--out", "--root",
+        "--config", "--peer-python",
     )
 )  # fmt: skip
 

@@ -80,7 +80,7 @@ def show_comparisons(found: Sequence[tuple[PeerComparison, Record]]) -> None:
         version = item.peer.setup.get("version")
         rows.append(
             (
-                item.case.name,
+                label_of(item.case),
                 str(item.case.params.get("model", "-")),
                 card_of(record),
                 item.metric.name,
@@ -115,6 +115,11 @@ def show_peers(options: Namespace, store: Store) -> None:
         print(f"no record of another engine in {store.root}; `nox -s compare` makes one")
         return
     show_comparisons(list(newest.values()))
+
+
+def label_of(case: Case) -> str:
+    """The name of a case of this engine, which need not name it."""
+    return case.name.removesuffix(f"[{OURS}]")
 
 
 def card_of(record: Record) -> str:

@@ -1,0 +1,1 @@
+"""Comparisons with other engines on the same work, in the same rounds: nox -s compare."""
