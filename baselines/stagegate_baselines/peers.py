@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stagegate_baselines import quantities, tables
 from stagegate_baselines.commands import selected
 from stagegate_baselines.gains import Gain, gain_of
+from stagegate_baselines.limits import LIMITS
 from stagegate_baselines.records import Case, Metric, MetricClass, Record, Scalar
 from stagegate_baselines.samples import median
 from stagegate_baselines.store import Store
@@ -16,9 +17,6 @@ from stagegate_baselines.store import Store
 # The parameter that names who ran a case, and its value for the engine of this project.
 ENGINE = "engine"
 OURS = "stagegate"
-# Metrics that state a case as a share of what the machine can do. The largest is of the limit that
-# the case comes nearest to.
-SHARES = ("share_of_copy", "share_of_read", "share_of_matmul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def peer_comparisons(record: Record) -> tuple[PeerComparison, ...]:
 
 def share_of_limit(case: Case) -> float | None:
     """Of the limit that a case comes nearest to; None where it states none."""
-    shares = [median(_samples(case, name)) for name in SHARES]
+    shares = [median(_samples(case, name)) for name in LIMITS]
     return max((share for share in shares if share is not None), default=None)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stagegate_baselines.evidence import add_up
+from stagegate_baselines.peers import ENGINE, OURS
 from stagegate_baselines.records import Record
 from stagegate_baselines.states import CriterionState, StageState
-from stagegate_reports.comparisons import compare_layouts, compare_peers
+from stagegate_reports.comparisons import compare_along
 from stagegate_reports.measured import collect_cases
 from stagegate_reports.model import (
     AcceptedVersion,
@@ -63,8 +64,9 @@ def assemble(
         created=ordered[-1].created,
         stages=tuple(stages),
         unstaged=others,
-        layouts=compare_layouts(cases),
-        peers=compare_peers(cases),
+        # Attention of the slot layout has one form only.
+        layouts=compare_along("layout", "block", cases, free=("backend",)),
+        peers=compare_along(ENGINE, OURS, cases, same_rounds=True),
         machines=machines(ordered),
         environments=environments(ordered),
         records=tuple(origin(record) for record in ordered),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from stagegate_baselines.limits import LIMITS
+from stagegate_baselines.peers import OURS
 from stagegate_baselines.records import Better
 from stagegate_reports.comparisons import gain
-from stagegate_reports.model import CaseView, MetricView
+from stagegate_reports.model import CaseView, Comparison, MetricView
 
-# Metrics that state a case as a share of what the machine can do, and what that limit is called.
-LIMITS = {"share_of_copy": "memory", "share_of_matmul": "arithmetic"}
+# Of the work of a case and not of its cost, but worth seeing beside it.
+_ALSO_BY_SIZE = ("kv_bytes",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,19 @@ class LimitRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerBar:
+    """A case beside the same one of another engine. gain, interval: as in Comparison.
+
+    limit: how near this engine comes to what bounds it; None where the case does not say.
+    """
+
+    label: str
+    gain: float
+    interval: tuple[float, float] | None
+    limit: LimitRow | None
+
+
+@dataclass(frozen=True, slots=True)
 class CostLine:
     """What a size costs. points: (size, value of the metric), from small to large."""
 
@@ -50,7 +65,7 @@ class CostLine:
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """Cases that differ in one number. parameter: which. metric: lower is better."""
+    """Cases that differ in one number. parameter: which."""
 
     stage: str | None
     parameter: str
@@ -99,6 +114,25 @@ def limits(cases: Iterable[CaseView]) -> Mapping[str | None, Sequence[LimitRow]]
     return rows
 
 
+def peer_bars(rows: Iterable[Comparison], stage: str) -> tuple[PeerBar, ...]:
+    """Of the cases of a stage, by the metric that speaks for each."""
+    of_stage = [row for row in rows if row.case.stage == stage]
+    shares = {row.case.anchor: row for row in limits(row.case for row in of_stage).get(stage, ())}
+    bars: dict[tuple[str, str], PeerBar] = {}
+    for row in of_stage:
+        lead = row.case.lead
+        if lead is not None and lead.name == row.metric and row.gain is not None:
+            words = [row.case.name.removesuffix(f"[{OURS}]")]
+            words += [value for name, value in row.case.params if name == "model"]
+            bars[row.case.anchor, row.other.anchor] = PeerBar(
+                f"{' '.join(words)}, {row.word}",
+                row.gain,
+                row.interval,
+                shares.get(row.case.anchor),
+            )
+    return tuple(bars.values())
+
+
 def cost_curves(cases: Iterable[CaseView]) -> tuple[CostCurve, ...]:
     """Every set of cases that are the same work in several sizes.
 
@@ -107,12 +141,11 @@ def cost_curves(cases: Iterable[CaseView]) -> tuple[CostCurve, ...]:
     """
     found: dict[tuple[str | None, str, str, str], dict[str, dict[float, float]]] = {}
     for case in cases:
-        metric = _cost(case)
-        if metric is None or metric.value is None or metric.value <= 0:
-            continue
-        for parameter, stated in case.params:
-            size = _size(stated)
-            if size is not None:
+        sized = [(name, size) for name, stated in case.params if (size := _size(stated))]
+        for metric in _costs(case):
+            for parameter, size in sized:
+                if metric.value is None or metric.value <= 0:
+                    continue
                 curve = (case.stage, parameter, metric.name, metric.unit)
                 sizes = found.setdefault(curve, {}).setdefault(_others(case, parameter), {})
                 sizes.setdefault(size, metric.value)
@@ -128,10 +161,12 @@ def cost_curves(cases: Iterable[CaseView]) -> tuple[CostCurve, ...]:
     return tuple(curves)
 
 
-def _cost(case: CaseView) -> MetricView | None:
-    """The judged metric that grows with the work, where the case has one."""
-    judged = (metric for metric in case.metrics if metric.judged)
-    return next((metric for metric in judged if metric.better is Better.LOWER), None)
+def _costs(case: CaseView) -> list[MetricView]:
+    """The judged metric that grows with the work, else the first; and what belongs beside it."""
+    judged = [metric for metric in case.metrics if metric.judged]
+    growing = [metric for metric in judged if metric.better is Better.LOWER]
+    beside = [metric for metric in case.metrics if metric.name in _ALSO_BY_SIZE]
+    return [*(growing or judged)[:1], *beside]
 
 
 def _size(stated: str) -> float | None:

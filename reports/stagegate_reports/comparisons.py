@@ -1,56 +1,50 @@
-"""Comparisons inside one run: slot against block, and the engine against its peers."""
+"""Comparisons along a parameter of cases: slot against block, the engine against its peers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from itertools import chain
 
+from stagegate_baselines.gains import Gain, gain_of
 from stagegate_baselines.records import Better
-from stagegate_reports.model import CaseView, LayoutRow, MetricView, PeerRow
-
-OURS = "stagegate_"
+from stagegate_reports.model import CaseView, Comparison, MetricView
 
 
-def compare_layouts(cases: Iterable[CaseView]) -> tuple[LayoutRow, ...]:
-    """Every block case beside the slot case of the same work, metric by metric.
+def compare_along(
+    axis: str,
+    ours: str,
+    cases: Iterable[CaseView],
+    *,
+    free: Collection[str] = (),
+    same_rounds: bool = False,
+) -> tuple[Comparison, ...]:
+    """Every case whose parameter `axis` is `ours` beside those of the same work with another value,
+    metric by metric.
 
-    Attention of the slot layout has one form only, so the backend may differ between the two.
+    free: parameters that may differ between the two. same_rounds: they were measured in pairs, so
+    that the spread of the pairs gives an interval.
     """
     sides: dict[tuple[object, ...], dict[str, list[CaseView]]] = {}
     for case in cases:
         params = dict(case.params)
-        layout = params.pop("layout", "")
-        params.pop("backend", None)
+        value = params.pop(axis, None)
+        if value is None:
+            continue
+        for name in free:
+            params.pop(name, None)
         work = (
             case.stage, case.machine_key, case.suite, case.name.partition("[")[0],
             case.model_digest, tuple(sorted(params.items())),
         )  # fmt: skip
-        sides.setdefault(work, {}).setdefault(layout, []).append(case)
+        sides.setdefault(work, {}).setdefault(value, []).append(case)
     return tuple(
         row
         for side in sides.values()
-        for slot in side.get("slot", ())
-        for block in sorted(side.get("block", ()), key=lambda case: case.name)
-        for row in _rows(block, slot)
-    )
-
-
-def compare_peers(cases: Iterable[CaseView]) -> tuple[PeerRow, ...]:
-    """Metrics named stagegate_X beside every other <peer>_X of the same case."""
-    return tuple(
-        PeerRow(
-            case=case,
-            quantity=ours.name.removeprefix(OURS),
-            unit=ours.unit,
-            better=ours.better,
-            peer=theirs.name.removesuffix(ours.name.removeprefix(OURS)).rstrip("_"),
-            ours=ours.value,
-            theirs=theirs.value,
-            gain=gain(ours.value, theirs.value, ours.better),
-        )
-        for case in cases
-        for ours in _named(case.metrics, OURS)
-        for theirs in case.metrics
-        if theirs is not ours and theirs.name.endswith(ours.name.removeprefix("stagegate"))
+        for word, others in side.items()
+        if word != ours
+        for other in others
+        for case in sorted(side.get(ours, ()), key=lambda case: case.name)
+        for row in _rows(case, other, word, same_rounds)
     )
 
 
@@ -61,22 +55,33 @@ def gain(value: float | None, other: float | None, better: Better) -> float | No
     return value / other if better is Better.HIGHER else other / value
 
 
-def _rows(block: CaseView, slot: CaseView) -> Iterable[LayoutRow]:
-    slot_metrics = {metric.name: metric for metric in slot.metrics}
-    for metric in block.metrics:
-        other = slot_metrics.get(metric.name)
-        if metric.judged and other is not None:
-            yield LayoutRow(
-                block=block,
-                slot=slot,
-                metric=metric.name,
-                unit=metric.unit,
-                better=metric.better,
-                block_value=metric.value,
-                slot_value=other.value,
-                gain=gain(metric.value, other.value, metric.better),
-            )
+def _rows(case: CaseView, other: CaseView, word: str, same_rounds: bool) -> Iterable[Comparison]:
+    theirs = {metric.name: metric for metric in other.metrics}
+    for metric in case.metrics:
+        beside = theirs.get(metric.name)
+        if not metric.judged or beside is None:
+            continue
+        times = gain(metric.value, beside.value, metric.better)
+        pairs = _of_pairs(metric, beside) if same_rounds else None
+        yield Comparison(
+            case=case,
+            other=other,
+            word=word,
+            metric=metric.name,
+            unit=metric.unit,
+            better=metric.better,
+            value=metric.value,
+            other_value=beside.value,
+            gain=times if pairs is None else pairs.ratio,
+            interval=None if pairs is None else pairs.interval,
+        )
 
 
-def _named(metrics: Sequence[MetricView], prefix: str) -> list[MetricView]:
-    return [metric for metric in metrics if metric.name.startswith(prefix)]
+def _of_pairs(ours: MetricView, theirs: MetricView) -> Gain | None:
+    """Of all rounds, launch by launch."""
+    pairs = list(zip(ours.launches, theirs.launches, strict=False))
+    return gain_of(
+        list(chain.from_iterable(one[: len(other)] for one, other in pairs)),
+        list(chain.from_iterable(other[: len(one)] for one, other in pairs)),
+        ours.better,
+    )

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from stagegate_baselines.escaping import one_line
-from stagegate_reports.charts import CostCurve, CostLine, History, HistoryLine, LimitRow
-from stagegate_reports.formatting import count, number, share, times
+from stagegate_reports.charts import CostCurve, History, HistoryLine, LimitRow, PeerBar
+from stagegate_reports.formatting import count, number, share, times, times_interval
 from stagegate_reports.inline_svg import (
     BAD,
     GOOD,
     INFO,
     INK,
+    PAPER,
     RULE,
     SETTINGS,
     SOFT,
     WARN,
     inline_svg,
 )  # fmt: skip
-from stagegate_reports.model import LayoutRow
+from stagegate_reports.model import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,20 +94,20 @@ def history(past: History, *, name: str) -> Markup:
         return inline_svg(figure, name=name, title="Cases over accepted versions", text=text)
 
 
-def layouts(rows: Sequence[LayoutRow], *, name: str) -> Markup:
+def layouts(rows: Sequence[Comparison], *, name: str) -> Markup:
     """A row for each pair of cases, a mark for each metric; right of 1 the block layout wins."""
     pairs: dict[tuple[str, str], list[tuple[str, float]]] = {}
     for row in rows:
         if row.gain is not None:
-            key = (row.block.anchor, row.slot.anchor)
+            key = (row.case.anchor, row.other.anchor)
             pairs.setdefault(key, []).append((row.metric, row.gain))
     if not pairs:
         return Markup()
-    staged = len({row.block.stage for row in rows}) > 1
+    staged = len({row.case.stage for row in rows}) > 1
     names = {
-        (row.block.anchor, row.slot.anchor): f"{row.block.stage} {row.block.name}"
+        (row.case.anchor, row.other.anchor): f"{row.case.stage} {row.case.name}"
         if staged
-        else row.block.name
+        else row.case.name
         for row in rows
     }
     shown = list(pairs.items())[:_MOST_ROWS]
@@ -136,25 +137,50 @@ def layouts(rows: Sequence[LayoutRow], *, name: str) -> Markup:
         return inline_svg(figure, name=name, title="Block layout against slot layout", text=text)
 
 
+def peers(bars: Sequence[PeerBar], *, name: str) -> Markup:
+    """Left how many times better each case is than another engine, right its share of the limit."""
+    shown = bars[:_MOST_ROWS]
+    if not shown:
+        return Markup()
+    with _drawing(_ROW * len(shown) + 80, columns=2) as (figure, (left, right)):
+        ends = [end for bar in shown for end in (bar.gain, *(bar.interval or ()))]
+        # One wild interval must not press all bars into a line.
+        reach = min(max(ends), 2 * max(bar.gain for bar in shown))
+        for place, bar in enumerate(shown):
+            left.barh(place, bar.gain, height=0.6, color=GOOD if bar.gain >= 1 else BAD)
+            if bar.interval is not None:
+                low, high = bar.interval
+                left.plot([low, min(high, reach)], [place, place], color=INK, linewidth=1.5)
+            left.annotate(
+                times(bar.gain), (0, place), (6, 0), textcoords="offset points", va="center",
+                color=PAPER,
+            )  # fmt: skip
+        left.set_xlim(0, 1.05 * max(1.0, reach))
+        left.axvline(1, color=SOFT, linewidth=1)
+        left.xaxis.set_major_formatter(lambda value, _: times(value))
+        left.set_xlabel("times as good")
+        _name_rows(left, [bar.label for bar in shown])
+        _draw_shares(right, [bar.limit for bar in shown])
+        right.set_xlabel("share of the limit")
+        _name_rows(right, [""] * len(shown))
+        figure.legend(loc="outside upper right", ncols=2)
+        said = "; ".join(
+            f"{bar.label}: {times(bar.gain)}"
+            + (f" ({times_interval(bar.interval)})" if bar.interval else "")
+            + (f", {share(bar.limit.share)} of {bar.limit.limit}" if bar.limit else "")
+            for bar in shown
+        )
+        text = f"{count(len(shown), 'case')}{_of_all(shown, bars)}: {said}."
+        return inline_svg(figure, name=name, title="Against other engines", text=one_line(text))
+
+
 def limits(rows: Sequence[LimitRow], *, name: str) -> Markup:
     """How near each case comes to what bounds it, one bar a case."""
     shown = rows[:_MOST_ROWS]
     if not shown:
         return Markup()
     with _drawing(_ROW * len(shown) + 80) as (figure, axes):
-        for limit, colour in _LIMITS.items():
-            bars = [(place, row.share) for place, row in enumerate(shown) if row.limit == limit]
-            if bars:
-                y, width = zip(*bars, strict=True)
-                axes.barh(y, width, height=0.6, color=colour, label=limit)
-        for place, row in enumerate(shown):
-            axes.annotate(
-                share(row.share), (row.share, place), (5, 0), textcoords="offset points",
-                va="center",
-            )  # fmt: skip
-        axes.set_xlim(0, 1.1 * max(1.0, *(row.share for row in shown)))
-        axes.axvline(1, color=SOFT, linewidth=1)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+        _draw_shares(axes, shown)
         _name_rows(axes, [row.case.name for row in shown])
         figure.legend(loc="outside upper left", ncols=2)
         said = "; ".join(f"{row.case.name} {share(row.share)} of {row.limit}" for row in shown)
@@ -196,20 +222,33 @@ def cost(curve: CostCurve, *, name: str) -> Markup:
         return inline_svg(figure, name=name, title=one_line(title), text=one_line(text))
 
 
-def _costs(line: CostLine, unit: str) -> str:
-    values = (f"{number(value, unit)} at {number(size)}" for size, value in line.points)
-    return f"{line.label}: {', '.join(values)}"
+def _draw_shares(axes: Axes, rows: Sequence[LimitRow | None]) -> None:
+    """A bar for each row that there is, from the top."""
+    known = [(place, row) for place, row in enumerate(rows) if row is not None]
+    for limit, colour in _LIMITS.items():
+        bars = [(place, row.share) for place, row in known if row.limit == limit]
+        if bars:
+            y, width = zip(*bars, strict=True)
+            axes.barh(y, width, height=0.6, color=colour, label=limit)
+    for place, row in known:
+        axes.annotate(
+            share(row.share), (row.share, place), (5, 0), textcoords="offset points", va="center",
+        )  # fmt: skip
+    axes.set_xlim(0, 1.1 * max([1.0, *(row.share for _, row in known)]))
+    axes.axvline(1, color=SOFT, linewidth=1)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
 
 
 @contextmanager
-def _drawing(height: int) -> Iterator[tuple[Figure, Axes]]:
+def _drawing(height: int, *, columns: int = 1) -> Iterator[tuple[Figure, Any]]:
+    """A figure and its axes; of several columns, as many."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({**_LOOK, **SETTINGS}):
         size = (_WIDTH / _POINTS_PER_INCH, height / _POINTS_PER_INCH)
         figure = Figure(figsize=size, dpi=_POINTS_PER_INCH, layout="constrained")
-        yield figure, figure.subplots()
+        yield figure, figure.subplots(1, columns)
 
 
 def _medians(lines: Sequence[HistoryLine]) -> Iterator[tuple[int, float]]:

@@ -30,7 +30,7 @@ def render(report: Report) -> str:
     for function in (
         formatting.number, formatting.percent, formatting.change, formatting.interval,
         formatting.share,
-        formatting.times, formatting.seconds, formatting.count,
+        formatting.times, formatting.times_interval, formatting.seconds, formatting.count,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     environment.filters["data_uri"] = _data_uri

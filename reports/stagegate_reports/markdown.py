@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from stagegate_baselines.escaping import markdown as escape
 from stagegate_reports import headline
-from stagegate_reports.formatting import SIGNS, change, count, interval, number, share, times
+from stagegate_reports.formatting import (
+    SIGNS,
+    change,
+    count,
+    interval,
+    number,
+    share,
+    times,
+    times_interval,
+)
 from stagegate_reports.hot_rows import hot_rows, hot_sentence
 from stagegate_reports.model import NOT_JUDGED, CaseView, Report, StageView
 
@@ -28,22 +37,9 @@ def render(report: Report) -> str:
     if report.unstaged:
         parts += ["## Outside the stages", _cases(report.unstaged), *_hot_paths(report.unstaged)]
     if report.layouts:
-        rows = [
-            (row.block.name, row.slot.name, row.metric, number(row.block_value, row.unit),
-             number(row.slot_value, row.unit), times(row.gain))
-            for row in report.layouts
-        ]  # fmt: skip
-        parts.append("## Slot against block")
-        parts.append(_table(("Block", "Slot", "Metric", "Block", "Slot", "Block is"), rows))
+        parts += ["## Slot against block", _layouts(report)]
     if report.peers:
-        rows = [
-            (row.case.name, row.quantity, row.peer, number(row.ours, row.unit),
-             number(row.theirs, row.unit), times(row.gain))
-            for row in report.peers
-        ]  # fmt: skip
-        parts.append("## Peers")
-        header = ("Case", "Quantity", "Peer", report.title, "Peer's", f"{report.title} is")
-        parts.append(_table(header, rows))
+        parts += ["## Peers", _peers(report)]
     parts.append("## Records")
     rows = [
         (record.created, record.stage or "–", "–" if record.launch is None else str(record.launch),
@@ -53,6 +49,27 @@ def render(report: Report) -> str:
     header = ("Created", "Stage", "Launch", "Revision", "Machine", "Environment")
     parts.append(_table(header, rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _layouts(report: Report) -> str:
+    rows = [
+        (row.case.name, row.other.name, row.metric, number(row.value, row.unit),
+         number(row.other_value, row.unit), times(row.gain))
+        for row in report.layouts
+    ]  # fmt: skip
+    return _table(("Block", "Slot", "Metric", "Block", "Slot", "Block is"), rows)
+
+
+def _peers(report: Report) -> str:
+    rows = [
+        (row.case.name, row.metric, row.word, number(row.value, row.unit),
+         number(row.other_value, row.unit), times(row.gain), times_interval(row.interval))
+        for row in report.peers
+    ]  # fmt: skip
+    header = (
+        "Case", "Metric", "Peer", report.title, "Peer's", f"{report.title} is", "95 % interval",
+    )  # fmt: skip
+    return _table(header, rows)
 
 
 def _stage_row(stage: StageView) -> tuple[str, ...]:

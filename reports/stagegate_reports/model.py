@@ -241,46 +241,39 @@ class StageView:
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutRow:
-    """One metric of the same work on both layouts. gain: above 1 the block layout is better."""
+class Comparison:
+    """One metric of the same work under two values of a parameter.
 
-    block: CaseView
-    slot: CaseView
+    word: the value that `other` has. gain: above 1 `case` is better. interval: of the gain, of
+    95 %; None where the two were not measured in the same rounds.
+    """
+
+    case: CaseView
+    other: CaseView
+    word: str
     metric: str
     unit: str
     better: Better
-    block_value: float | None
-    slot_value: float | None
+    value: float | None
+    other_value: float | None
     gain: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRow:
-    """One quantity of the engine and of a peer in the same case. gain: above 1 ours is better."""
-
-    case: CaseView
-    quantity: str
-    unit: str
-    better: Better
-    peer: str
-    ours: float | None
-    theirs: float | None
-    gain: float | None
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """title: of the project. created: of the newest record, so that equal records give equal bytes.
 
-    unstaged: cases of records that were made for no stage.
+    unstaged: cases of records that were made for no stage. layouts: block cases beside slot cases.
+    peers: cases of this project's engine beside those of others.
     """
 
     title: str
     created: str
     stages: tuple[StageView, ...]
     unstaged: tuple[CaseView, ...]
-    layouts: tuple[LayoutRow, ...]
-    peers: tuple[PeerRow, ...]
+    layouts: tuple[Comparison, ...]
+    peers: tuple[Comparison, ...]
     machines: tuple[FactsView, ...]
     environments: tuple[FactsView, ...]
     records: tuple[RecordView, ...]

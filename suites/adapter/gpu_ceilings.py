@@ -10,13 +10,14 @@ from stagegate_harness.ceilings import Ceilings, best_seconds
 
 _COPY_BYTES = 1 << 31
 _MATRIX = 8192
-_READ_ROWS = 1024
+_READ_ROWS = 4096
 _CALLS = 10  # so that starting them is nothing beside them
 
 
 def measure_gpu_ceilings() -> Ceilings:
     """The best of some repeats on the first GPU: the driver's copy, the library's product, and for
-    reading the arg-max of long rows, which writes one number a row.
+    reading the arg-max of long rows, which writes one number a row. On an H200 that is 4.38 TB/s; a
+    kernel that only reads, at any number of blocks, came to 4.56.
     """
     from stagegate._C import Context, Tensor, copy, empty, ops, zeros
 

@@ -155,7 +155,9 @@ def _record(
         machine=MACHINE,
         environment=environment,
         # The last case is new: no version knows it.
-        cases=tuple(_case(rng, index, version) for index in range(cases - bool(version))),
+        cases=tuple(
+            case for index in range(cases - bool(version)) for case in _cases(rng, index, version)
+        ),
         evidence=_evidence(rng, plan, number),
         telemetry=_telemetry(rng) if version is None else (),
         launch=launch,
@@ -177,9 +179,12 @@ def _environment(version: int | None) -> Environment:
     )
 
 
+def _cases(rng: random.Random, index: int, version: int | None) -> list[Case]:
+    """One in six has another engine beside it, in the same rounds."""
+    return _peer_cases(rng, index) if index % 6 == 5 else [_case(rng, index, version)]
+
+
 def _case(rng: random.Random, index: int, version: int | None) -> Case:
-    if index % 6 == 5:
-        return _peer_case(rng, index)
     group, layout = divmod(index, 2)
     params = {
         "layout": ("block", "slot")[layout],
@@ -258,21 +263,29 @@ def _hot_path(steps: int) -> HotPath:
     )
 
 
-def _peer_case(rng: random.Random, index: int) -> Case:
-    ours = [420 * rng.gauss(1, 0.01) for _ in range(ROUNDS)]
-    theirs = [260 * rng.gauss(1, 0.03) for _ in range(ROUNDS)]
-    return Case(
-        name=f"test_decode[{index}]",
-        suite="offline",
-        params={"batch": index},
-        workload_hash=digest({"peer": index}),
-        model_digest=digest("random"),
-        metrics=(
-            as_metric("stagegate_tok_s", ours),
-            as_metric("transformers_tok_s", theirs),
-            as_metric("ratio", [a / b for a, b in zip(ours, theirs, strict=True)]),
-        ),
-    )  # fmt: skip
+def _peer_cases(rng: random.Random, index: int) -> list[Case]:
+    """A case of the engine, and of another one in the same rounds."""
+    rates = {"stagegate": (420, 0.01), "transformers": (260, 0.03)}
+    return [
+        Case(
+            name=f"test_decode[{index}-{engine}]",
+            suite="offline",
+            params={"batch": index, "engine": engine},
+            workload_hash=digest({"peer": index}),
+            model_digest=digest("random"),
+            metrics=tuple(
+                metric if engine == "stagegate" else metrics.for_information(metric)
+                for metric in (
+                    as_metric(
+                        "tokens_per_sec", [rate * rng.gauss(1, noise) for _ in range(ROUNDS)]
+                    ),
+                    as_metric("share_of_read", [rate / 800] * ROUNDS),
+                )
+            ),
+            setup={"version": "1.2.3"},
+        )
+        for engine, (rate, noise) in rates.items()
+    ]
 
 
 def _evidence(rng: random.Random, plan: StagePlan, number: int) -> tuple[Evidence, ...]:

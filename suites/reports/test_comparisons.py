@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import median
+
 import pytest
 
 from stagegate_baselines.records import Better
-from stagegate_reports.comparisons import compare_layouts, compare_peers, gain
+from stagegate_reports.comparisons import compare_along, gain
 from stagegate_reports.model import CaseView, MetricView
 
 
@@ -15,6 +18,10 @@ def metric(name: str, value: float | None, better: Better = Better.HIGHER) -> Me
         low=value, high=value, baseline=None, change=None,
         history=(), verdict=None,
     )  # fmt: skip
+
+
+def rates(name: str, *samples: float) -> MetricView:
+    return replace(metric(name, median(samples)), launches=(samples,))
 
 
 def case(name: str, params: dict[str, str], *metrics: MetricView) -> CaseView:
@@ -45,36 +52,61 @@ def test_gain(
 def test_layouts_meet_on_the_same_work_alone() -> None:
     block = {"layout": "block", "backend": "native", "batch": "8"}
     slot = {"layout": "slot", "backend": "csr", "batch": "8"}
-    rows = compare_layouts(
+    rows = compare_along(
+        "layout",
+        "block",
         [
             case("bench[slot]", slot, metric("latency", 20.0, Better.LOWER)),
             case("bench[block]", block, metric("latency", 10.0, Better.LOWER), metric("rate", 1.0)),
             case("bench[block-1]", block | {"batch": "1"}, metric("latency", 1.0)),
             case("other[block]", block, metric("latency", 1.0)),
             case("bench", {"batch": "8"}, metric("latency", 1.0)),
-        ]
+        ],
+        free=("backend",),
     )
     (row,) = rows
-    assert (row.block.name, row.slot.name, row.gain) == ("bench[block]", "bench[slot]", 2.0)
+    assert (row.case.name, row.other.name, row.word) == ("bench[block]", "bench[slot]", "slot")
+    assert (row.gain, row.interval) == (2.0, None)
 
 
 def test_every_backend_of_block_meets_slot() -> None:
     sides = [("block", "native"), ("block", "csr"), ("slot", "csr")]
-    rows = compare_layouts(
+    cases = [
         case(f"b[{layout}-{backend}]", {"layout": layout, "backend": backend}, metric("rate", 1.0))
         for layout, backend in sides
-    )
-    assert [row.block.name for row in rows] == ["b[block-csr]", "b[block-native]"]
-
-
-def test_peers_are_found_by_name() -> None:
-    measured = case(
-        "decode", {},
-        metric("stagegate_tok_s", 300.0), metric("transformers_tok_s", 100.0),
-        metric("vllm_tok_s", 600.0), metric("ratio", 3.0), metric("tokens_per_sec", 5.0),
-    )  # fmt: skip
-    rows = compare_peers([measured])
-    assert [(row.peer, row.quantity, row.gain) for row in rows] == [
-        ("transformers", "tok_s", 3.0),
-        ("vllm", "tok_s", 0.5),
     ]
+    rows = compare_along("layout", "block", cases, free=("backend",))
+    assert [row.case.name for row in rows] == ["b[block-csr]", "b[block-native]"]
+    assert compare_along("layout", "block", cases) == tuple(
+        row for row in rows if row.case.name == "b[block-csr]"
+    )
+
+
+def test_every_peer_meets_the_engine() -> None:
+    cases = [
+        case(f"decode[{engine}]", {"engine": engine}, metric("rate", rate), metric("share", 1.0))
+        for engine, rate in (("stagegate", 300.0), ("transformers", 100.0), ("vllm", 600.0))
+    ]
+    rows = compare_along("engine", "stagegate", cases, same_rounds=True)
+    assert [(row.word, row.metric, row.gain) for row in rows] == [
+        ("transformers", "rate", pytest.approx(3.0)),
+        ("transformers", "share", 1.0),
+        ("vllm", "rate", pytest.approx(0.5)),
+        ("vllm", "share", 1.0),
+    ]
+
+
+def test_pairs_of_rounds_give_an_interval() -> None:
+    """What both sides of a pair shared does not widen it."""
+    theirs = (100.0, 50.0, 200.0)
+    ours = tuple(1.1 * rate for rate in theirs)
+    cases = [
+        case(f"decode[{engine}]", {"engine": engine}, rates("rate", *samples))
+        for engine, samples in (("stagegate", ours), ("vllm", theirs))
+    ]
+    (row,) = compare_along("engine", "stagegate", cases, same_rounds=True)
+    assert row.gain == pytest.approx(1.1)
+    assert row.interval is not None
+    assert list(row.interval) == pytest.approx([1.1, 1.1])
+    (row,) = compare_along("engine", "stagegate", cases)
+    assert row.interval is None
