@@ -10,6 +10,7 @@ from stagegate_baselines.anonymous import anonymous
 from stagegate_baselines.fingerprint import digest
 from stagegate_baselines.peers import ENGINE, OURS
 from stagegate_baselines.records import Case, Scalar
+from stagegate_harness.measure import Samples
 from stagegate_harness.metrics import as_metric, for_information
 from suites.adapter.metrics import KINDS
 from suites.offline.throughput_cases import ThroughputCase
@@ -20,6 +21,8 @@ REPEATS = 3
 # Part of what a case is: to be raised when the same cases would mean other work.
 _WORK_VERSION = 1
 _SUITE = "peers"
+# The case of how long an engine takes until it is ready.
+START_UP = "start-up"
 
 Figures = Mapping[str, float | None]
 # Of a case that took so many seconds: as shares of what the machine can do.
@@ -128,40 +131,57 @@ def as_cases(
     model_digest: str,
     params: Mapping[str, Scalar],
 ) -> tuple[Case, ...]:
-    """What one engine gave as the cases of a record, one sample a round.
+    """What one engine gave as the cases of a record, one sample a round; and its start as another.
 
     params: of the work, the same for both engines. Only the figures of this project's engine are
     there to be judged.
     """
-    return tuple(_case(side, case, model_digest, params) for case in cases)
-
-
-def _case(
-    side: Side, case: ThroughputCase, model_digest: str, params: Mapping[str, Scalar]
-) -> Case:
-    rounds = side.figures.get(case.name, [])
-    samples: dict[str, list[float | int | None]] = {
-        # The metric that speaks for the case comes first.
-        name: [figures.get(name) for figures in rounds]
-        for name in dict.fromkeys([case.metric, *(name for figures in rounds for name in figures)])
-    }
-    samples["startup_s"] = [*side.startup_s]
-    metrics = [as_metric(name, values, KINDS) for name, values in samples.items()]
-    if side.name != OURS:
-        metrics = list(map(for_information, metrics))
-    lengths = [(request.prompt_len, request.output_len) for request in case.requests]
     published = {
         name: anonymous(value) if isinstance(value, str) else value
         for name, value in params.items()
     }
-    work = {"case": case.name, **case.params(), **published}
+    started = _case(side, START_UP, {"startup_s": [*side.startup_s]}, published, (), model_digest)
+    return (
+        started,
+        *(
+            _case(
+                side,
+                case.name,
+                _samples(case, side.figures.get(case.name, [])),
+                {**case.params(), **published},
+                [(request.prompt_len, request.output_len) for request in case.requests],
+                model_digest,
+            )
+            for case in cases
+        ),
+    )
+
+
+def _samples(case: ThroughputCase, rounds: Sequence[Figures]) -> Samples:
+    """By metric; that which speaks for the case comes first."""
+    names = dict.fromkeys([case.metric, *(name for figures in rounds for name in figures)])
+    return {name: [figures.get(name) for figures in rounds] for name in names}
+
+
+def _case(
+    side: Side,
+    name: str,
+    samples: Samples,
+    params: Mapping[str, Scalar],
+    lengths: Sequence[tuple[int, int]],
+    model_digest: str,
+) -> Case:
+    metrics = [as_metric(metric, values, KINDS) for metric, values in samples.items()]
+    if side.name != OURS:
+        metrics = list(map(for_information, metrics))
+    work = {"case": name, **params}
     return Case(
-        name=f"{case.name}[{side.name}]",
+        name=f"{name}[{side.name}]",
         suite=_SUITE,
         params={**work, ENGINE: side.name},
         workload_hash=digest({"version": _WORK_VERSION, "lengths": lengths, "params": work}),
         model_digest=model_digest,
         metrics=tuple(metrics),
-        invalid=tuple(dict.fromkeys(map(anonymous, side.invalid.get(case.name, ())))),
+        invalid=tuple(dict.fromkeys(map(anonymous, side.invalid.get(name, ())))),
         setup=side.setup,
     )

@@ -234,7 +234,7 @@ def test_bytes_do_not_depend_on_the_process(text: str, hash_seed: str) -> None:
 
 
 def test_a_large_report_stays_small_and_quick() -> None:
-    large = sample(cases=172, versions=50)  # and those of another engine
+    large = sample(cases=176, versions=50)  # and those of another engine
     started = time.perf_counter()
     report = assemble(large.plans, large.records, large.history, large.gates)
     text = html.render(report)
