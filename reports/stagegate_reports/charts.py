@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -153,7 +154,7 @@ def cost_curves(cases: Iterable[CaseView]) -> tuple[CostCurve, ...]:
     for curve, lines in found.items():
         drawn = tuple(
             CostLine(label, tuple(sorted(sizes.items())))
-            for label, sizes in lines.items()
+            for label, sizes in sorted(lines.items(), key=lambda line: _by_number(line[0]))
             if len(sizes) > 1
         )
         if drawn:
@@ -181,6 +182,14 @@ def _others(case: CaseView, parameter: str) -> str:
     """All that the cases of a line have in common, in words."""
     rest = (f"{name}={value}" for name, value in case.params if name != parameter)
     return "\n".join((case.name.partition("[")[0], *rest, f"machine={case.machine_key}"))
+
+
+def _by_number(label: str) -> list[tuple[float, str]]:
+    """What orders labels as a reader counts: 8 before 64."""
+    return [
+        (float(part), "") if part.isdecimal() else (0.0, part)
+        for part in re.split(r"([0-9]+)", label)
+    ]
 
 
 def _shortened(lines: tuple[CostLine, ...]) -> tuple[CostLine, ...]:

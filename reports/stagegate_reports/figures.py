@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from math import ceil, floor, log10
+from math import ceil, floor, log2, log10
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -21,7 +21,6 @@ from stagegate_reports.inline_svg import (
     GOOD,
     INFO,
     INK,
-    PAPER,
     RULE,
     SETTINGS,
     SOFT,
@@ -40,6 +39,9 @@ _MOST_ROWS, _MOST_NAMES, _LONGEST_NAME = 24, 3, 44
 _MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 _VERDICTS = {"regressed": BAD, "improved": GOOD}
 _LIMITS = {"memory": INFO, "arithmetic": WARN}
+# Powers of two that the axis of gains reaches, and what is marked on a short one and on a long one.
+_LONGEST_GAIN = 2.0
+_GAIN_MARKS = ((0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.7, 2), (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4))
 _LOOK: dict[Any, Any] = {
     "font.size": 12,
     "text.color": SOFT,
@@ -143,21 +145,7 @@ def peers(bars: Sequence[PeerBar], *, name: str) -> Markup:
     if not shown:
         return Markup()
     with _drawing(_ROW * len(shown) + 80, columns=2) as (figure, (left, right)):
-        ends = [end for bar in shown for end in (bar.gain, *(bar.interval or ()))]
-        # One wild interval must not press all bars into a line.
-        reach = min(max(ends), 2 * max(bar.gain for bar in shown))
-        for place, bar in enumerate(shown):
-            left.barh(place, bar.gain, height=0.6, color=GOOD if bar.gain >= 1 else BAD)
-            if bar.interval is not None:
-                low, high = bar.interval
-                left.plot([low, min(high, reach)], [place, place], color=INK, linewidth=1.5)
-            left.annotate(
-                times(bar.gain), (0, place), (6, 0), textcoords="offset points", va="center",
-                color=PAPER,
-            )  # fmt: skip
-        left.set_xlim(0, 1.05 * max(1.0, reach))
-        left.axvline(1, color=SOFT, linewidth=1)
-        left.xaxis.set_major_formatter(lambda value, _: times(value))
+        _draw_gains(left, shown)
         left.set_xlabel("times as good")
         _name_rows(left, [bar.label for bar in shown])
         _draw_shares(right, [bar.limit for bar in shown])
@@ -172,6 +160,33 @@ def peers(bars: Sequence[PeerBar], *, name: str) -> Markup:
         )
         text = f"{count(len(shown), 'case')}{_of_all(shown, bars)}: {said}."
         return inline_svg(figure, name=name, title="Against other engines", text=one_line(text))
+
+
+def _draw_gains(axes: Axes, bars: Sequence[PeerBar]) -> None:
+    """From 1, twice as good as far to the right as half as good to the left; beyond the end of the
+    axis the number is enough."""
+    furthest = max(abs(log2(bar.gain)) for bar in bars)
+    end = min(max(1.15 * furthest, 0.5), _LONGEST_GAIN)
+
+    def x(gain: float) -> float:
+        return max(-end, min(end, log2(gain)))
+
+    for place, bar in enumerate(bars):
+        axes.barh(place, x(bar.gain), height=0.6, color=GOOD if bar.gain >= 1 else BAD)
+        reach = x(bar.gain)
+        if bar.interval is not None:
+            low, high = (x(limit) for limit in bar.interval)
+            axes.plot([low, high], [place, place], color=INK, linewidth=1.5)
+            reach = max(reach, high)
+        axes.annotate(
+            times(bar.gain), (max(reach, 0), place), (5, 0), textcoords="offset points",
+            va="center",
+        )  # fmt: skip
+    axes.axvline(0, color=SOFT, linewidth=1)
+    lowest = min(x(min(bar.gain, *(bar.interval or ()))) for bar in bars)
+    axes.set_xlim(min(1.1 * lowest, -0.1 * end), 1.3 * end)
+    marks = [gain for gain in _GAIN_MARKS[end > 1] if 1.1 * lowest <= log2(gain) <= end]
+    axes.set_xticks([log2(gain) for gain in marks], [f"{gain:g}×" for gain in marks])
 
 
 def limits(rows: Sequence[LimitRow], *, name: str) -> Markup:
@@ -202,7 +217,8 @@ def cost(curve: CostCurve, *, name: str) -> Markup:
         axes.set_xticks(sizes, [number(size) for size in sizes])
         axes.minorticks_off()
         low, high = axes.get_ylim()
-        marks = list(_round_numbers(low, high))
+        scale = 2**20 if curve.unit == "bytes" else 1  # which is shown in MiB
+        marks = [scale * mark for mark in _round_numbers(low / scale, high / scale)]
         if len(marks) < 2:
             values = [value for line in shown for _, value in line.points]
             marks = [min(values), max(values)]

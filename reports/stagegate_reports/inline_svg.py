@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # What figures are drawn in, and the variable of report.css that each stands for.
-INK, SOFT, RULE, PAPER = "#1c2126", "#59626d", "#dfe2e4", "#fcfcfa"
+INK, SOFT, RULE = "#1c2126", "#59626d", "#dfe2e4"
 GOOD, BAD, WARN, INFO = "#17663a", "#b0241c", "#815400", "#1d5a9e"
 _VARIABLES = {
-    INK: "ink", SOFT: "soft", RULE: "rule", PAPER: "paper",
-    GOOD: "good", BAD: "bad", WARN: "warn", INFO: "info",
+    INK: "ink", SOFT: "soft", RULE: "rule", GOOD: "good", BAD: "bad", WARN: "warn", INFO: "info",
 }  # fmt: skip
 
 # Equal figures give equal bytes: no date, no random id. Text stays text; no name is mathematics.
