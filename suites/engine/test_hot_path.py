@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from stagegate.models.registry import load_model_config
 from stagegate_harness.hot_path import as_text, hot_path_of, kernel_counts
 from stagegate_harness.kernel_trace import kernel_trace
 from stagegate_harness.trace_events import Trace
+from suites.engine.cuda_calls import ALLOCATION, LAUNCH, WAITING, names_of
 
 pytestmark = [
     pytest.mark.requires_gpu,
@@ -53,23 +53,6 @@ KERNELS = {
 }
 # Launched by some of them besides. What bears none of these names is a matrix product.
 BESIDES = {"find_buckets", "run_race", "finish"}
-
-ALLOCATION = re.compile(
-    r"cuda(Malloc|Free|Host(Alloc|Register|Unregister))"
-    r"|cuMem(Alloc|Free|Host(Alloc|Register|Unregister)|Create|Release|Map|Unmap)"
-)
-# Waiting for an event is how the results of a step are waited for, and all there is.
-WAITING = re.compile(
-    r"cuda(Device|Stream|Thread)Synchronize|cu(Ctx|Stream)Synchronize"
-    r"|cuda(Memcpy|Memset)(2D|3D|Peer|ToSymbol|FromSymbol)?|cuMemcpy(HtoD|DtoH|DtoD|Peer)?|"
-    r"cuMemsetD(8|16|32)"
-)
-LAUNCH = re.compile(r"cu(da)?(LaunchKernel|GraphLaunch)")
-
-
-def names_of(trace: Trace, pattern: re.Pattern[str], *, whole: bool = False) -> list[str]:
-    match = pattern.fullmatch if whole else pattern.match
-    return [call.name for call in trace.calls if match(call.name)]
 
 
 class WaitedWorker(Worker):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from stagegate import LLM
+from suites.models.random_qwen2 import write_random_qwen2
+from suites.offline.throughput_model import DIMENSIONS
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +24,21 @@ def llm(model_path: Path, device: str, layout: str, num_threads: int) -> LLM:
         kv_capacity_tokens=2048,
         num_threads=num_threads,
     )
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a checkpoint with random weights, which is written when it is first asked for.
+
+    It takes a name of throughput_model.DIMENSIONS.
+    """
+
+    @cache
+    def folder(preset: str) -> Path:
+        path = tmp_path_factory.mktemp("models") / preset
+        return write_random_qwen2(path, DIMENSIONS[preset])
+
+    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from stagegate import LLM, SamplingParams
-from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.ceilings import Ceilings
 from stagegate_harness.measure import Measure, Metrics
 from suites.offline.least_work import case_work
 from suites.offline.throughput_cases import ThroughputCase, cases_for, throughput_cases
-from suites.offline.throughput_model import checkpoint_writer, presets
+from suites.offline.throughput_model import digest_of, presets
 
 ROOT = Path(__file__).parents[2]
 # Of requests with several tokens, where the first tokens are part of what is measured.
@@ -37,25 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return checkpoint_writer(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def digest() -> Callable[[Path], str]:
-    """A checkpoint of gigabytes is read once."""
-    known: dict[Path, str] = {}
-
-    def of(folder: Path) -> str:
-        if folder not in known:
-            known[folder] = model_digest(folder)
-        return known[folder]
-
-    return of
-
-
-@pytest.fixture(scope="module")
-def engine(checkpoint: Checkpoint, device: str, num_threads: int) -> Iterator[Engine]:
+def engine(random_checkpoint: Checkpoint, device: str, num_threads: int) -> Iterator[Engine]:
     """An engine by preset and layout; one at a time, as two do not fit on every GPU."""
     cases = cases_for(device).values()
     running: dict[tuple[str, str], LLM] = {}
@@ -64,7 +45,7 @@ def engine(checkpoint: Checkpoint, device: str, num_threads: int) -> Iterator[En
         if (preset, layout) not in running:
             running.clear()
             running[preset, layout] = LLM(
-                checkpoint(preset),
+                random_checkpoint(preset),
                 device=device,
                 layout=layout,
                 num_threads=num_threads,
@@ -104,14 +85,13 @@ def means(llm: LLM) -> Metrics:
 
 def test_start_up(
     measure: Measure,
-    checkpoint: Checkpoint,
-    digest: Callable[[Path], str],
+    random_checkpoint: Checkpoint,
     preset: str,
     device: str,
     num_threads: int,
 ) -> None:
     """A process of its own, from its first import to its first token."""
-    folder = checkpoint(preset)
+    folder = random_checkpoint(preset)
     case = cases_for(device)["A"]
     command = [
         sys.executable, "-m", "suites.offline.start_up",
@@ -125,7 +105,7 @@ def test_start_up(
 
     samples = measure(
         run,
-        model_digest=digest(folder),
+        model_digest=digest_of(folder),
         workload={"kv_capacity_tokens": case.kv_tokens, "num_threads": num_threads},
         trace=False,
     )
@@ -140,8 +120,7 @@ def test_throughput(
     measure: Measure,
     ceilings: Ceilings,
     engine: Engine,
-    checkpoint: Checkpoint,
-    digest: Callable[[Path], str],
+    random_checkpoint: Checkpoint,
     preset: str,
     layout: str,
     case: str,
@@ -162,7 +141,7 @@ def test_throughput(
 
     samples = measure(
         run,
-        model_digest=digest(checkpoint(preset)),
+        model_digest=digest_of(random_checkpoint(preset)),
         workload={**work.params(), "num_threads": num_threads},
     )
     assert any(sample is not None for sample in samples[work.metric])

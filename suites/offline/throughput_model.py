@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from stagegate_baselines.fingerprint import model_digest
 from stagegate_harness.options import SETTINGS
-from suites.models.random_qwen2 import PRESETS, write_random_qwen2
+from suites.models.random_qwen2 import PRESETS
 
 # A CPU has a tiny one with room for the lengths, which only shows that the cases run.
 TINY = "tiny"
@@ -40,11 +40,7 @@ def presets(metafunc: pytest.Metafunc, *criteria: str) -> None:
     metafunc.parametrize("preset", chosen)
 
 
-def checkpoint_writer(factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the folder of a preset's checkpoint, which is written when it is first asked for."""
-
-    @cache
-    def folder(preset: str) -> Path:
-        return write_random_qwen2(factory.mktemp("models") / preset, DIMENSIONS[preset])
-
-    return folder
+@cache
+def digest_of(folder: Path) -> str:
+    """Of a checkpoint, whose gigabytes are read once."""
+    return model_digest(folder)
