@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stagegate_baselines import upgrade
+from stagegate_baselines.peers import peer_comparisons
 from stagegate_baselines.record_file import json_schema, read_record
 from stagegate_baselines.records import SCHEMA_VERSION, Better, MetricClass, Record
 from stagegate_baselines.store import Store, StoreError
@@ -68,6 +69,30 @@ def written(tmp_path: Path, content: object) -> Path:
     file = tmp_path / "file.json"
     file.write_text(json.dumps(content))
     return file
+
+
+def test_version_4_had_engines_in_the_names_of_metrics() -> None:
+    document = json.loads((RECORDS / "version_4.json").read_text())
+    [case, *_] = document["stagegate"]["cases"]
+    [rate] = [metric for metric in case["metrics"] if metric["name"] == "tokens_per_sec"]
+    theirs = {**rate, "name": "transformers_tok_s", "metric_class": "info", "samples": [1.0] * 3}
+    ratio = {**rate, "name": "ratio", "unit": "1", "metric_class": "info"}
+    case |= {
+        "name": "test_decode[8]",
+        "params": {"batch": 8},
+        "metrics": [{**rate, "name": "stagegate_tok_s"}, theirs, ratio],
+    }
+    record = Record.model_validate(upgrade.section_of(document))
+    ours, other, *_ = record.cases
+    assert [found.name for found in (ours, other)] == [
+        "test_decode[8]", "test_decode[8-transformers]",
+    ]  # fmt: skip
+    assert ours.params == {"batch": 8, "engine": "stagegate"}
+    assert other.params == {"batch": 8, "engine": "transformers"}
+    assert [metric.name for metric in (*ours.metrics, *other.metrics)] == ["tokens_per_sec"] * 2
+    assert other.metrics[0].samples == (1.0, 1.0, 1.0)
+    [found] = peer_comparisons(record)
+    assert (found.case, found.peer) == (ours, other)
 
 
 def test_the_store_keeps_what_was_upgraded(store: Store) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stagegate import LLM, EngineConfig, SamplingParams
+from stagegate import LLM, SamplingParams
 from stagegate.sampling import MAX_LOGPROBS
 from suites.models.random_qwen2 import PRESETS, Dimensions, write_random_qwen2
 from suites.offline.same_answer import is_same_answer, near_tie
-
-# Chooses between the two: by speed, or always the operators one by one.
-SETTING = "linear_backend"
-FUSED, COMPOSED = "auto", "composed"
 
 # What fused kernels are made for: the widths of published models, in few layers of few words.
 WIDE = {
@@ -28,11 +24,6 @@ MOST_REQUESTS = (1, 4, 16, 40)
 LONGEST_PROMPT = 300
 LONGEST_OUTPUT = 24
 ROUNDS = 3
-
-needs_two_paths = pytest.mark.skipif(
-    SETTING not in {field.name for field in fields(EngineConfig)},
-    reason=f"this engine has one path for a decode: EngineConfig has no {SETTING}",
-)
 
 
 @pytest.fixture(scope="module", params=["1.5b", "7b"])
@@ -72,7 +63,6 @@ def check_answers(one: LLM, other: LLM, seed: int) -> int:
     return agreed
 
 
-@needs_two_paths
 @pytest.mark.criterion("s6.decode-path")
 @pytest.mark.parametrize("dtype", ["bf16", "f16"])
 @pytest.mark.parametrize("deterministic", [False, True])
@@ -88,9 +78,9 @@ def test_the_fused_path_gives_the_same_answers(
             num_threads=num_threads,
             kv_capacity_tokens=max(MOST_REQUESTS) * (LONGEST_PROMPT + LONGEST_OUTPUT + 32),
             enable_prefix_cache=False,
-            **{SETTING: path},
+            linear_backend=path,
         )
-        for path in (FUSED, COMPOSED)
+        for path in ("auto", "composed")
     )
     # Most tokens are no near ties: a path that is wrong from the first one on is found.
     assert check_answers(fused, composed, seed=int(deterministic)) > 500

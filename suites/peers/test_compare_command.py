@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stagegate_baselines.peers import peer_comparisons
+from stagegate_baselines.project import find_project
 from stagegate_baselines.record_file import read_record
 from stagegate_harness.ceilings import Ceilings
 from suites.peers import command
@@ -21,11 +23,8 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fake peer, the engine itself, and a folder for what they leave."""
     monkeypatch.setitem(OFFLINE_DRIVERS, "vllm", FAKE)
     monkeypatch.setattr(command, "measured_apart", lambda device, threads: Ceilings(1e9, 1e9, 1e9))
-    found = command.find_project(None)
-    moved = type(found)(
-        **{name: getattr(found, name) for name in found.__slots__} | {"out": tmp_path}
-    )
-    monkeypatch.setattr(command, "find_project", lambda root: moved)
+    project = replace(find_project(None), out=tmp_path)
+    monkeypatch.setattr(command, "find_project", lambda root: project)
     return tmp_path
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stagegate_baselines.records import Better
 from stagegate_reports import charts, figures
-from stagegate_reports.model import CaseView, MetricView, Report
+from stagegate_reports.model import CaseView, Comparison, MetricView, Report
 from suites.reports.page import Page
 
 SIZES = {1: 2.0, 8: 3.0, 64: 20.0}
@@ -109,6 +109,64 @@ def test_cost_by_size(operators: list[CaseView], report: Report) -> None:
     assert "2 us at 1" in text
     other = [replace(case, params=(*case.params, ("form", case.name))) for case in operators]
     assert charts.cost_curves(other) == ()
+
+
+def test_rates_are_shown_where_no_metric_grows(operators: list[CaseView]) -> None:
+    """With what belongs beside them; lines in the order of their numbers."""
+    cases = [
+        replace(
+            case,
+            params=(("batch", str(batch)), ("context_len", rows)),
+            metrics=(
+                metric("tokens_per_sec", batch * float(rows), better=Better.HIGHER, unit="tok/s"),
+                metric("kv_bytes", batch * 2.0**20, judged=False, unit="bytes"),
+            ),
+        )
+        for case in operators
+        for batch in (64, 8, 256)
+        for rows in [dict(case.params)["rows"]]
+    ]
+    curves = {(curve.metric, curve.parameter): curve for curve in charts.cost_curves(cases)}
+    assert set(curves) == {
+        (name, size) for name in ("tokens_per_sec", "kv_bytes") for size in ("batch", "context_len")
+    }
+    curve = curves["tokens_per_sec", "context_len"]
+    assert [line.label for line in curve.lines] == [
+        f"test_linear batch={batch}" for batch in (8, 64, 256)
+    ]
+    picture = Page(figures.cost(curves["kv_bytes", "batch"], name="kv")).root.one("svg")
+    assert "100.0 MiB" in [text.text for text in picture.all("text")]
+
+
+def comparison(case: CaseView, gain: float, **others: object) -> Comparison:
+    [lead] = [item for item in case.metrics if item.judged]
+    bare = Comparison(
+        case=replace(case, params=(*case.params, ("model", "m1"))), other=case, word="vllm",
+        metric=lead.name, unit=lead.unit, better=lead.better, value=1.0, other_value=1.0,
+        gain=gain, interval=(0.9 * gain, 1.1 * gain),
+    )  # fmt: skip
+    return replace(bare, **others)  # type: ignore[arg-type]
+
+
+def test_ratios_to_other_engines(operators: list[CaseView]) -> None:
+    named = [
+        replace(case, name=f"{letter}[stagegate]")
+        for case, letter in zip(operators, "ABC", strict=True)
+    ]
+    rows = [comparison(case, gain) for case, gain in zip(named, (1.25, 0.8, 60.0), strict=True)]
+    aside = comparison(named[0], 2.0, metric="other")
+    stage = str(operators[0].stage)
+    bars = charts.peer_bars([*rows, aside], stage)
+    assert charts.peer_bars(rows, "stage none") == ()
+    assert [(bar.label, bar.gain) for bar in bars] == [
+        ("A m1, vllm", 1.25), ("B m1, vllm", 0.8), ("C m1, vllm", 60.0),
+    ]  # fmt: skip
+    assert [bar.limit and bar.limit.share for bar in bars] == [0.5, 0.5, 0.64]
+    picture = Page(figures.peers(bars, name="peers")).root.one("svg")
+    assert "A m1, vllm: 1.25× (1.12× to 1.38×), 50.0 % of memory" in picture.one("desc").text
+    texts = [text.text for text in picture.all("text")]
+    assert {"1.25×", "0.80×", "60.00×", "64.0 %"} <= set(texts)
+    assert figures.peers((), name="none") == ""
 
 
 def test_layouts_name_both_ends(report: Report) -> None:

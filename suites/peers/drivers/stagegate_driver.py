@@ -32,6 +32,7 @@ class Stagegate:
             "version": installed,
             "dtype": engine.model.dtype,
             "layout": config.layout,
+            "linear_backend": config.linear_backend,
             "max_num_batched_tokens": config.step_tokens,
             "max_num_seqs": config.max_num_seqs,
             "prefix_cache": config.enable_prefix_cache,
