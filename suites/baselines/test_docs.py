@@ -16,7 +16,7 @@ from stagegate_harness.__main__ import main
 
 DOCS = Path(__file__).parents[2] / "docs"
 GATE = (DOCS / "gate.md").read_text("utf-8")
-READ_ONLY = ("list", "show", "diff", "history", "export", "schema")
+READ_ONLY = ("list", "show", "diff", "history", "peers", "export", "schema")
 
 
 def commands(text: str, session: str) -> list[list[str]]:

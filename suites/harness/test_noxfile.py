@@ -156,6 +156,7 @@ def test_paths_are_those_of_the_caller(noxfile: ModuleType) -> None:
         (["--model-path", "~/m"], ["--model-path=/home/ada/m"]),
         (["--benchmark-json", "r.json", "-k", "m"], ["--benchmark-json=/here/r.json", "-k", "m"]),
         (["--gate", "a", "--gate", "b"], ["--gate=/here/a", "--gate=/here/b"]),
+        (["--peer-python", "v/bin/python"], ["--peer-python=/here/v/bin/python"]),
         (["--model-path"], ["--model-path"]),
         (["--layout", "slot", "--stage=stage0"], ["--layout", "slot", "--stage=stage0"]),
     ],
@@ -181,6 +182,9 @@ def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
         (["suite", "--", "stage3"], "build-cuda"),
         (["tests", "--", "--device", "nvidia"], "build-cuda"),
         (["serve", "--", "--device=cuda"], "build-cuda"),
+        (["compare", "--", "--peer", "transformers"], "build"),
+        (["compare", "--", "--peer", "vllm"], "build-cuda"),
+        (["compare", "--", "--peer=vllm", "--device", "cpu"], "build"),
     ],
 )
 def test_sessions_share_the_environment_of_a_build(

@@ -12,6 +12,7 @@ from stagegate_baselines.peers import peer_comparisons
 from stagegate_baselines.project import find_project
 from stagegate_baselines.record_file import read_record
 from stagegate_harness.ceilings import Ceilings
+from suites.offline.throughput_cases import throughput_cases
 from suites.peers import command
 from suites.peers.peer import OFFLINE_DRIVERS
 
@@ -92,3 +93,14 @@ def test_a_failed_case_is_in_the_record_and_the_status(
     invalid = {case.name: case.invalid for case in record.cases if case.invalid}
     assert list(invalid) == ["A[vllm]"]
     assert "a prompt of 8 is too long" in invalid["A[vllm]"][0]
+
+
+def test_the_page_names_every_option_and_case() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text("utf-8")
+    parser = command._parser(find_project(None))
+    options = {word for action in parser._actions for word in action.option_strings}
+    for option in options - {"-h", "--help", "--num-threads"}:
+        assert option in page, option
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
+    named = {name.strip() for row in rows for name in row.split(",")}
+    assert set(throughput_cases()) <= named
