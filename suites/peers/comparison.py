@@ -66,6 +66,9 @@ def compare(
                 side.setup = running.setup
                 side.startup_s.append(running.startup_s)
                 for case in cases:
+                    if not running.is_alive:  # after a case that ended it
+                        running.end()
+                        running = peer.start(setup)
                     _run_case(running, side, case, number, vocab_size, shares)
                     say(f"round {number + 1} of {rounds}: {_said(side, case)}")
             finally:

@@ -58,6 +58,10 @@ class RunningPeer(Protocol):
     startup_s: float
     setup: dict[str, Scalar]
 
+    @property
+    def is_alive(self) -> bool:
+        """False once it has ended, by itself or by `end`."""
+
     def generate(self, prompts: Sequence[Sequence[int]], max_tokens: Sequence[int]) -> float:
         """Seconds in which every prompt got as many tokens. Raises PeerError."""
 
@@ -119,6 +123,10 @@ class RunningDriver:
             raise
         self.startup_s = time.perf_counter() - started
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
     def generate(self, prompts: Sequence[Sequence[int]], max_tokens: Sequence[int]) -> float:
         answer = self._ask({"prompts": prompts, "max_tokens": max_tokens})
         if answer["lengths"] != list(max_tokens):
@@ -149,6 +157,8 @@ class RunningDriver:
             stdin.flush()
         line = stdout.readline()
         if not line:
+            with suppress(subprocess.TimeoutExpired):  # it is about to end
+                self._process.wait(_END_SECONDS)
             tail = self._peer.log.read_text("utf-8", "replace").splitlines()[-_LOG_LINES:]
             msg = "\n".join([f"{self._peer.name} ended without an answer; its last words:", *tail])
             raise PeerError(msg)

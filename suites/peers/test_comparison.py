@@ -33,6 +33,7 @@ class FakePeer:
         self.token_s = token_s
         self.prompts: list[tuple[int, ...]] = []
         self.fails_on = ""
+        self.dies = False
 
     def start(self, setup: Setup) -> RunningPeer:
         assert setup is SETUP
@@ -45,10 +46,12 @@ class FakeRunning:
         self.peer = peer
         self.startup_s = 2.0
         self.setup: dict[str, Scalar] = {"version": "1"}
+        self.is_alive = True
 
     def generate(self, prompts: Sequence[Sequence[int]], max_tokens: Sequence[int]) -> float:
         if self.peer.fails_on and len(prompts[0]) == int(self.peer.fails_on):
             msg = f"{self.peer.name}: out of memory\nand more"
+            self.is_alive = not self.peer.dies
             raise PeerError(msg)
         self.peer.prompts += [tuple(prompt) for prompt in prompts]
         return self.peer.token_s * sum(max_tokens)
@@ -106,9 +109,11 @@ def test_every_round_is_a_sample() -> None:
     }
 
 
-def test_a_case_that_fails_is_invalid_and_the_others_go_on() -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_case_that_fails_is_invalid_and_the_others_go_on(dies: bool) -> None:
     log: list[str] = []
     ours, theirs = FakePeer("stagegate", log), FakePeer("other", log)
+    theirs.dies = dies
     theirs.fails_on = str(A.requests[0].prompt_len)
     said: list[str] = []
     sides = compare(
@@ -116,6 +121,8 @@ def test_a_case_that_fails_is_invalid_and_the_others_go_on() -> None:
         shares=lambda case, seconds: {}, say=said.append,
     )  # fmt: skip
     assert "round 1 of 2: other A failed: other: out of memory" in said
+    # Started once more in the first round; in the second the case is not tried again.
+    assert log.count("other starts") == log.count("other ends") == 2 + dies
     start, case, other = as_cases(sides[1], [A, D], model_digest="0" * 16, params={})
     assert case.invalid == ("other: out of memory\nand more",)
     assert (start.invalid, other.invalid) == ((), ())

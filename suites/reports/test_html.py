@@ -235,10 +235,10 @@ def test_bytes_do_not_depend_on_the_process(text: str, hash_seed: str) -> None:
 
 def test_a_large_report_stays_small_and_quick() -> None:
     large = sample(cases=176, versions=50)  # and those of another engine
-    started = time.perf_counter()
+    started = time.process_time()
     report = assemble(large.plans, large.records, large.history, large.gates)
     text = html.render(report)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert len(report.cases) == 200
     assert max(len(case.versions) for case in report.cases) == 50
     assert seconds < 10
