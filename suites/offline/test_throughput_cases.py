@@ -124,7 +124,7 @@ def test_a_decode_case_leaves_out_its_prefill(models: dict[str, ModelConfig]) ->
     model, case = models["1.5b"], CASES["E64"]
     work = case_work(model, case)
     steps = [
-        decode_work(model, batch=64, context_len=960 + step + 1, steps=1) for step in range(1, 129)
+        decode_work(model, batch=64, context_len=960 + step, steps=1) for step in range(1, 129)
     ]
     assert work.moved_bytes == sum(step.moved_bytes for step in steps)
     assert work.flops == sum(step.flops for step in steps)
