@@ -23,7 +23,10 @@ NARROW = {"1.5b": PRESETS["group-6"], "7b": PRESETS["group-7"]}
 MOST_REQUESTS = (1, 4, 16, 40)
 LONGEST_PROMPT = 300
 LONGEST_OUTPUT = 24
-ROUNDS = 3
+ROUNDS = {"cpu": 1, "cuda": 3}
+# Of the tokens. After a near tie a text may go on in another way; of a path that is wrong nearly all
+# would begin with one.
+LEAST_AGREED = 0.3
 
 
 @pytest.fixture(scope="module", params=["1.5b", "7b"])
@@ -40,15 +43,15 @@ def random_batch(rng: np.random.Generator, most: int, vocab_size: int) -> list[l
     return [rng.integers(0, vocab_size, length).tolist() for length in lengths]
 
 
-def check_answers(one: LLM, other: LLM, seed: int) -> int:
-    """Compares answers to random batches up to their first near tie; how many tokens agreed."""
+def check_answers(one: LLM, other: LLM, seed: int) -> float:
+    """Compares answers to random batches up to their first near tie; the part that agreed."""
     rng = np.random.default_rng(seed)
     # Either path may be deterministic, and yet they sum in different orders.
     tolerance = near_tie(replace(one.engine.config, deterministic=False))
     vocab_size = one.engine.model.decoder.vocab_size
-    agreed = 0
+    agreed: list[bool] = []
     for most in MOST_REQUESTS:
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS[one.engine.config.device]):
             prompts = random_batch(rng, most, vocab_size)
             params = [
                 SamplingParams(temperature=0, max_tokens=int(count), ignore_eos=True)
@@ -59,8 +62,8 @@ def check_answers(one: LLM, other: LLM, seed: int) -> int:
             for mine, known in zip(found, expected, strict=True):
                 tokens, reference = mine.outputs[0].token_ids, known.outputs[0]
                 assert is_same_answer(tokens, reference, tolerance)
-                agreed += sum(a == b for a, b in zip(tokens, reference.token_ids, strict=True))
-    return agreed
+                agreed += [a == b for a, b in zip(tokens, reference.token_ids, strict=True)]
+    return sum(agreed) / len(agreed)
 
 
 @pytest.mark.criterion("s6.decode-path")
@@ -82,8 +85,7 @@ def test_the_fused_path_gives_the_same_answers(
         )
         for path in ("auto", "composed")
     )
-    # Most tokens are no near ties: a path that is wrong from the first one on is found.
-    assert check_answers(fused, composed, seed=int(deterministic)) > 500
+    assert check_answers(fused, composed, seed=int(deterministic)) > LEAST_AGREED
 
 
 def test_a_path_that_differs_is_found(tmp_path: Path, device: str, num_threads: int) -> None:
@@ -97,6 +99,6 @@ def test_a_path_that_differs_is_found(tmp_path: Path, device: str, num_threads: 
         )
         for seed in (0, 1)
     )
-    assert check_answers(one, one, seed=0) > 500
+    assert check_answers(one, one, seed=0) > LEAST_AGREED
     with pytest.raises(AssertionError):
         check_answers(one, other, seed=0)
