@@ -24,8 +24,8 @@ MOST_REQUESTS = (1, 4, 16, 40)
 LONGEST_PROMPT = 300
 LONGEST_OUTPUT = 24
 ROUNDS = {"cpu": 1, "cuda": 3}
-# Of the tokens. After a near tie a text may go on in another way; of a path that is wrong nearly all
-# would begin with one.
+# Of the tokens: after a near tie a text may go on in another way. A wrong path would have to come
+# upon one at nearly every first token.
 LEAST_AGREED = 0.3
 
 

@@ -143,10 +143,10 @@ def throughput_cases(
         return max(1, length // length_divisor)
 
     low, high = map(shortened, _RAGGED_LENGTHS)
-    drawn = np.random.default_rng(0).integers(
+    lengths = np.random.default_rng(0).integers(
         low, high + 1, (max(1, _RAGGED_REQUESTS // batch_divisor), 2)
     )
-    ragged = tuple(Request(*pair) for pair in drawn.tolist())
+    ragged = tuple(Request(*pair) for pair in lengths.tolist())
     rate = "tokens_per_sec"
     cases = (
         ThroughputCase("A", rate, same(1, 128, 256)),
