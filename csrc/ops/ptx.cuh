@@ -55,6 +55,23 @@ __device__ inline void load_transposed(std::uint32_t (&to)[4], const void* from)
                : "memory");
 }
 
+// movmatrix: transposes an 8 x 8 matrix of 16-bit elements; a lane gives elements 2 · (l % 4) and
+// the next one of row l / 4 and gets those of column l / 4.
+__device__ inline std::uint32_t transpose(std::uint32_t elements) {
+  std::uint32_t transposed;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;\n"
+               : "=r"(transposed)
+               : "r"(elements));
+  return transposed;
+}
+
+// ex2.approx.ftz: 2^x to 2 units in the last place, 0 where that is subnormal.
+__device__ inline float power_of_two(float exponent) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(exponent));
+  return power;
+}
+
 // Two neighbours of a fragment in one register.
 template <typename T>
 __device__ inline std::uint32_t pair(float low, float high) {

@@ -160,10 +160,26 @@ __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];\n" ::"l"(&map) : "memory");
 }
 
-// barrier.cluster: all threads of the cluster have come here, and see what the others wrote.
-__device__ inline void sync_cluster() {
+// mapa: where a variable in the shared memory of this block lies in block `rank` of its cluster.
+template <typename T>
+__device__ inline T* of_block(T* variable, int rank) {
+  std::uint64_t mapped;
+  asm volatile("mapa.u64 %0, %1, %2;\n"
+               : "=l"(mapped)
+               : "l"(reinterpret_cast<std::uint64_t>(variable)), "r"(rank));
+  return reinterpret_cast<T*>(mapped);
+}
+// barrier.cluster: all threads of the cluster have come here, and see what the others wrote. Its
+// halves apart: whoever has arrived goes on, and waits for the others later.
+__device__ inline void arrive_at_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
+}
+__device__ inline void wait_for_cluster() {
   asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
+}
+__device__ inline void sync_cluster() {
+  arrive_at_cluster();
+  wait_for_cluster();
 }
 
 // setmaxnreg: a warpgroup gives registers back, or takes more.

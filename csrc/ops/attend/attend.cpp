@@ -18,8 +18,8 @@ void attend(const Context& context, const Tensor& q, const KvLayer& kv,
     checks::paged_metadata(kOp, context, paged->block_tables, context_lens, cu_seqlens_q,
                            paged->block_size);
     const Range range(kOp);
-    paged_attention(context, q, kv.keys, kv.values, paged->block_tables, context_lens, cu_seqlens_q,
-                    paged->block_size, scale, out);
+    paged_attention_in_step(context, q, kv.keys, kv.values, paged->block_tables, context_lens,
+                            cu_seqlens_q, paged->block_size, scale, out);
     return;
   }
   const auto& csr = std::get<CsrMetadata>(metadata);

@@ -30,6 +30,8 @@ using AttentionMetadata = std::variant<PagedMetadata, CsrMetadata>;
 //   metadata     which rows of the cache those are: as paged_attention or self_attention_paged has
 //                it, which also say what is refused
 //   context_lens i32 [B], cu_seqlens_q i32 [B + 1]: of the paged form
+// In the paged form the metadata, and the keys and values of earlier steps, are complete before the
+// operator queued just before this one starts; see paged_attention_in_step.
 //   out          same dtype [T, heads, head_dim]
 void attend(const Context& context, const Tensor& q, const KvLayer& kv,
             const AttentionMetadata& metadata, const Tensor& context_lens,

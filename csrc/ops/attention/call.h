@@ -15,6 +15,7 @@ struct PagedForm {
   const Tensor& context_lens;
   const Tensor& cu_seqlens_q;
   std::int64_t block_size;
+  bool in_step;  // called as paged_attention_in_step
 };
 struct CsrForm {
   const Tensor& used_slots;

@@ -25,4 +25,12 @@ void paged_attention(const Context& context, const Tensor& q, const Tensor& k_ca
                      const Tensor& cu_seqlens_q, std::int64_t block_size, float scale,
                      const Tensor& out);
 
+// The same inside a step. The metadata, and the keys and values before those of a sequence's
+// queries, are complete before the operator queued just before this one starts: a GPU may read them
+// while that one runs.
+void paged_attention_in_step(const Context& context, const Tensor& q, const Tensor& k_cache,
+                             const Tensor& v_cache, const Tensor& block_tables,
+                             const Tensor& context_lens, const Tensor& cu_seqlens_q,
+                             std::int64_t block_size, float scale, const Tensor& out);
+
 }  // namespace stagegate

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <variant>
+
+#include "device/cuda/launch.h"
+#include "ops/attention/kernels/decode.h"
+#include "ops/attention/kernels/decode_kernel.cuh"
+
+// How the decode kernel is launched: as one wave of workers, whatever the lengths are.
+namespace stagegate::cuda {
+namespace {
+
+constexpr int kHopper = 90;
+
+// Units of keys a block is worth: with fewer, a short context would be cut among several workers,
+// and joining these costs more than reading one behind the other.
+constexpr int kFewestUnitsOfBlock = 16;
+
+// log2 of the blocks of a worker. Where there are few items, wide workers: blocks of a cluster join
+// what they have without a detour over global memory.
+int cluster_shift_for(const Context& context, std::int64_t items) {
+  if (context.stream->compute_capability() != kHopper) return 0;
+  const std::int64_t blocks =
+      std::int64_t{kBlocksPerMultiprocessor} * context.stream->num_multiprocessors();
+  int shift = kColumnsShift;
+  while (shift > 0 && items << shift > blocks) --shift;
+  return shift;
+}
+
+Lookup lookup_of(const Context& context, const AttentionCall& call, int tiles) {
+  Lookup lookup{};
+  lookup.keys = device_keys(call);
+  lookup.queries = static_cast<int>(call.q.dim(0));
+  lookup.tiles = tiles;
+  lookup.fault = context.stream->fault();
+  if (const auto* const paged = std::get_if<PagedForm>(&call.form)) {
+    constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+    const std::int64_t size = paged->block_size;
+    lookup.room = static_cast<int>(std::min(kMost, paged->block_tables.dim(1) * size));
+    lookup.block_shift = std::has_single_bit(static_cast<std::uint64_t>(size))
+                             ? std::countr_zero(static_cast<std::uint64_t>(size))
+                             : -1;
+    lookup.blocks = static_cast<unsigned>(call.k.dim(0) / size);
+  }
+  return lookup;
+}
+
+Operands operands_of(const Context& context, const AttentionCall& call, int heads_of_item) {
+  const auto& [q, k, v, out, scale, form] = call;
+  constexpr float kLog2E = 1.44269504f;
+  Operands operands{};
+  operands.q = q.raw_data();
+  operands.out = out.raw_data();
+  operands.q_stride = q.stride(0);
+  operands.heads = static_cast<int>(q.dim(1));
+  operands.group = static_cast<int>(q.dim(1) / k.dim(1));
+  const auto head_tiles = static_cast<int>(ceil_div(operands.group, heads_of_item));
+  operands.cache = {k.raw_data(), v.raw_data(), k.stride(0), v.stride(0), head_tiles};
+  operands.lookup = lookup_of(context, call, static_cast<int>(k.dim(1)) * head_tiles);
+  operands.scale_log2 = scale * kLog2E;
+  const auto* const paged = std::get_if<PagedForm>(&form);
+  operands.reads_early = paged != nullptr && paged->in_step;
+  return operands;
+}
+
+template <typename T, int kDim, int kProducts, Keys::Kind kKind>
+void launch_decode(const Context& context, const AttentionCall& call) {
+  constexpr int kHeads = kProducts * kColumns;
+  constexpr std::size_t kSharedBytes = sizeof(Shared<T, kDim>);
+  const auto kernel = decode_kernel<T, kDim, kProducts, kKind>;
+  Operands operands = operands_of(context, call, kHeads);
+  const std::int64_t items = std::int64_t{operands.lookup.queries} * operands.lookup.tiles;
+  operands.cluster_shift = cluster_shift_for(context, items);
+  const unsigned cluster = 1u << operands.cluster_shift;
+  operands.fewest_units = kFewestUnitsOfBlock << operands.cluster_shift;
+
+  const std::int64_t at_once =
+      cluster > 1 ? clusters_at_once(cluster, kernel, dim3(kThreads), kSharedBytes, context)
+                  : kBlocksPerMultiprocessor * context.stream->num_multiprocessors();
+  const std::int64_t shares =
+      items * ceil_div(ceil_div(max_keys(call), kKeys) + 1, operands.fewest_units);
+  operands.workers = static_cast<int>(std::min(at_once, shares));
+  const auto slots = static_cast<std::size_t>(2 * operands.workers) * kHeads;
+  operands.parts.sums =
+      static_cast<float*>(context.stream->scratch(slots * (kDim * sizeof(float) + sizeof(float2))));
+  operands.parts.weights = reinterpret_cast<float2*>(operands.parts.sums + slots * kDim);
+  const unsigned blocks = static_cast<unsigned>(operands.workers) * cluster;
+  operands.parts.arrived = context.stream->counters(blocks);
+  const Order order = operands.reads_early && context.stream->compute_capability() == kHopper
+                          ? Order::kChained
+                          : Order::kAfter;
+  launch_clusters(order, cluster, kernel, dim3(blocks), dim3(kThreads), kSharedBytes, context,
+                  operands);
+}
+
+template <typename T, int kDim, int kProducts>
+void launch_form(const Context& context, const AttentionCall& call) {
+  if (std::holds_alternative<PagedForm>(call.form)) {
+    launch_decode<T, kDim, kProducts, Keys::Kind::kPaged>(context, call);
+  } else {
+    launch_decode<T, kDim, kProducts, Keys::Kind::kCsr>(context, call);
+  }
+}
+
+template <typename T, int kDim>
+void launch_heads(const Context& context, const AttentionCall& call) {
+  if (call.q.dim(1) / call.k.dim(1) <= kColumns) return launch_form<T, kDim, 1>(context, call);
+  launch_form<T, kDim, 2>(context, call);
+}
+
+}  // namespace
+
+template <typename T>
+void attend_decode(const Context& context, const AttentionCall& call) {
+  if (call.q.dim(2) == 64) return launch_heads<T, 64>(context, call);
+  launch_heads<T, 128>(context, call);
+}
+
+}  // namespace stagegate::cuda

@@ -1,0 +1,7 @@
+#include "ops/attention/kernels/decode.cuh"
+
+namespace stagegate::cuda {
+
+template void attend_decode<__half>(const Context& context, const AttentionCall& call);
+
+}  // namespace stagegate::cuda

@@ -1,0 +1,158 @@
+#pragma once
+
+#include <cstdint>
+
+#include "device/cuda/kernel.cuh"
+#include "ops/attention/kernels/decode_join.cuh"
+#include "ops/attention/kernels/decode_ring.cuh"
+#include "ops/attention/kernels/decode_tile.cuh"
+#include "ops/attention/kernels/decode_work.cuh"
+#include "ops/attention/kernels/keys.cuh"
+#include "ops/ptx.cuh"
+#include "ops/ptx_hopper.cuh"
+
+// Split-KV decoding ("Flash-Decoding", Dao et al. 2023) as one wave of thread blocks that divide
+// the keys of all queries evenly (decode_work.cuh). The heads that share a key head are the columns
+// of tensor core products. The warps of a worker take turns at units of 16 keys, each with copies
+// in flight and a softmax of its own, so the loop has no barrier (decode_ring.cuh,
+// decode_tile.cuh). What they have is joined when the worker comes to the end of an item
+// (decode_join.cuh).
+namespace stagegate::cuda {
+namespace {
+
+constexpr int kBlocksPerMultiprocessor = 2;
+
+struct Operands {
+  const void* q;
+  void* out;
+  Cache cache;
+  Lookup lookup;
+  Parts parts;
+  std::int64_t q_stride;
+  int heads, group;
+  int workers;
+  int cluster_shift;  // log2 of the blocks of a worker
+  int fewest_units;   // of a share
+  float scale_log2;   // scale · log2(e)
+  // Whether tables, lengths, and the keys and values of earlier steps are there while the kernel
+  // before this one still runs; see launch_chained.
+  bool reads_early;
+};
+
+// Everything the kernel before this one wrote is there, and the next one may start.
+__device__ __forceinline__ void follow_previous() {
+  if constexpr (kIsHopper) {
+    ptx::wait_for_previous();
+    ptx::let_next_start();
+  }
+}
+
+// The heads of the item.
+template <int kHeads>
+__device__ __forceinline__ int heads_of(const Operands& operands, const Item& item, int& first) {
+  const int tiles = operands.cache.head_tiles;
+  const int kv_head = tiles == 1 ? item.tile : item.tile / tiles;
+  const int first_of_group = (item.tile - kv_head * tiles) * kHeads;
+  first = kv_head * operands.group + first_of_group;
+  return min(kHeads, operands.group - first_of_group);
+}
+
+// Reads the query of an item.
+template <typename T, int kDim, int kProducts>
+__device__ __forceinline__ void read_query(const Operands& operands, const Item& item,
+                                           int first_head, int num_heads,
+                                           std::uint32_t (&parts)[kProducts][kDim / 16][2]) {
+  const T* const q = static_cast<const T*>(operands.q) + item.query * operands.q_stride;
+#pragma unroll
+  for (int p = 0; p < kProducts; ++p) {
+    const std::int64_t head = first_head + p * kColumns;
+    load_query<T, kDim>(q + head * kDim, num_heads - p * kColumns, parts[p]);
+  }
+}
+
+// One unit of keys and values that is in shared memory.
+template <typename T, int kDim, int kProducts>
+__device__ __forceinline__ void attend_unit(const std::uint32_t (&q_parts)[kProducts][kDim / 16][2],
+                                            const Ring<T, kDim>& ring, int stage, int keys,
+                                            float scale_log2, State<kDim> (&state)[kProducts]) {
+  if (keys <= 0) return;
+  float score[kProducts][4] = {};
+  multiply_keys<T, kDim>(q_parts, ring.k[stage], score);
+#pragma unroll
+  for (int p = 0; p < kProducts; ++p) {
+    leave_out(keys, score[p]);
+    weigh<kDim>(scale_log2, score[p], state[p]);
+  }
+  multiply_values<T, kDim>(score, ring.v[stage], state);
+}
+
+// Goes through a worker's share, item by item.
+template <typename T, int kDim, int kProducts, Keys::Kind kKind>
+__device__ __forceinline__ void attend_share(const Operands& operands, const Worker& worker,
+                                             const Share& share, Shared<T, kDim>& shared) {
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  Ring<T, kDim>& ring = shared.rings[warp];
+  int unit = share.first + worker.rank * kWarps + warp;
+  Loader<T, kDim, kKind> loader{operands.cache, operands.lookup, ring, worker.warps(), share.end,
+                                unit,           share.item,      {}};
+  bool late = loader.fill(follow_previous);
+
+  int stage = 0;
+  for (Item item = share.item;; advance<kKind>(item, operands.lookup)) {
+    int first_head;
+    const int num_heads = heads_of<kProducts * kColumns>(operands, item, first_head);
+    std::uint32_t q_parts[kProducts][kDim / 16][2];
+    read_query<T, kDim>(operands, item, first_head, num_heads, q_parts);
+    State<kDim> state[kProducts];
+    const int end = min(item.end(), share.end);
+#pragma unroll 1
+    for (; unit < end; unit += worker.warps()) {
+      if (late) ptx::wait_copies<0>();
+      late = false;
+      ptx::wait_copies<kStages - 1>();
+      __syncwarp();  // the unit is there for all lanes
+      attend_unit<T, kDim>(q_parts, ring, stage, item.seen.count - (unit - item.first) * kKeys,
+                           operands.scale_log2, state);
+      __syncwarp();  // no lane reads it any more
+      loader.load(stage);
+      stage = stage == kStages - 1 ? 0 : stage + 1;
+    }
+    const std::int64_t row = static_cast<std::int64_t>(item.query) * operands.heads + first_head;
+    const Results<T> results{static_cast<T*>(operands.out) + row * kDim, num_heads};
+    join(worker, share, item, state, operands.parts, results, shared);
+    if (item.end() >= share.end) break;
+  }
+  ptx::wait_copies<0>();
+}
+
+// kKind: that of the keys, so that a kernel has no code for another.
+template <typename T, int kDim, int kProducts, Keys::Kind kKind>
+__global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_kernel(
+    const __grid_constant__ Operands operands) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  Shared<T, kDim>& shared = *reinterpret_cast<Shared<T, kDim>*>(memory);
+  const int block = static_cast<int>(blockIdx.x);
+  const int shift = operands.cluster_shift;
+  const Worker worker{block >> shift, block & ((1 << shift) - 1), shift};
+  worker.arrive();  // others write into its shared memory when it has begun
+  if constexpr (kIsHopper) {
+    if (!operands.reads_early) ptx::wait_for_previous();
+  }
+  const Lookup& lookup = operands.lookup;
+  const Share share = divide<kKind>(lookup, operands.fewest_units, operands.workers, worker.index);
+  if (share.first < share.end) {
+    attend_share<T, kDim, kProducts, kKind>(operands, worker, share, shared);
+  } else {
+    follow_previous();
+    worker.wait();
+  }
+  // Every block has seen the lengths of all queries, so little is left to check.
+  const auto blocks = static_cast<int>(gridDim.x);
+  const bool checks_all = kKind == Keys::Kind::kPaged;
+  if (checks_all && block != blocks - 1) return;
+  check_everything(lookup.keys, checks_all ? threadIdx.x : block * kThreads + threadIdx.x,
+                   checks_all ? kThreads : std::int64_t{blocks} * kThreads, lookup.fault);
+}
+
+}  // namespace
+}  // namespace stagegate::cuda

@@ -1,0 +1,199 @@
+#pragma once
+
+#include <cstdint>
+
+#include "device/cuda/kernel.cuh"
+#include "ops/attention/kernels/keys.cuh"
+
+// How the keys of all queries are divided among the workers of the decode kernel. A worker is a
+// cluster of thread blocks. Keys count in units of kKeys. The units of all queries stand in a row,
+// for each query those of one tile of heads behind those of another, and every worker gets an equal
+// share of the row: parts of long contexts, many short ones. Lengths are read on the device, so a
+// captured graph has one grid for any lengths.
+//
+// A block runs most of this code once, and waits for its instructions longer than for their
+// results. So what seldom happens is not inlined, and divisions are approximate and corrected.
+namespace stagegate::cuda {
+namespace {
+
+constexpr int kKeys = 16;  // of a unit
+constexpr int kWarps = 4;
+constexpr int kThreads = kWarps * kWarp;
+
+// The keys of a call, with what the host works out for looking them up.
+struct Lookup {
+  Keys keys;
+  int room;         // paged: tokens of a table
+  int block_shift;  // paged: log2 of the block size, or -1
+  unsigned blocks;  // paged: of the cache
+  int queries;
+  int tiles;  // of heads, of a query
+  Fault* fault;
+};
+
+// A query with the heads of one tile.
+struct Item {
+  int query;
+  int tile;   // of all tiles of heads
+  int first;  // its first unit in the row
+  int units;
+  Visible seen;
+
+  __device__ __forceinline__ int end() const { return first + units; }
+};
+
+// The units of the row that a worker goes through, and the item that the first of them is of.
+struct Share {
+  int first;
+  int end;    // not above `first` where there is nothing left to do
+  int units;  // of a share; the last ones are smaller
+  Item item;
+};
+
+__device__ __noinline__ Visible see_anything(const Keys& keys, int query, Fault* fault) {
+  return visible(keys, query, fault);
+}
+__device__ __noinline__ std::int32_t locate_anything(const Keys& keys, const Visible& seen,
+                                                     int query, int key, Fault* fault) {
+  return slot_of(keys, seen, query, key, fault);
+}
+
+__device__ __noinline__ void check_everything(const Keys& keys, std::int64_t worker,
+                                              std::int64_t workers, Fault* fault) {
+  check_metadata(keys, worker, workers, fault);
+}
+
+// visible() where it is most likely: the only query of a sequence with nothing wrong.
+template <Keys::Kind kKind>
+__device__ __forceinline__ Visible see(const Lookup& lookup, int query) {
+  if constexpr (kKind == Keys::Kind::kPaged) {
+    const PagedKeys& paged = lookup.keys.paged;
+    if (query < paged.sequences) {
+      const int first = paged.first_query[query];
+      const int next = paged.first_query[query + 1];
+      const int length = paged.context_lens[query];
+      if (first == query && next == query + 1 && length >= 0 && length <= lookup.room) {
+        return {length, query};
+      }
+    }
+  }
+  return see_anything(lookup.keys, query, lookup.fault);
+}
+
+// slot_of() likewise, for a block that exists.
+template <Keys::Kind kKind>
+__device__ __forceinline__ std::int32_t locate(const Lookup& lookup, const Item& item, int key) {
+  if constexpr (kKind == Keys::Kind::kPaged) {
+    const PagedKeys& paged = lookup.keys.paged;
+    const int column = lookup.block_shift >= 0 ? key >> lookup.block_shift : key / paged.block_size;
+    const std::int64_t row = static_cast<std::int64_t>(item.seen.origin) * paged.width;
+    const std::int32_t block = paged.block_tables[row + column];
+    if (static_cast<unsigned>(block) < lookup.blocks) {
+      return block * paged.block_size + (key - column * paged.block_size);
+    }
+  }
+  return locate_anything(lookup.keys, item.seen, item.query, key, lookup.fault);
+}
+
+// How many of the keys a query sees are of earlier steps.
+template <Keys::Kind kKind>
+__device__ __forceinline__ int settled_keys(const Lookup& lookup, const Item& item) {
+  if constexpr (kKind != Keys::Kind::kPaged) return 0;
+  return item.seen.count - 1 - (item.query - lookup.keys.paged.first_query[item.seen.origin]);
+}
+
+// A query without keys has a unit too: somebody writes its zeros.
+__device__ __forceinline__ int units_of(int keys) { return max(1, (keys + kKeys - 1) / kKeys); }
+
+// a / b, rounded up, of positive numbers with a quotient below 2^20.
+__device__ __forceinline__ int divided_up(int a, int b) {
+  int quotient = static_cast<int>(__fdividef(static_cast<float>(a), static_cast<float>(b)));
+  quotient += quotient * b < a ? 1 : 0;
+  quotient += quotient * b < a ? 1 : 0;
+  return (quotient - 1) * b >= a ? quotient - 1 : quotient;
+}
+
+// Goes to the item behind this one.
+template <Keys::Kind kKind>
+__device__ __forceinline__ void advance(Item& item, const Lookup& lookup) {
+  item.first = item.end();
+  if (++item.tile < lookup.tiles) return;
+  item.tile = 0;
+  item.seen = see<kKind>(lookup, ++item.query);
+  item.units = units_of(item.seen.count);
+}
+
+// The units of a share: as many for each worker, but not so few that joining costs more than it
+// saves. Where all contexts are about equally long, a share becomes a whole number of them or a
+// whole fraction of one, if that lengthens it by no more than a sixteenth: fewer items are cut.
+__device__ __forceinline__ int units_of_share(int total, int longest, int items, int workers,
+                                              int fewest) {
+  const int equal = max(divided_up(total, workers), fewest);
+  if (items * static_cast<float>(longest) > total * 1.0625f) return equal;
+  const int pieces = divided_up(longest + 1, equal) - 1;
+  const int whole = pieces > 0 ? divided_up(longest, pieces) : divided_up(equal, longest) * longest;
+  return whole - equal <= equal / 16 ? whole : equal;
+}
+
+// Divides the row. Every warp does so by itself.
+//   fewest  units of a share
+template <Keys::Kind kKind>
+__device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int workers, int worker) {
+  constexpr unsigned kAll = 0xffffffffu;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int each = (lookup.queries + kWarp - 1) / kWarp;
+  const int first_query = min(lane * each, lookup.queries);
+  const int end_query = min(first_query + each, lookup.queries);
+  int units = 0;
+  int longest = 0;
+#pragma unroll 1
+  for (int query = first_query; query < end_query; ++query) {
+    const int own = units_of(see<kKind>(lookup, query).count);
+    units += own;
+    longest = max(longest, own);
+  }
+  __syncwarp();
+  int behind = units;  // of the queries up to those of this lane
+#pragma unroll 1
+  for (int offset = 1; offset < kWarp; offset *= 2) {
+    const int other = __shfl_up_sync(kAll, behind, offset);
+    behind += lane >= offset ? other : 0;
+  }
+  const int total = __shfl_sync(kAll, behind, kWarp - 1) * lookup.tiles;
+  longest = __reduce_max_sync(kAll, longest);
+
+  Share share{};
+  share.units = units_of_share(total, longest, lookup.queries * lookup.tiles, workers, fewest);
+  const std::int64_t first = static_cast<std::int64_t>(worker) * share.units;
+  if (first >= total) return share;
+  share.first = static_cast<int>(first);
+  share.end = min(share.first + share.units, total);
+
+  // The lane with the query of the first unit looks for it among its own.
+  int before = behind - units;
+  Item item{};
+  const bool mine = share.first >= before * lookup.tiles && share.first < behind * lookup.tiles;
+  if (mine) {
+    item.query = first_query;
+    for (;;) {
+      item.seen = see<kKind>(lookup, item.query);
+      item.units = units_of(item.seen.count);
+      if (share.first < (before + item.units) * lookup.tiles) break;
+      before += item.units;
+      ++item.query;
+    }
+  }
+  __syncwarp();
+  const int finder = __ffs(static_cast<int>(__ballot_sync(kAll, mine))) - 1;
+  before = __shfl_sync(kAll, before, finder) * lookup.tiles;
+  share.item.query = __shfl_sync(kAll, item.query, finder);
+  share.item.units = __shfl_sync(kAll, item.units, finder);
+  share.item.seen = {__shfl_sync(kAll, item.seen.count, finder),
+                     __shfl_sync(kAll, item.seen.origin, finder)};
+  share.item.tile = divided_up(share.first - before + 1, share.item.units) - 1;
+  share.item.first = before + share.item.tile * share.item.units;
+  return share;
+}
+
+}  // namespace
+}  // namespace stagegate::cuda
