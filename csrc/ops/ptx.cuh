@@ -65,18 +65,18 @@ __device__ inline std::uint32_t transpose(std::uint32_t elements) {
   return transposed;
 }
 
-// ex2.approx.ftz: 2^x to 2 units in the last place, 0 where that is subnormal.
-__device__ inline float power_of_two(float exponent) {
-  float power;
-  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(exponent));
-  return power;
-}
-
 // Two neighbours of a fragment in one register.
 template <typename T>
 __device__ inline std::uint32_t pair(float low, float high) {
   const Pack<T, 2> both{{from_float<T>(low), from_float<T>(high)}};
   return *reinterpret_cast<const std::uint32_t*>(&both);
+}
+
+// ex2.approx: 2 to the power, off by at most 2^-22 of itself. What would be subnormal is zero.
+__device__ inline float exp2(float exponent) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(exponent));
+  return power;
 }
 
 // mma m16n8k16: sum += a · b with a [16, 16] row-major, b [16, 8] column-major of T, sum [16, 8]

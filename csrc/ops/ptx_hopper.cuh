@@ -170,7 +170,11 @@ __device__ inline T* of_block(T* variable, int rank) {
   return reinterpret_cast<T*>(mapped);
 }
 // barrier.cluster: all threads of the cluster have come here, and see what the others wrote. Its
-// halves apart: whoever has arrived goes on, and waits for the others later.
+// halves apart: whoever has arrived goes on, and waits for the others later. To say that a block
+// has begun there is a first half for which nothing written counts.
+__device__ inline void begin_in_cluster() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\n" ::: "memory");
+}
 __device__ inline void arrive_at_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned;\n" ::: "memory");
 }

@@ -31,7 +31,7 @@ std::vector<std::int32_t> slots_of(const Tensor& block_tables, std::int64_t sequ
 }  // namespace
 
 void attend_form(const Context& context, const AttentionCall& call, const PagedForm& paged) {
-  const auto& [block_tables, context_lens, cu_seqlens_q, block_size] = paged;
+  const auto& [block_tables, context_lens, cu_seqlens_q, block_size, in_step] = paged;
   const std::int64_t sequences = context_lens.dim(0);
   const auto* first_query = cu_seqlens_q.data<std::int32_t>();
   const auto* lengths = context_lens.data<std::int32_t>();

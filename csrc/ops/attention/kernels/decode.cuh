@@ -17,17 +17,17 @@ constexpr int kHopper = 90;
 
 // Units of keys a block is worth: with fewer, a short context would be cut among several workers,
 // and joining these costs more than reading one behind the other.
-constexpr int kFewestUnitsOfBlock = 16;
+constexpr int kFewestUnitsOfBlock = 8;
 
-// log2 of the blocks of a worker. Where there are few items, wide workers: blocks of a cluster join
-// what they have without a detour over global memory.
+// log2 of the blocks of a worker. Blocks of a cluster join what they have without a detour over
+// global memory, but wait for each other at the end of every item. So a few items get the widest
+// workers, which cut no context of usual length; some get pairs, which halve the parts of those
+// that are cut; and many get single blocks.
 int cluster_shift_for(const Context& context, std::int64_t items) {
+  constexpr std::int64_t kFewItems = 4;
   if (context.stream->compute_capability() != kHopper) return 0;
-  const std::int64_t blocks =
-      std::int64_t{kBlocksPerMultiprocessor} * context.stream->num_multiprocessors();
-  int shift = kColumnsShift;
-  while (shift > 0 && items << shift > blocks) --shift;
-  return shift;
+  if (items <= kFewItems) return kColumnsShift;
+  return items <= context.stream->num_multiprocessors() ? 1 : 0;
 }
 
 Lookup lookup_of(const Context& context, const AttentionCall& call, int tiles) {

@@ -17,7 +17,9 @@ namespace {
 
 constexpr int kMaxCluster = kColumns;
 constexpr int kPartials = kColumns * kWarps;  // that a block gets, however wide its worker is
-constexpr int kJoined = 4;                    // of them that are joined at a time
+// What is joined at a time: more where loading takes longer.
+constexpr int kPartialsAtOnce = 4;
+constexpr int kPartsAtOnce = 16;
 
 template <typename T, int kDim>
 struct Shared {
@@ -48,6 +50,12 @@ struct Worker {
   __device__ __forceinline__ int heads_shift() const { return kColumnsShift - cluster_shift; }
   __device__ __forceinline__ int first_head() const { return rank << heads_shift(); }
 
+  // The block has begun, so others may write into its shared memory when they have waited.
+  __device__ __forceinline__ void begin() const {
+    if constexpr (kIsHopper) {
+      if (cluster_shift > 0) ptx::begin_in_cluster();
+    }
+  }
   // The halves of a barrier of all its threads. A worker of one block does both in the second.
   __device__ __forceinline__ void arrive() const {
     if constexpr (kIsHopper) {
@@ -154,7 +162,7 @@ __device__ __forceinline__ void share_sums(const Worker& worker, const State<kDi
 // side by side where there are more threads than such elements.
 //   load(partial, head of the block, d)   loads one: its weights and sums; nothing behind `count`
 //   store(joined, head of the block, d)   takes what came out
-template <int kDim, typename Load, typename Store>
+template <int kDim, int kAtOnce, typename Load, typename Store>
 __device__ __forceinline__ void join_partials(const Worker& worker, int count, Load&& load,
                                               Store&& store) {
   constexpr int kQuads = kDim / 4;
@@ -168,11 +176,11 @@ __device__ __forceinline__ void join_partials(const Worker& worker, int count, L
     const int d = i % kQuads * 4;
     Joining joining;
 #pragma unroll 1
-    for (int first = own * kJoined; first < count; first += threads * kJoined) {
-      float2 weights[kJoined];
-      float4 sums[kJoined];
+    for (int first = own * kAtOnce; first < count; first += threads * kAtOnce) {
+      float2 weights[kAtOnce];
+      float4 sums[kAtOnce];
 #pragma unroll
-      for (int p = 0; p < kJoined; ++p) {
+      for (int p = 0; p < kAtOnce; ++p) {
         weights[p] = make_float2(-INFINITY, 0.0f);
         sums[p] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         if (first + p < count) load(first + p, head, d, weights[p], sums[p]);
@@ -220,7 +228,7 @@ __device__ __forceinline__ void join_parts(const Worker& worker, const Share& sh
 #pragma unroll 1
   for (int p = 0; p < kProducts; ++p) {
     const int of_item = p * kColumns + worker.first_head();
-    join_partials<kDim>(
+    join_partials<kDim, kPartsAtOnce>(
         worker, count,
         [&](int part, int head, int d, float2& weights, float4& sums) {
           const int slot = 2 * (first + part) + (part == 0 ? 1 : 0);
@@ -252,7 +260,7 @@ __device__ __forceinline__ void join(const Worker& worker, const Share& share, c
     worker.arrive();
     worker.wait();
     const int of_item = p * kColumns + worker.first_head();
-    join_partials<kDim>(
+    join_partials<kDim, kPartialsAtOnce>(
         worker, worker.warps(),
         [&](int warp, int head, int d, float2& weights, float4& sums) {
           const int row = (warp << worker.heads_shift()) + head;

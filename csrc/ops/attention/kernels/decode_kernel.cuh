@@ -39,12 +39,9 @@ struct Operands {
   bool reads_early;
 };
 
-// Everything the kernel before this one wrote is there, and the next one may start.
+// Everything the kernel before this one wrote is there.
 __device__ __forceinline__ void follow_previous() {
-  if constexpr (kIsHopper) {
-    ptx::wait_for_previous();
-    ptx::let_next_start();
-  }
+  if constexpr (kIsHopper) ptx::wait_for_previous();
 }
 
 // The heads of the item.
@@ -134,8 +131,9 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   const int block = static_cast<int>(blockIdx.x);
   const int shift = operands.cluster_shift;
   const Worker worker{block >> shift, block & ((1 << shift) - 1), shift};
-  worker.arrive();  // others write into its shared memory when it has begun
+  worker.begin();
   if constexpr (kIsHopper) {
+    ptx::let_next_start();
     if (!operands.reads_early) ptx::wait_for_previous();
   }
   const Lookup& lookup = operands.lookup;

@@ -19,7 +19,7 @@ constexpr int kColumns = 1 << kColumnsShift;  // heads of a product
 
 // Multiplies what was summed up relative to `from` to be relative to `to`; nothing seen yet is 0.
 __device__ __forceinline__ float rescale(float from, float to) {
-  return from == -INFINITY ? 0.0f : ptx::power_of_two(from - to);
+  return from == -INFINITY ? 0.0f : ptx::exp2(from - to);
 }
 
 // What a warp has of the heads of one product.
@@ -99,7 +99,7 @@ __device__ __forceinline__ void weigh(float scale_log2, float (&score)[4], State
 #pragma unroll
     for (int e = head; e < 4; e += 2) {
       const float exponent = fmaf(score[e], scale_log2, -scaled);
-      score[e] = score[e] == -INFINITY ? 0.0f : ptx::power_of_two(exponent);
+      score[e] = score[e] == -INFINITY ? 0.0f : ptx::exp2(exponent);
       added += score[e];
     }
     state.total[head] = fmaf(state.total[head], decay, added);
