@@ -4,6 +4,7 @@
 
 #include "device/cuda/kernel.cuh"
 #include "ops/attention/kernels/decode_join.cuh"
+#include "ops/attention/kernels/decode_partials.cuh"
 #include "ops/attention/kernels/decode_ring.cuh"
 #include "ops/attention/kernels/decode_tile.cuh"
 #include "ops/attention/kernels/decode_work.cuh"
@@ -44,26 +45,37 @@ __device__ __forceinline__ void follow_previous() {
   if constexpr (kIsHopper) ptx::wait_for_previous();
 }
 
-// The heads of the item.
+// The heads of an item as the query and the result have them: the first, and how many.
+struct Heads {
+  std::int64_t first;
+  int count;
+};
+
 template <int kHeads>
-__device__ __forceinline__ int heads_of(const Operands& operands, const Item& item, int& first) {
+__device__ __forceinline__ Heads heads_of(const Operands& operands, const Item& item) {
   const int tiles = operands.cache.head_tiles;
   const int kv_head = tiles == 1 ? item.tile : item.tile / tiles;
   const int first_of_group = (item.tile - kv_head * tiles) * kHeads;
-  first = kv_head * operands.group + first_of_group;
-  return min(kHeads, operands.group - first_of_group);
+  return {kv_head * operands.group + first_of_group, min(kHeads, operands.group - first_of_group)};
+}
+
+template <typename T, int kDim, int kHeads>
+__device__ __forceinline__ Results<T> results_of(const Operands& operands, const Item& item) {
+  const Heads heads = heads_of<kHeads>(operands, item);
+  const std::int64_t row = static_cast<std::int64_t>(item.query) * operands.heads + heads.first;
+  return {static_cast<T*>(operands.out) + row * kDim, heads.count};
 }
 
 // Reads the query of an item.
 template <typename T, int kDim, int kProducts>
 __device__ __forceinline__ void read_query(const Operands& operands, const Item& item,
-                                           int first_head, int num_heads,
                                            std::uint32_t (&parts)[kProducts][kDim / 16][2]) {
+  const Heads heads = heads_of<kProducts * kColumns>(operands, item);
   const T* const q = static_cast<const T*>(operands.q) + item.query * operands.q_stride;
 #pragma unroll
   for (int p = 0; p < kProducts; ++p) {
-    const std::int64_t head = first_head + p * kColumns;
-    load_query<T, kDim>(q + head * kDim, num_heads - p * kColumns, parts[p]);
+    load_query<T, kDim>(q + (heads.first + p * kColumns) * kDim, heads.count - p * kColumns,
+                        parts[p]);
   }
 }
 
@@ -83,10 +95,30 @@ __device__ __forceinline__ void attend_unit(const std::uint32_t (&q_parts)[kProd
   multiply_values<T, kDim>(score, ring.v[stage], state);
 }
 
-// Goes through a worker's share, item by item.
+// Joins the first and the last item of a share with what other workers have of them.
+template <typename T, int kDim, int kProducts>
+__device__ __forceinline__ void join_with_others(const Operands& operands, const Worker& worker,
+                                                 const Share& share, const Item& last,
+                                                 bool (&is_last)[2]) {
+  const Item items[2] = {share.item, last};
+  const bool cut[2] = {share.cuts(share.item), last.first > share.item.first && share.cuts(last)};
+  if (!cut[0] && !cut[1]) return;
+  count_arrival(worker, share, items, cut, operands.parts, is_last);
+#pragma unroll 1
+  for (int i = 0; i < 2; ++i) {
+    if (!is_last[i]) continue;
+    const Item item = i == 0 ? share.item : last;
+    join_parts<T, kDim, kProducts>(worker, workers_of(share, item), operands.parts,
+                                   results_of<T, kDim, kProducts * kColumns>(operands, item));
+  }
+}
+
+// Goes through a worker's share, item by item. The query of the next item is read before what the
+// warps have of this one is joined.
 template <typename T, int kDim, int kProducts, Keys::Kind kKind>
 __device__ __forceinline__ void attend_share(const Operands& operands, const Worker& worker,
                                              const Share& share, Shared<T, kDim>& shared) {
+  using Query = std::uint32_t[kProducts][kDim / 16][2];
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   Ring<T, kDim>& ring = shared.rings[warp];
   int unit = share.first + worker.rank * kWarps + warp;
@@ -94,12 +126,11 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
                                 unit,           share.item,      {}};
   bool late = loader.fill(follow_previous);
 
+  Item item = share.item;
+  Query query;
+  read_query<T, kDim>(operands, item, query);
   int stage = 0;
-  for (Item item = share.item;; advance<kKind>(item, operands.lookup)) {
-    int first_head;
-    const int num_heads = heads_of<kProducts * kColumns>(operands, item, first_head);
-    std::uint32_t q_parts[kProducts][kDim / 16][2];
-    read_query<T, kDim>(operands, item, first_head, num_heads, q_parts);
+  for (;;) {
     State<kDim> state[kProducts];
     const int end = min(item.end(), share.end);
 #pragma unroll 1
@@ -108,18 +139,24 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
       late = false;
       ptx::wait_copies<kStages - 1>();
       __syncwarp();  // the unit is there for all lanes
-      attend_unit<T, kDim>(q_parts, ring, stage, item.seen.count - (unit - item.first) * kKeys,
+      attend_unit<T, kDim>(query, ring, stage, item.seen.count - (unit - item.first) * kKeys,
                            operands.scale_log2, state);
       __syncwarp();  // no lane reads it any more
       loader.load(stage);
       stage = stage == kStages - 1 ? 0 : stage + 1;
     }
-    const std::int64_t row = static_cast<std::int64_t>(item.query) * operands.heads + first_head;
-    const Results<T> results{static_cast<T*>(operands.out) + row * kDim, num_heads};
-    join(worker, share, item, state, operands.parts, results, shared);
-    if (item.end() >= share.end) break;
+    Item next = item;
+    if (end < share.end) {
+      advance<kKind>(next, operands.lookup);
+      read_query<T, kDim>(operands, next, query);
+    }
+    join_warps(worker, share, item, state, operands.parts,
+               results_of<T, kDim, kProducts * kColumns>(operands, item), shared);
+    if (end == share.end) break;
+    item = next;
   }
   ptx::wait_copies<0>();
+  join_with_others<T, kDim, kProducts>(operands, worker, share, item, shared.is_last);
 }
 
 // kKind: that of the keys, so that a kernel has no code for another.

@@ -48,6 +48,11 @@ struct Share {
   int end;    // not above `first` where there is nothing left to do
   int units;  // of a share; the last ones are smaller
   Item item;
+
+  // Whether others have keys of an item that this worker goes through.
+  __device__ __forceinline__ bool cuts(const Item& of) const {
+    return of.first < first || of.end() > end;
+  }
 };
 
 __device__ __noinline__ Visible see_anything(const Keys& keys, int query, Fault* fault) {
