@@ -75,19 +75,25 @@ void launch_clusters(Order order, unsigned cluster, void (*kernel)(Params...), d
   SG_CUDA(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
 }
 
-// How many clusters of a kernel run at the same time on the device of the context.
+// How many clusters of a kernel, or blocks where `cluster` is 1, run at the same time on the device
+// of the context.
 template <typename... Params>
 int clusters_at_once(unsigned cluster, void (*kernel)(Params...), dim3 block,
                      std::size_t shared_bytes, const Context& context) {
   const CurrentDevice current(context.stream->device_index());
   allow_shared(kernel, shared_bytes);
+  int count = 0;
+  if (cluster == 1) {
+    SG_CUDA(cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+        &count, kernel, static_cast<int>(block.x * block.y * block.z), shared_bytes));
+    return count * context.stream->num_multiprocessors();
+  }
   LaunchAttributes attributes(Order::kAfter, cluster);
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(cluster);
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   attributes.add_to(config);
-  int count = 0;
   SG_CUDA(cudaOccupancyMaxActiveClusters(&count, kernel, &config));
   return count;
 }

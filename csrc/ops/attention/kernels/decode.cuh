@@ -78,8 +78,7 @@ void launch_decode(const Context& context, const AttentionCall& call) {
   operands.fewest_units = kFewestUnitsOfBlock << operands.cluster_shift;
 
   const std::int64_t at_once =
-      cluster > 1 ? clusters_at_once(cluster, kernel, dim3(kThreads), kSharedBytes, context)
-                  : kBlocksPerMultiprocessor * context.stream->num_multiprocessors();
+      clusters_at_once(cluster, kernel, dim3(kThreads), kSharedBytes, context);
   const std::int64_t shares =
       items * ceil_div(ceil_div(max_keys(call), kKeys) + 1, operands.fewest_units);
   operands.workers = static_cast<int>(std::min(at_once, shares));

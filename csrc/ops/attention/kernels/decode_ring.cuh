@@ -93,6 +93,16 @@ struct Loader {
     ahead = locate_next();
   }
 
+  // Has the entries of the tables for the first units come all at once. They are looked up one
+  // behind the other.
+  __device__ __forceinline__ void prefetch_tables() const {
+    if constexpr (kKind == Keys::Kind::kPaged) {
+      const int key = (unit + lane() * stride - item.first) * kKeys;
+      if (lane() > kStages || key >= item.seen.count) return;
+      ptx::prefetch(table_of(lookup, item) + column_of(lookup, key));
+    }
+  }
+
   // Fills the ring. Calls `wait` between the keys that are settled and those that the kernel before
   // this one may write. Returns whether there were such, which are there when no copy is in flight
   // any more. A loop of two turns rather than two loops: a block runs this code once, and fetching
@@ -102,6 +112,8 @@ struct Loader {
     const Item first_item = item;
     const int first_unit = unit;
     bool late = false;
+    prefetch_tables();
+    __syncwarp();
     for (bool settled = true;; settled = false) {
 #pragma unroll 1
       for (int stage = 0; stage <= kStages; ++stage) {

@@ -85,17 +85,22 @@ __device__ __forceinline__ Visible see(const Lookup& lookup, int query) {
   return see_anything(lookup.keys, query, lookup.fault);
 }
 
+__device__ __forceinline__ const std::int32_t* table_of(const Lookup& lookup, const Item& item) {
+  const PagedKeys& paged = lookup.keys.paged;
+  return paged.block_tables + static_cast<std::int64_t>(item.seen.origin) * paged.width;
+}
+__device__ __forceinline__ int column_of(const Lookup& lookup, int key) {
+  return lookup.block_shift >= 0 ? key >> lookup.block_shift : key / lookup.keys.paged.block_size;
+}
+
 // slot_of() likewise, for a block that exists.
 template <Keys::Kind kKind>
 __device__ __forceinline__ std::int32_t locate(const Lookup& lookup, const Item& item, int key) {
   if constexpr (kKind == Keys::Kind::kPaged) {
-    const PagedKeys& paged = lookup.keys.paged;
-    const int column = lookup.block_shift >= 0 ? key >> lookup.block_shift : key / paged.block_size;
-    const std::int64_t row = static_cast<std::int64_t>(item.seen.origin) * paged.width;
-    const std::int32_t block = paged.block_tables[row + column];
-    if (static_cast<unsigned>(block) < lookup.blocks) {
-      return block * paged.block_size + (key - column * paged.block_size);
-    }
+    const int size = lookup.keys.paged.block_size;
+    const int column = column_of(lookup, key);
+    const std::int32_t block = table_of(lookup, item)[column];
+    if (static_cast<unsigned>(block) < lookup.blocks) return block * size + (key - column * size);
   }
   return locate_anything(lookup.keys, item.seen, item.query, key, lookup.fault);
 }
