@@ -114,8 +114,8 @@ void launch(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared
 
 // Queues a kernel that may start while the one before it still runs (programmatic dependent
 // launch). Every thread of it calls ptx::wait_for_previous() before it reads what another kernel
-// wrote, and before it writes anything at all, scratch memory included. Then, when a kernel has
-// ended, all before it have, and nothing needs two buffers.
+// wrote, and before it writes anything at all, scratch memory included, but for a fault, which no
+// kernel reads. Then, when a kernel has ended, all before it have, and nothing needs two buffers.
 // Before the wait it may read what no chained kernel of a step writes and none that the first of
 // them follows at once: weights, the keys and values of earlier steps, and the tables and lengths
 // that gather_rows writes at the beginning of a step. A kernel queued with launch() comes behind
