@@ -119,20 +119,20 @@ def test_newest_keys_are_those_just_written(
     batch = make_batch(lengths, [1] * len(lengths), heads)
     expected = run_paged(context, batch, dtype)
     newest = [int(batch.slots(sequence)[-1]) for sequence in range(len(lengths))]
-    written = [load(context, values[newest], dtype) for values in (batch.k, batch.v)]
+    new_k, new_v = (load(context, values[newest], dtype) for values in (batch.k, batch.v))
     slots = load(context, newest, "i32")
     for values in (batch.k, batch.v):
         values[newest] = np.nan
-    caches = [load(context, values, dtype) for values in (batch.k, batch.v)]
+    k_cache, v_cache = (load(context, values, dtype) for values in (batch.k, batch.v))
     q, out = load(context, batch.q, dtype), poisoned(context, batch.q.shape, dtype)
     tables, context_lens, cu_seqlens_q = paged_metadata(context, batch)
     metadata = _C.PagedMetadata(tables, batch.block_size)
-    ops.kv_write(context, *written, slots, *caches)
+    ops.kv_write(context, new_k, new_v, slots, k_cache, v_cache)
     ops.attend(
         context,
         q=q,
-        k_cache=caches[0],
-        v_cache=caches[1],
+        k_cache=k_cache,
+        v_cache=v_cache,
         metadata=metadata,
         context_lens=context_lens,
         cu_seqlens_q=cu_seqlens_q,

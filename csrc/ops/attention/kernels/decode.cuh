@@ -20,13 +20,14 @@ constexpr int kHopper = 90;
 constexpr int kFewestUnitsOfBlock = 8;
 
 // log2 of the blocks of a worker. Blocks of a cluster join what they have without a detour over
-// global memory, but wait for each other at the end of every item. So a few items get the widest
-// workers, which cut no context of usual length; some get pairs, which halve the parts of those
+// global memory, but wait for each other at the end of every item. So a few items of short contexts
+// get the widest workers, which need not cut them; some get pairs, which halve the parts of those
 // that are cut; and many get single blocks.
-int cluster_shift_for(const Context& context, std::int64_t items) {
+int cluster_shift_for(const Context& context, std::int64_t items, std::int64_t most_keys) {
   constexpr std::int64_t kFewItems = 4;
+  constexpr std::int64_t kShortContext = 2048;
   if (context.stream->compute_capability() != kHopper) return 0;
-  if (items <= kFewItems) return kColumnsShift;
+  if (items <= kFewItems && most_keys <= kShortContext) return kColumnsShift;
   return items <= context.stream->num_multiprocessors() ? 1 : 0;
 }
 
@@ -73,7 +74,7 @@ void launch_decode(const Context& context, const AttentionCall& call) {
   const auto kernel = decode_kernel<T, kDim, kProducts, kKind>;
   Operands operands = operands_of(context, call, kHeads);
   const std::int64_t items = std::int64_t{operands.lookup.queries} * operands.lookup.tiles;
-  operands.cluster_shift = cluster_shift_for(context, items);
+  operands.cluster_shift = cluster_shift_for(context, items, max_keys(call));
   const unsigned cluster = 1u << operands.cluster_shift;
   operands.fewest_units = kFewestUnitsOfBlock << operands.cluster_shift;
 
