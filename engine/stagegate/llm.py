@@ -113,6 +113,7 @@ class LLM:
         """
         [chosen] = self._params_for(1, params)
         with self._requests([prompt], [chosen]) as [mine]:
+            mine.follow()
             while mine.request_id in self.engine.unfinished_requests:
                 for request in self.engine.step():
                     if request is mine:

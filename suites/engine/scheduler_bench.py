@@ -131,6 +131,7 @@ class Bench:
             prompt_logprobs=prompt_logprobs,
         )
         self.scheduler.add(sequence)
+        self.scores[seq_id] = []
         return sequence
 
     def step(self) -> ScheduledStep:
@@ -156,16 +157,28 @@ class Bench:
 
     def update(self, step: ScheduledStep, output: StepOutput) -> list[int]:
         """Ids of the sequences that got a token."""
-        live = set(self.scheduler._live)
-        for part in step.outputs(output):
-            seq_id = part.item.sequence.seq_id
-            assert GARBAGE not in part.token_ids or seq_id not in live
-            scores = self.scores.setdefault(seq_id, [])
-            if seq_id in live and part.prompt_rows:
-                assert part.item.logits.start == len(scores)
-                scores.extend(output.token_ids[list(part.prompt_rows)].tolist())
-        advanced = self.scheduler.update(step, output)
-        return [part.item.sequence.seq_id for part in advanced if part.token_ids]
+        first_logits = {item.sequence.seq_id: item.logits.start for item in step.sequences}
+        gains = self.scheduler.update(step, output)
+        for sequence, rows in gains.prompt_logprobs:
+            scores = self.scores[sequence.seq_id]
+            assert first_logits[sequence.seq_id] == len(scores)
+            scores.extend(output.token_ids[list(rows)].tolist())
+            assert GARBAGE not in scores
+        for sequence, rows in gains.tokens:
+            gained = output.token_ids[list(rows)].tolist()
+            assert GARBAGE not in gained
+            assert sequence.token_ids[-len(gained) :] == gained
+        return [sequence.seq_id for sequence, _ in gains.tokens]
+
+    def num_computed(self, sequence: Sequence) -> int:
+        """Tokens of a running sequence in the cache when the steps in flight are done."""
+        running = self.scheduler._running
+        return int(running.num_computed[running.index(sequence)])
+
+    def num_tokens(self, sequence: Sequence) -> int:
+        """Tokens of a running sequence, those that steps in flight sample included."""
+        running = self.scheduler._running
+        return int(running.num_tokens[running.index(sequence)])
 
     def drain(self, limit: int = 500) -> int:
         for count in range(limit):

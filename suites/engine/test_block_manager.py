@@ -205,6 +205,7 @@ class BlockMachine(RuleBasedStateMachine):
         super().__init__()
         self.live: dict[int, Sequence] = {}
         self.room: dict[int, int] = {}
+        self.computed: dict[int, int] = {}
         self.storage: dict[int, tuple[int, ...]] = {}
         self.next_id = 0
 
@@ -226,11 +227,11 @@ class BlockMachine(RuleBasedStateMachine):
     def begin(self, tokens: list[int]) -> None:
         member = sequence(self.next_id, tokens)
         self.next_id += 1
-        member.num_computed = begin(self.kv, member)
-        assert member.num_computed % self.SIZE == 0
-        assert member.num_computed < len(tokens)
+        num_cached = begin(self.kv, member)
+        assert num_cached % self.SIZE == 0
+        assert num_cached < len(tokens)
         self.live[member.seq_id] = member
-        self.room[member.seq_id] = member.num_computed
+        self.room[member.seq_id] = self.computed[member.seq_id] = num_cached
 
     def pick(self, data: st.DataObject) -> Sequence:
         return self.live[data.draw(st.sampled_from(sorted(self.live)))]
@@ -257,11 +258,12 @@ class BlockMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def compute(self, data: st.DataObject) -> None:
         member = self.pick(data)
-        stop = data.draw(st.integers(member.num_computed, self.room[member.seq_id]))
-        new = self.kv.slots(member.seq_id, member.num_computed, stop).tolist()
-        for position, slot in enumerate(new, member.num_computed):
+        start = self.computed[member.seq_id]
+        stop = data.draw(st.integers(start, self.room[member.seq_id]))
+        new = self.kv.slots(member.seq_id, start, stop).tolist()
+        for position, slot in enumerate(new, start):
             self.storage[slot] = tuple(member.token_ids[: position + 1])
-        member.num_computed = stop
+        self.computed[member.seq_id] = stop
         self.kv.commit(member.seq_id, member.token_ids, stop)
 
     @precondition(lambda self: self.live)
@@ -269,7 +271,7 @@ class BlockMachine(RuleBasedStateMachine):
     def truncate(self, data: st.DataObject) -> None:
         member = self.pick(data)
         room = self.room[member.seq_id]
-        size = data.draw(st.integers(member.num_computed, room))
+        size = data.draw(st.integers(self.computed[member.seq_id], room))
         self.kv.truncate(member.seq_id, size)
         self.room[member.seq_id] = size
 
@@ -278,13 +280,13 @@ class BlockMachine(RuleBasedStateMachine):
     def free(self, data: st.DataObject) -> None:
         member = self.pick(data)
         self.kv.free(member.seq_id)
-        del self.live[member.seq_id], self.room[member.seq_id]
+        del self.live[member.seq_id], self.room[member.seq_id], self.computed[member.seq_id]
 
-    @precondition(lambda self: any(m.num_computed for m in self.live.values()))
+    @precondition(lambda self: any(self.computed.values()))
     @rule(data=st.data())
     def attend(self, data: st.DataObject) -> None:
-        ids = [seq_id for seq_id, member in self.live.items() if member.num_computed]
-        lengths = [self.live[seq_id].num_computed for seq_id in ids]
+        ids = [seq_id for seq_id in self.live if self.computed[seq_id]]
+        lengths = [self.computed[seq_id] for seq_id in ids]
         starts = [data.draw(st.integers(0, length - 1)) for length in lengths]
         expected = [
             sorted(self.kv.slots(seq_id, 0, position + 1).tolist())
@@ -297,7 +299,7 @@ class BlockMachine(RuleBasedStateMachine):
     @invariant()
     def computed_tokens_are_intact(self) -> None:
         for member in self.live.values():
-            slots = self.kv.slots(member.seq_id, 0, member.num_computed).tolist()
+            slots = self.kv.slots(member.seq_id, 0, self.computed[member.seq_id]).tolist()
             for position, slot in enumerate(slots):
                 assert self.storage[slot] == tuple(member.token_ids[: position + 1])
 
@@ -305,11 +307,15 @@ class BlockMachine(RuleBasedStateMachine):
     def room_not_yet_computed_is_private(self) -> None:
         private: set[int] = set()
         for seq_id, member in self.live.items():
-            slots = set(self.kv.slots(seq_id, member.num_computed, self.room[seq_id]).tolist())
+            slots = set(
+                self.kv.slots(seq_id, self.computed[member.seq_id], self.room[seq_id]).tolist()
+            )
             assert not slots & private
             private |= slots
         for seq_id, member in self.live.items():
-            assert not private & set(self.kv.slots(seq_id, 0, member.num_computed).tolist())
+            assert not private & set(
+                self.kv.slots(seq_id, 0, self.computed[member.seq_id]).tolist()
+            )
 
     @invariant()
     def used_is_what_live_sequences_hold(self) -> None:

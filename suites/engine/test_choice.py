@@ -33,7 +33,7 @@ def test_a_stop_string_drops_the_tokens_behind_it(tokenizer: Tokenizer, size: in
     for begin in range(0, len(token_ids), size):
         new = token_ids[begin : begin + size]
         assert choice.sequence.append_tokens(new) == len(new)
-        stop = choice.push(new)
+        stop = choice.catch_up()
         if stop is not None:
             break
     assert stop == "three"
@@ -50,7 +50,7 @@ def test_an_end_token_hides_itself_alone(tokenizer: Tokenizer) -> None:
     added = choice.sequence.append_tokens([*token_ids, *token_ids])
     assert added == len(token_ids)
     assert choice.sequence.status is SequenceStatus.FINISHED_STOPPED
-    assert choice.push(token_ids[:added]) is None
+    assert choice.catch_up() is None
     choice.close()
     assert choice.text == tokenizer.decode(token_ids[:-1])
 
@@ -60,5 +60,5 @@ def test_min_tokens_counts_each_token(tokenizer: Tokenizer) -> None:
     params = SamplingParams(max_tokens=None, min_tokens=len(token_ids), stop=("three",))
     choice = choice_of(tokenizer, params)
     choice.sequence.append_tokens(token_ids)
-    assert choice.push(token_ids) is None
+    assert choice.catch_up() is None
     assert choice.text == TEXT

@@ -190,5 +190,5 @@ def test_the_step_behind_one_that_runs_may_fail_alone(layout: str) -> None:
     assert bench.scheduler.rollback(ahead) == [failed]
     assert failed.output_token_ids == tokens.token_ids.tolist()
     assert bench.kv.stats().used == 0
-    with pytest.raises(ValueError, match="not in list"):
+    with pytest.raises(RuntimeError, match="not one of the steps in flight"):
         bench.scheduler.rollback(ahead)

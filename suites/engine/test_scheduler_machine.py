@@ -135,10 +135,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for first in was_running[:1]:
             assert first is not live[0] or first in members or self.has_all(first)
         for member in running:
-            decodes = member.num_tokens - member.num_computed == 1
+            decodes = self.bench.num_tokens(member) - self.bench.num_computed(member) == 1
             assert member in members or not decodes or self.has_all(member)
-        for member in self.live():
-            assert member.num_computed == 0 or member.status is SequenceStatus.RUNNING
         self.check_arrival_order()
         if step is None:
             assert busy or not live
@@ -151,8 +149,9 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def has_all(self, member: Sequence) -> bool:
         """Whether no token may follow those that are in flight."""
-        outgrown = member.num_tokens > self.bench.capacity
-        return outgrown or member.num_tokens - member.num_prompt_tokens == member.max_tokens
+        num_tokens = self.bench.num_tokens(member)
+        outgrown = num_tokens > self.bench.capacity
+        return outgrown or num_tokens - member.num_prompt_tokens == member.max_tokens
 
     def execute(self) -> None:
         for this in self.in_flight:
@@ -203,7 +202,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         reach = {s.sequence.seq_id: s.start + s.num_tokens for s in step.sequences}
         owners: dict[int, tuple[Sequence, int]] = {}
         for member in running:
-            length = reach.get(member.seq_id, member.num_computed)
+            length = reach.get(member.seq_id, self.bench.num_computed(member))
             for position, slot in enumerate(self.bench.kv.slots(member.seq_id, 0, length).tolist()):
                 other, there = owners.setdefault(slot, (member, position))
                 if other is member:
@@ -212,7 +211,36 @@ class SchedulerMachine(RuleBasedStateMachine):
                 assert self.bench.kv.layout == "block"
                 assert there == position
                 assert other.token_ids[:end] == member.token_ids[:end]
-                assert end <= min(other.num_computed, member.num_computed)
+                assert end <= min(map(self.bench.num_computed, (other, member)))
+
+    @invariant()
+    def the_table_says_what_the_steps_in_flight_say(self) -> None:
+        if not hasattr(self, "bench"):
+            return
+        running = self.scheduler._running
+        by_order = sorted(self.live(), key=lambda member: (member.priority, member.seq_id))
+        assert running.sequences == [m for m in by_order if m.status is SequenceStatus.RUNNING]
+        size = self.bench.kv.block_size
+        for index, member in enumerate(running.sequences):
+            rows = [self.sampled_row(this.step, member) for this in self.in_flight]
+            in_flight = sum(row >= 0 for row in rows)
+            num_tokens = running.num_tokens[index]
+            assert num_tokens == len(member.token_ids) + in_flight
+            assert running.limit[index] == member.num_prompt_tokens + member.max_tokens
+            assert running.room[index] == size * len(self.bench.kv.block_table(member.seq_id))
+            assert running.num_computed[index] <= running.room[index]
+            assert 0 < running.num_missing[index] <= num_tokens
+            if running.may_go_on[index]:
+                assert running.pending_row[index] == (rows[-1] if in_flight else -1)
+
+    @staticmethod
+    def sampled_row(step: ScheduledStep, member: Sequence) -> int:
+        """The row of a step that samples for a sequence; -1: none."""
+        ends = step.row_ptr[1:].tolist()
+        for item, end in zip(step.sequences, ends, strict=True):
+            if item.sequence is member and item.samples:
+                return int(end) - 1
+        return -1
 
     @invariant()
     def no_memory_without_work(self) -> None:

@@ -212,12 +212,12 @@ def test_other_requests_go_on(
 ) -> None:
     """The fault is in the text of one request; the step was right for all."""
     llm = server.llm
-    real = Choice.push
+    real = Choice.catch_up
 
-    def planted(self: Choice, token_ids: list[int]) -> str | None:
+    def planted(self: Choice) -> str | None:
         if self.sequence.num_prompt_tokens == 1 and self.sequence.num_output_tokens == 5:
             raise PlantedError(SECRET)
-        return real(self, token_ids)
+        return real(self)
 
     async def end_of(prompt: list[int]) -> End:
         params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
@@ -228,7 +228,7 @@ def test_other_requests_go_on(
     async def both() -> tuple[End, End]:
         return await asyncio.gather(end_of([1]), end_of([1, 2]))
 
-    monkeypatch.setattr(Choice, "push", planted)
+    monkeypatch.setattr(Choice, "catch_up", planted)
     failed, fine = asyncio.run(both())
     assert failed[:2] == (5, "error")
     assert isinstance(failed[2], StagegateError)

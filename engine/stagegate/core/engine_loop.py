@@ -199,6 +199,7 @@ class EngineLoop:
         while self._inbox:
             command = self._inbox[0]
             if isinstance(command, _Submission):
+                command.stream.request.follow()
                 self._engine.submit(command.stream.request)
                 self._taken += len(command.stream.request.choices)
             else:

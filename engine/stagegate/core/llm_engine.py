@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stagegate.core.scheduler import Scheduler
     from stagegate.core.step_pipeline import Progress, StepFailure
     from stagegate.execution.executor import Executor
-    from stagegate.execution.step import SequenceOutput, StepOutput
+    from stagegate.execution.step import StepOutput
     from stagegate.kv.manager import KVManager, KVStats
     from stagegate.models.generation_config import GenerationConfig
     from stagegate.models.model_config import ModelConfig
@@ -175,31 +175,37 @@ class LLMEngine:
     def _push(self, progress: Progress) -> dict[str, Request]:
         """Make text of what a step brought; the requests that got a token, by id."""
         touched: dict[str, Request] = {}
-        for part in progress.outputs:
-            assert progress.output is not None
-            request, choice = self._owners[part.item.sequence.seq_id]
-            if part.prompt_rows:
-                request.push_prompt_logprobs(progress.output, part.prompt_rows)
-            if part.token_ids:
-                touched[request.request_id] = request
+        output, gains = progress.output, progress.gains
+        if output is None:
+            return touched
+        for sequence, rows in gains.prompt_logprobs:
+            self._owners[sequence.seq_id][0].push_prompt_logprobs(output, rows)
+        ended: list[Request] = []
+        for sequence, rows in gains.tokens:
+            request, choice = self._owners[sequence.seq_id]
+            touched[request.request_id] = request
+            if choice.is_followed or sequence.status.is_finished:
                 if request.error is None:  # else of another of its sequences, just now
-                    self._push_tokens(request, choice, progress.output, part)
+                    self._push_tokens(request, choice, output, rows)
+                if sequence.status.is_finished:
+                    ended.append(request)
         now = time.perf_counter()
         for request in touched.values():
             if request.first_token is None:
                 request.first_token = now
-            if request.finished:
+        for request in ended:
+            if request.finished and request.request_id in self._requests:
                 self._retire(request, now)
         return touched
 
     def _push_tokens(
-        self, request: Request, choice: Choice, output: StepOutput, part: SequenceOutput
+        self, request: Request, choice: Choice, output: StepOutput, rows: range
     ) -> None:
         sequence = choice.sequence
         try:
             if choice.logprobs is not None:
-                choice.push_logprobs(output, part.rows[: len(part.token_ids)])
-            stop = choice.push(part.token_ids)
+                choice.push_logprobs(output, rows)
+            stop = choice.catch_up()
         except Exception as error:
             sequence.finish(SequenceStatus.FINISHED_ERROR)
             self._end_with_error(request, _text_error(error))

@@ -34,15 +34,22 @@ _FINISH_REASONS = {
 
 
 class Choice:
-    """Text of one sequence: its new tokens go in, its visible text comes out."""
+    """Text of one sequence: its new tokens go in, its visible text comes out.
+
+    is_followed: whether its tokens are wanted as they come, to find a stop string, to go with their
+        log-probabilities, or because somebody reads along. Else all become text when it is read or
+        ends, which takes a fraction of the time.
+    """
 
     def __init__(
         self, sequence: Sequence, detokenizer: Detokenizer, params: SamplingParams
     ) -> None:
         self.sequence = sequence
         self.logprobs: list[TokenLogprobs] | None = None if params.logprobs is None else []
+        self.is_followed = bool(params.stop) or params.logprobs is not None
         self.counted_at: float | None = None  # when its newest token was counted
         self._pieces: list[str] = []
+        self._num_read = 0  # tokens that are text
         self._params = params
         self._detokenizer = detokenizer
         self._matcher = StopMatcher(
@@ -56,23 +63,33 @@ class Choice:
     @property
     def text(self) -> str:
         """All of the visible text."""
+        self.catch_up()
         return "".join(self._pieces)
 
     @property
     def finish_reason(self) -> str | None:
         return _FINISH_REASONS.get(self.sequence.status)
 
-    def push(self, token_ids: list[int]) -> str | None:
-        """Take the newest tokens of the sequence; returns the stop string they complete, if any.
+    def catch_up(self) -> str | None:
+        """Make text of the tokens that are none yet; the stop string they complete, if any.
 
         The sequence forgets the tokens behind a stop string.
         """
-        ahead = len(token_ids)
-        for token_id in token_ids:
+        sequence = self.sequence
+        new = sequence.token_ids[sequence.num_prompt_tokens + self._num_read :]
+        self._num_read += len(new)
+        if not self._params.stop:
+            if new and sequence.ended_by_token and not self._params.include_stop_str_in_output:
+                del new[-1]
+            self._show(self._detokenizer.push_all(new))
+            return None
+        ahead = len(new)
+        for token_id in new:
             ahead -= 1
             stop = self._push_one(token_id, ahead)
             if stop is not None:
-                self.sequence.drop_last(ahead)
+                sequence.drop_last(ahead)
+                self._num_read -= ahead
                 if self.logprobs is not None:
                     del self.logprobs[len(self.logprobs) - ahead :]
                 return stop
@@ -94,6 +111,7 @@ class Choice:
     def close(self) -> None:
         """The sequence ended: release what was held back for a character or a stop string."""
         if self._matcher.matched is None:
+            self.catch_up()
             self._show(self._matcher.push(self._detokenizer.flush()) + self._matcher.flush())
 
     def push_logprobs(self, output: StepOutput, rows: range) -> None:
@@ -104,6 +122,7 @@ class Choice:
 
     def take(self, index: int) -> ChoiceDelta | None:
         """What is new since the last call, in time proportional to it; None when nothing is."""
+        self.catch_up()
         tokens = self.sequence.token_ids[self.sequence.num_prompt_tokens + self._taken_tokens :]
         finish_reason = self.finish_reason
         if not tokens and (finish_reason is None or self._taken_end):
@@ -144,6 +163,11 @@ class Request:
     @property
     def finished(self) -> bool:
         return all(choice.sequence.status.is_finished for choice in self.choices)
+
+    def follow(self) -> None:
+        """Somebody reads along."""
+        for choice in self.choices:
+            choice.is_followed = True
 
     def push_prompt_logprobs(self, output: StepOutput, rows: range) -> None:
         """Take those of the next prompt tokens: these rows of a step's output."""

@@ -4,65 +4,70 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, insort
+from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from stagegate.core.preemption_log import PreemptionLog
+from stagegate.core.running import RunningSequences
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
-from stagegate.execution.step import ScheduledSequence, ScheduledStep
+from stagegate.execution.step import DecodeBatch, Decodes, ScheduledSequence, ScheduledStep
 
 if TYPE_CHECKING:
+    from stagegate.arrays import Int32Array
     from stagegate.config import EngineConfig
     from stagegate.core.sequence import Sequence
-    from stagegate.execution.step import SequenceOutput, StepOutput
+    from stagegate.execution.step import StepOutput
     from stagegate.kv.manager import KVManager
+
+# Rows of a step's output that are a sequence's.
+_Rows = tuple["Sequence", range]
+
+
+@dataclass(slots=True)
+class StepGains:
+    """What a step brought the sequences that had not ended before.
+
+    prompt_logprobs: rows of the output that give these of the next prompt tokens. tokens: rows of
+    the sampled tokens that a sequence was given; none behind the one that ended it.
+    """
+
+    prompt_logprobs: list[_Rows] = field(default_factory=list)
+    tokens: list[_Rows] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Plan:
-    """A step in the making.
-
-    tokens, rows: tokens and rows of logits it has left. sampled_rows: by sequence, the row of the
-    step in flight that samples its next token.
-    """
+    """What a step has beside its decodes. tokens, rows: tokens and rows of logits that are left."""
 
     tokens: int
     rows: int
-    sampled_rows: dict[int, int]
-    scheduled: list[ScheduledSequence] = field(default_factory=list)
+    sequences: list[Sequence] = field(default_factory=list)
+    chunks: list[ScheduledSequence] = field(default_factory=list)
 
-    def add(self, sequence: Sequence) -> None:
+    def add(self, sequence: Sequence, start: int) -> None:
         """As many of the missing tokens of a sequence as there is room for; none is no item."""
-        start = sequence.num_computed
         # From there on every token takes a row.
         first_row = max(start, sequence.first_logits_position)
-        stop = min(sequence.num_tokens, start + self.tokens, first_row + self.rows)
+        stop = min(len(sequence.token_ids), start + self.tokens, first_row + self.rows)
         if stop <= start:
             return
-        is_known = stop <= len(sequence.token_ids)
-        item = ScheduledSequence(
-            sequence,
-            start,
-            stop - start,
-            range(min(first_row, stop), stop),
-            -1 if is_known else self.sampled_rows[sequence.seq_id],
-        )
+        logits = range(min(first_row, stop), stop)
         self.tokens -= stop - start
-        self.rows -= len(item.logits)
-        self.scheduled.append(item)
+        self.rows -= len(logits)
+        self.sequences.append(sequence)
+        self.chunks.append(ScheduledSequence(sequence, start, stop - start, logits))
 
-    def add_decode(self, sequence: Sequence, num_tokens: int) -> None:
-        """The same for a sequence of which the last of `num_tokens` tokens alone is missing."""
-        if self.tokens == 0 or self.rows == 0:
-            return
-        start = num_tokens - 1
-        is_known = num_tokens <= len(sequence.token_ids)
-        sampled_row = -1 if is_known else self.sampled_rows[sequence.seq_id]
-        logits = range(start, num_tokens)
-        self.tokens -= 1
-        self.rows -= 1
-        self.scheduled.append(ScheduledSequence(sequence, start, 1, logits, sampled_row))
+
+class _Planned(NamedTuple):
+    """A step in flight, and the sequences of its decodes and of its chunks."""
+
+    step: ScheduledStep
+    decoding: list[Sequence]
+    chunked: list[Sequence]
 
 
 class Scheduler:
@@ -94,9 +99,11 @@ class Scheduler:
         self._arrivals = 0
         self._order: dict[int, tuple[int, int]] = {}  # live sequences: (priority, arrival)
         self._live: dict[int, Sequence] = {}
-        self._waiting: list[Sequence] = []  # both lists are kept in order
-        self._running: list[Sequence] = []
-        self._in_flight: list[ScheduledStep] = []
+        self._waiting: list[Sequence] = []  # in order
+        self._running = RunningSequences(self._rank)
+        self._in_flight: deque[_Planned] = deque()
+        # Who decoded last: rows and version of the table, the sequences, the batch of these.
+        self._decoding: tuple[Int32Array, int, list[Sequence], DecodeBatch] | None = None
 
     @property
     def has_work(self) -> bool:
@@ -158,52 +165,59 @@ class Scheduler:
         if len(self._in_flight) > 1:
             msg = "two steps are in flight, neither updated nor rolled back"
             raise RuntimeError(msg)
-        plan = _Plan(self._max_num_batched_tokens, self._max_rows, self._sampled_rows())
-        self._add_decodes(plan)
+        self._make_room()
+        running = self._running
+        num_decodes = int(np.count_nonzero(running.decodes))
+        plan = _Plan(self._max_num_batched_tokens - num_decodes, self._max_rows - num_decodes)
         self._add_chunks(plan)
         self._admit(plan)
-        if not plan.scheduled:
+        # Those that were admitted with one token to compute are among them.
+        rows = np.flatnonzero(running.decodes).astype(np.int32)
+        if not (rows.size or plan.chunks):
             return None
-        step = ScheduledStep(tuple(plan.scheduled))
+        decoding, batch = self._batch_of(rows)
+        decodes = Decodes(batch, running.num_tokens[rows] - 1, running.pending_row[rows])
+        step = ScheduledStep(tuple(plan.chunks), decodes)
         # Only now: an interrupt before this leaves nothing planned.
-        for item in step.sequences:
-            sequence = self._live[item.sequence.seq_id]
-            sequence.num_computed = item.start + item.num_tokens
-            if item.logits:
-                sequence.num_prompt_logprobs += item.num_prompt_rows
-                sequence.num_in_flight += item.samples
-        self._in_flight.append(step)
+        self._advance(rows, plan, step.row_ptr)
+        self._in_flight.append(_Planned(step, decoding, plan.sequences))
         return step
 
-    def update(self, step: ScheduledStep, output: StepOutput) -> list[SequenceOutput]:
+    def update(self, step: ScheduledStep, output: StepOutput) -> StepGains:
         """Take the result of the first step in flight.
 
-        Returns what it brought each sequence that had not ended before, without the tokens behind
-        the one that ended it. Those that ended have their memory freed.
+        Sequences that end by it have their memory freed.
         """
-        outputs = step.outputs(output)
-        if self._in_flight[:1] != [step]:
+        step.check(output)
+        if not self._in_flight or self._in_flight[0].step is not step:
             msg = "this is not the first of the steps in flight"
             raise RuntimeError(msg)
-        del self._in_flight[0]
-        live: list[SequenceOutput] = []
-        for one in outputs:
-            item = one.item
-            sequence = self._live.get(item.sequence.seq_id)
-            if sequence is None:
-                continue
-            if sequence.status is SequenceStatus.RUNNING:  # else it has given its memory up
-                num_computed = item.start + item.num_tokens
-                self._kv.commit(sequence.seq_id, sequence.token_ids, num_computed)
-            if one.token_ids:
-                sequence.num_in_flight -= len(one.token_ids)
-                added = sequence.append_tokens(one.token_ids)
-                if sequence.is_finished:
+        planned = self._in_flight.popleft()
+        if not self._in_flight:
+            self._running.pending_row[:] = -1
+        self._commit(planned)
+        gains = StepGains()
+        token_ids = output.token_ids.tolist()
+        for row, (sequence, token_id) in enumerate(zip(planned.decoding, token_ids, strict=False)):
+            if not sequence.status.is_finished:
+                sequence.append_token(token_id)
+                gains.tokens.append((sequence, range(row, row + 1)))
+                if sequence.status.is_finished:
                     self._forget(sequence)
-                if added < len(one.token_ids):
-                    del one.token_ids[added:]
-            live.append(one)
-        return live
+        end = len(planned.decoding)
+        for sequence, item in zip(planned.chunked, step.chunks, strict=True):
+            begin, end = end, end + len(item.logits)
+            if sequence.status.is_finished:
+                continue
+            middle = begin + item.num_prompt_rows
+            if middle > begin:
+                gains.prompt_logprobs.append((sequence, range(begin, middle)))
+            if end > middle:
+                added = sequence.append_tokens(token_ids[middle:end])
+                gains.tokens.append((sequence, range(middle, middle + added)))
+                if sequence.status.is_finished:
+                    self._forget(sequence)
+        return gains
 
     def rollback(self, step: ScheduledStep) -> list[Sequence]:
         """The step failed: its sequences end with FINISHED_ERROR, all others are as before.
@@ -211,90 +225,122 @@ class Scheduler:
         Nothing of a step is shared before `update`, so freeing its sequences undoes it. What
         another step in flight has of them is dropped. Returns the sequences that ended.
         """
-        self._in_flight.remove(step)
-        ids = [item.sequence.seq_id for item in step.sequences]
-        failed = [self._live[seq_id] for seq_id in ids if seq_id in self._live]
+        planned = next((one for one in self._in_flight if one.step is step), None)
+        if planned is None:
+            msg = "this is not one of the steps in flight"
+            raise RuntimeError(msg)
+        self._in_flight.remove(planned)
+        if not self._in_flight:
+            self._running.pending_row[:] = -1
+        members = (*planned.decoding, *planned.chunked)
+        failed = [sequence for sequence in members if not sequence.status.is_finished]
         for sequence in failed:
             self.finish(sequence.seq_id, SequenceStatus.FINISHED_ERROR)
         return failed
 
-    def _sampled_rows(self) -> dict[int, int]:
-        """By sequence, the row of the step in flight that samples its next token."""
-        rows: dict[int, int] = {}
-        for step in self._in_flight:
-            end = 0
-            for item in step.sequences:
-                end += len(item.logits)
-                if item.samples:
-                    rows[item.sequence.seq_id] = end - 1
-        return rows
-
-    def _is_in_flight(self, sequence: Sequence) -> bool:
-        return any(item.sequence is sequence for step in self._in_flight for item in step.sequences)
-
-    def _add_decodes(self, plan: _Plan) -> None:
-        for sequence in self._running.copy():
-            num_tokens = sequence.num_tokens
-            # Victims come from the end of the order, so nothing added here is taken back.
-            if (
-                sequence.status is SequenceStatus.RUNNING
-                and num_tokens - sequence.num_computed == 1
-                and self._may_go_on(sequence)
-                and self._make_room(sequence)
-            ):
-                plan.add_decode(sequence, num_tokens)
+    def _make_room(self) -> None:
+        """Room for the newest token of every decode, at the cost of the last in the order."""
+        running = self._running
+        for row in np.flatnonzero(running.decodes & (running.num_tokens > running.room)).tolist():
+            if row >= len(running):
+                return  # it was the victim of another
+            sequence, room = running.sequences[row], self._room_of(int(running.num_tokens[row]))
+            while not self._kv.grow(sequence.seq_id, room):
+                if self._preempt_last() is sequence:
+                    return
+            running.room[row] = room
 
     def _add_chunks(self, plan: _Plan) -> None:
-        for sequence in self._running:
-            if sequence.num_tokens - sequence.num_computed > 1:
-                plan.add(sequence)
+        running = self._running
+        for row in np.flatnonzero(running.num_missing > 1).tolist():
+            plan.add(running.sequences[row], int(running.num_computed[row]))
 
     def _admit(self, plan: _Plan) -> None:
         if not self._waiting:
             return
         # Whose last token is in flight needs no place in this step.
-        places = self._max_num_seqs - sum(map(self._may_go_on, self._running))
-        while self._waiting and places > 0:
-            if plan.tokens == 0 or plan.rows == 0:
-                return
+        places = self._max_num_seqs - int(np.count_nonzero(self._running.may_go_on))
+        while self._waiting and places > 0 and plan.tokens > 0 and plan.rows > 0:
             sequence = self._waiting[0]
-            if self._is_in_flight(sequence):
+            is_first = sequence.status is SequenceStatus.WAITING
+            if not is_first and self._is_in_flight(sequence):
                 return  # what that step computes is not in the memory it would get here
+            num_tokens = len(sequence.token_ids)
+            room = self._room_of(num_tokens)
             num_cached = self._kv.begin(
                 sequence.seq_id,
                 sequence.token_ids,
                 max_cached=sequence.first_logits_position,
-                is_first=sequence.status is SequenceStatus.WAITING,
+                is_first=is_first,
             )
-            if not self._kv.grow(sequence.seq_id, sequence.num_tokens):
+            if not self._kv.grow(sequence.seq_id, room):
                 self._kv.free(sequence.seq_id)
                 return
             del self._waiting[0]
-            if sequence.status is SequenceStatus.WAITING:
+            if is_first:
                 sequence.num_cached_tokens = num_cached
                 sequence.admitted_at = time.perf_counter()
-            sequence.num_computed = num_cached
             sequence.status = SequenceStatus.RUNNING
-            insort(self._running, sequence, key=self._rank)
-            plan.add(sequence)  # there is a token and a row left, whichever it needs
+            self._running.add(sequence, num_computed=num_cached, room=room)
             places -= 1
+            # There is a token and a row left, whichever it needs.
+            if num_tokens - num_cached > 1:
+                plan.add(sequence, num_cached)
+            else:  # it decodes
+                plan.tokens -= 1
+                plan.rows -= 1
 
-    def _may_go_on(self, sequence: Sequence) -> bool:
-        """False when the token that a step in flight samples is its last, whatever it will be."""
-        return sequence.num_tokens - sequence.num_prompt_tokens < sequence.max_tokens
+    def _batch_of(self, rows: Int32Array) -> tuple[list[Sequence], DecodeBatch]:
+        """The sequences in these rows of the table; the same objects while they are the same."""
+        running = self._running
+        if self._decoding is not None:
+            last_rows, version, decoding, batch = self._decoding
+            if version == running.version and np.array_equal(rows, last_rows):
+                return decoding, batch
+        decoding = [running.sequences[row] for row in rows.tolist()]
+        batch = DecodeBatch(tuple(decoding))
+        self._decoding = (rows, running.version, decoding, batch)
+        return decoding, batch
 
-    def _make_room(self, sequence: Sequence) -> bool:
-        """Room for all tokens of a sequence, at the cost of the last; false if that was itself."""
-        while not self._kv.grow(sequence.seq_id, sequence.num_tokens):
-            if self._preempt_last() is sequence:
-                return False
-        return True
+    def _advance(self, rows: Int32Array, plan: _Plan, row_ptr: Int32Array) -> None:
+        """The sequences are as they will be when a step is done. rows: its decodes in the table."""
+        running = self._running
+        running.num_computed[rows] += 1
+        running.num_tokens[rows] += 1
+        running.pending_row[rows] = np.arange(len(rows), dtype=np.int32)
+        ends = row_ptr[len(rows) + 1 :].tolist()
+        for sequence, item, end in zip(plan.sequences, plan.chunks, ends, strict=True):
+            row = running.index(sequence)
+            running.num_computed[row] += item.num_tokens
+            sequence.num_prompt_logprobs += item.num_prompt_rows
+            if item.samples:
+                running.num_tokens[row] += 1
+                running.pending_row[row] = end - 1
+
+    def _commit(self, planned: _Planned) -> None:
+        """What a step computed may be shared: a decode's when it is the last of its block."""
+        num_computed = planned.step.decodes.starts + 1
+        for place in np.flatnonzero(num_computed % self._kv.block_size == 0).tolist():
+            self._commit_one(planned.decoding[place], int(num_computed[place]))
+        for sequence, item in zip(planned.chunked, planned.step.chunks, strict=True):
+            self._commit_one(sequence, item.start + item.num_tokens)
+
+    def _commit_one(self, sequence: Sequence, num_computed: int) -> None:
+        if sequence.status is SequenceStatus.RUNNING:  # else it has given its memory up
+            self._kv.commit(sequence.seq_id, sequence.token_ids, num_computed)
+
+    def _is_in_flight(self, sequence: Sequence) -> bool:
+        return any(sequence in one.decoding or sequence in one.chunked for one in self._in_flight)
+
+    def _room_of(self, num_tokens: int) -> int:
+        """Memory comes in whole blocks."""
+        size = self._kv.block_size
+        return -(-num_tokens // size) * size
 
     def _preempt_last(self) -> Sequence:
         sequence = self._running.pop()
         self._kv.free(sequence.seq_id)
         sequence.status = SequenceStatus.PREEMPTED
-        sequence.num_computed = 0
         self.num_preemptions += 1
         self._preemption_log.note(self.num_preemptions)
         # It keeps its arrival, so it is ahead of all of its priority that never ran.
@@ -302,13 +348,10 @@ class Scheduler:
         return sequence
 
     def _forget(self, sequence: Sequence) -> None:
-        queue = self._waiting
-        index = bisect_left(queue, self._rank(sequence), key=self._rank)
-        if index == len(queue) or queue[index] is not sequence:
+        if self._running.remove(sequence):
             self._kv.free(sequence.seq_id)
-            queue = self._running
-            index = bisect_left(queue, self._rank(sequence), key=self._rank)
-        del queue[index]
+        else:
+            del self._waiting[bisect_left(self._waiting, self._rank(sequence), key=self._rank)]
         del self._live[sequence.seq_id]
         del self._order[sequence.seq_id]
 

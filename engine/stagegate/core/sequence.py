@@ -41,13 +41,12 @@ class Sequence:
     max_tokens: most tokens to generate, the model's length already accounted for; the scheduler
         lowers it to what the KV cache can hold.
 
-    token_ids: prompt and output. num_in_flight: tokens that the steps in flight sample for it.
-    num_computed: how many of all these have keys and values in the cache when those steps are done.
+    token_ids: prompt and output, as far as the tokens are known.
     num_cached_tokens: how many the prefix cache brought at the first admission.
     admitted_at: reading of time.perf_counter at the first admission; None before.
     prompt_logprobs: whether the log-probabilities of the prompt's tokens are wanted, from the
-        second on. num_prompt_logprobs: how many of them are known when those steps are done; they
-        come from the logits of the positions before.
+        second on. num_prompt_logprobs: how many of them are known when the steps in flight are
+        done; they come from the logits of the positions before.
     stop_reason: the stop token id that ended it, or what `finish` was given.
     ended_by_token: whether the newest token says that the text has ended, and is not part of it.
     grammar_matcher: the position of the output in its grammar; None without a grammar.
@@ -55,6 +54,7 @@ class Sequence:
     """
 
     __slots__ = (
+        "_ends",
         "admitted_at",
         "ended_by_token",
         "eos_token_ids",
@@ -62,8 +62,6 @@ class Sequence:
         "history",
         "max_tokens",
         "num_cached_tokens",
-        "num_computed",
-        "num_in_flight",
         "num_prompt_logprobs",
         "num_prompt_tokens",
         "params",
@@ -100,11 +98,11 @@ class Sequence:
             raise InvalidRequestError(msg, parameter="max_tokens")
         self.params = params
         self.eos_token_ids = frozenset(eos_token_ids)
+        ends_of_model = () if params.ignore_eos else self.eos_token_ids
+        self._ends = frozenset((*ends_of_model, *params.stop_token_ids))
         self.seed = seed
         self.priority = priority
         self.max_tokens = max_tokens
-        self.num_in_flight = 0
-        self.num_computed = 0
         self.num_cached_tokens = 0
         self.admitted_at: float | None = None
         self.num_prompt_logprobs = 0
@@ -118,13 +116,13 @@ class Sequence:
     def __repr__(self) -> str:
         return (
             f"Sequence({self.seq_id}, {self.status.name}, prompt={self.num_prompt_tokens}, "
-            f"output={self.num_output_tokens}, computed={self.num_computed})"
+            f"output={self.num_output_tokens})"
         )
 
     @property
     def num_tokens(self) -> int:
-        """Those that steps in flight sample included."""
-        return len(self.token_ids) + self.num_in_flight
+        """Known tokens, prompt and output."""
+        return len(self.token_ids)
 
     @property
     def num_output_tokens(self) -> int:
@@ -143,25 +141,33 @@ class Sequence:
         """Logits are wanted from this position on; all before it may come from the cache.
 
         The last token's give the next token, those of a prompt the log-probabilities of its tokens.
+        Of a sequence that has none in flight.
         """
         if self.prompt_logprobs and self.num_prompt_logprobs < self.num_prompt_tokens - 1:
             return self.num_prompt_logprobs
         return self.num_tokens - 1
 
-    def append_tokens(self, token_ids: Iterable[int]) -> int:
-        """Add generated tokens up to the one that ends the sequence; how many were added.
+    def append_token(self, token_id: int) -> None:
+        """Add a generated token to a sequence that has not ended, and end it if it ends by that.
 
         A stop token stays in token_ids; the text is cut by whoever makes it.
         """
-        added = 0
-        for token_id in token_ids:
-            self.token_ids.append(token_id)
-            added += 1
-            if self.history is not None:
-                self.history.add(token_id, generated=True)
-            if self.grammar_matcher is not None and token_id not in self.eos_token_ids:
+        self.token_ids.append(token_id)
+        if self.history is not None:
+            self.history.add(token_id, generated=True)
+        if self.grammar_matcher is not None:
+            if token_id not in self.eos_token_ids:
                 self.grammar_matcher.accept(token_id)
             self._finish_by(token_id)
+        elif token_id in self._ends or self.num_output_tokens >= self.max_tokens:
+            self._finish_by(token_id)
+
+    def append_tokens(self, token_ids: Iterable[int]) -> int:
+        """Add generated tokens up to the one that ends the sequence; how many were added."""
+        added = 0
+        for token_id in token_ids:
+            self.append_token(token_id)
+            added += 1
             if self.status.is_finished:
                 break
         return added
@@ -181,16 +187,11 @@ class Sequence:
     def _finish_by(self, token_id: int) -> None:
         """Finish when the newest token ends the sequence."""
         params, num_output_tokens = self.params, self.num_output_tokens
-        if num_output_tokens > params.min_tokens:
-            if token_id in self.eos_token_ids and not params.ignore_eos:
-                self.ended_by_token = True
-                self.finish(SequenceStatus.FINISHED_STOPPED)
-                return
-            if token_id in params.stop_token_ids:
-                self.ended_by_token = True
-                self.finish(SequenceStatus.FINISHED_STOPPED, token_id)
-                return
-        if self.grammar_matcher is not None and self.grammar_matcher.finished:
+        if num_output_tokens > params.min_tokens and token_id in self._ends:
+            self.ended_by_token = True
+            is_model_end = token_id in self.eos_token_ids and not params.ignore_eos
+            self.finish(SequenceStatus.FINISHED_STOPPED, None if is_model_end else token_id)
+        elif self.grammar_matcher is not None and self.grammar_matcher.finished:
             failed = self.grammar_matcher.error is not None
             self.finish(
                 SequenceStatus.FINISHED_ERROR if failed else SequenceStatus.FINISHED_STOPPED

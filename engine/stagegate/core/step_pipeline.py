@@ -6,11 +6,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stagegate.core.scheduler import StepGains
+
 if TYPE_CHECKING:
     from stagegate.core.scheduler import Scheduler
     from stagegate.core.sequence import Sequence
     from stagegate.execution.executor import Executor, PendingStep
-    from stagegate.execution.step import ScheduledStep, SequenceOutput, StepOutput
+    from stagegate.execution.step import ScheduledStep, StepOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,12 @@ class StepFailure:
 class Progress:
     """What one call of `StepPipeline.advance` brought.
 
-    output: of the step that ended; None when none did. outputs: what of it belongs to which
+    output: of the step that ended; None when none did. gains: what of it belongs to which
     sequence. failures: in the order of their steps.
     """
 
     output: StepOutput | None = None
-    outputs: list[SequenceOutput] = field(default_factory=list)
+    gains: StepGains = field(default_factory=StepGains)
     failures: list[StepFailure] = field(default_factory=list)
 
 
@@ -71,7 +73,7 @@ class StepPipeline:
         except BaseException as error:
             progress.failures.insert(0, StepFailure(step, error))
             return progress
-        progress.outputs = self._scheduler.update(step, output)
+        progress.gains = self._scheduler.update(step, output)
         progress.output = output
         if overlaps and not behind_failed and not self._in_flight:
             self._start(progress)

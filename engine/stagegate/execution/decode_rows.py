@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,11 +12,11 @@ from stagegate.arrays import Float32Array, Int32Array, Int64Array
 from stagegate.execution.sampling_batch import parameter_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from stagegate.execution.step import ScheduledSequence, SequenceState
+    from stagegate.execution.step import DecodeBatch, Decodes, ScheduledStep, SequenceState
     from stagegate.kv.int_vector import IntVector
     from stagegate.kv.manager import KVTables
+
+_NEVER = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +39,28 @@ class RowChanges:
     block_ids: Int32Array  # [A]
 
 
-@dataclass(slots=True)
-class _Row:
-    """One sequence's row.
+class _Start(NamedTuple):
+    """A row that begins: the tokens before it, and how many of them were sampled."""
 
-    blocks: its table as the KV manager has it; num_sent: how many of these the device has.
-    num_computed: tokens with keys and values in the cache after the last step it was part of.
-    samples_plainly: the row has all that sampling takes, from the min_tokens-th token on.
-    """
-
-    index: int
-    blocks: IntVector
-    samples_plainly: bool
-    min_tokens: int
-    num_computed: int
-    num_sent: int = 0
+    row: int
+    sequence: SequenceState
+    context_len: int
+    num_sampled_before: int
 
 
 @dataclass(slots=True)
 class _Changes:
-    """What the next step brings: rows that begin, and blocks."""
+    """What a step brings: rows that begin, and blocks.
 
-    starts: list[tuple[_Row, ScheduledSequence]] = field(default_factory=list)
-    block_rows: list[Int32Array] = field(default_factory=list)
-    block_indices: list[Int32Array] = field(default_factory=list)
-    block_ids: list[Int32Array] = field(default_factory=list)
+    num_computed: by row, tokens with keys and values before the step.
+    """
 
-    def append_blocks(self, row: _Row) -> None:
-        """The blocks that the device does not have yet."""
-        blocks = row.blocks.values
-        first, stop = row.num_sent, len(blocks)
-        self.block_rows.append(np.full(stop - first, row.index, dtype=np.int32))
-        self.block_indices.append(np.arange(first, stop, dtype=np.int32))
-        self.block_ids.append(blocks[first:].copy())
-        row.num_sent = stop
+    step: ScheduledStep
+    num_computed: list[int]
+    starts: list[_Start] = field(default_factory=list)
+    block_rows: list[int] = field(default_factory=list)
+    block_indices: list[int] = field(default_factory=list)
+    block_ids: list[int] = field(default_factory=list)
 
 
 class DecodeRows:
@@ -88,131 +76,162 @@ class DecodeRows:
     def __init__(self, num_rows: int, tables: KVTables, *, has_tables: bool) -> None:
         self._tables = tables
         self._has_tables = has_tables
-        self._rows: dict[int, _Row] = {}  # by sequence
+        self._rows: dict[int, int] = {}  # by sequence
         self._free = list(range(num_rows - 1, -1, -1))
+        # By row: tokens with keys and values after the last step that it was part of; its table, as
+        # the KV manager has it, and how many blocks of it the device has; from which position on it
+        # has all that sampling takes.
+        self._num_computed = np.zeros(num_rows, dtype=np.int32)
+        self._blocks: list[IntVector | None] = [None] * num_rows
+        self._num_sent = np.zeros(num_rows, dtype=np.int32)
+        self._plain_from = np.zeros(num_rows, dtype=np.int32)
+        # The decodes of the last step, and their rows.
+        self._batch: DecodeBatch | None = None
+        self._batch_rows = np.empty(0, dtype=np.int32)
 
     def take_step(
-        self, items: Sequence[ScheduledSequence], *, by_tables: bool
+        self, step: ScheduledStep, *, by_tables: bool
     ) -> tuple[Int32Array, RowChanges | None]:
-        """Rows of sequences that sample in a step, and what the device has to be told before it.
+        """Rows of the sequences that sample in a step, in its order, and what the device has to be
+        told before it.
 
         by_tables: the step is a decode by the tables of the rows; else it brings all arrays.
         """
-        changes = _Changes()
-        rows = np.empty(len(items), dtype=np.int32)
-        for place, item in enumerate(items):
-            row = self._rows.get(item.sequence.seq_id)
-            if row is None or not self._goes_on(row, item):
-                row = self._begin(item, items)
-                changes.starts.append((row, item))
-            row.num_computed = item.start + item.num_tokens
-            if by_tables and row.num_sent < len(row.blocks):
-                changes.append_blocks(row)
-            rows[place] = row.index
+        changes = _Changes(step, self._num_computed.tolist())
+        decodes = step.decodes
+        if decodes.batch is not self._batch:
+            self._batch_rows = self._rows_of_batch(decodes, changes)
+            self._batch = decodes.batch
+        rows = self._batch_rows
+        self._num_computed[rows] = decodes.starts + 1
+        chunks = [item for item in step.chunks if item.samples]
+        if chunks:
+            of_chunks = [
+                self._row_of(item.sequence, item.start, item.num_tokens, changes) for item in chunks
+            ]
+            rows = np.array([*rows.tolist(), *of_chunks], dtype=np.int32)
+            stops = [item.start + item.num_tokens for item in chunks]
+            self._num_computed[of_chunks] = stops
+        if by_tables:
+            has_all = self._num_sent[rows] * self._tables.block_size >= self._num_computed[rows]
+            for row in rows[~has_all].tolist():
+                self._append_blocks(row, changes)
         return rows, _row_changes(changes)
 
-    def index_of(self, seq_id: int) -> int:
-        """The row of a sequence that has one."""
-        return self._rows[seq_id].index
-
-    def can_decode(self, items: Sequence[ScheduledSequence]) -> bool:
+    def can_decode(self, step: ScheduledStep) -> bool:
         """Whether a step can be a decode by the tables of the rows."""
         # One token that samples wants no other logits.
-        return self._has_tables and all(item.num_tokens == 1 and item.samples for item in items)
+        return self._has_tables and all(
+            item.num_tokens == 1 and item.samples for item in step.chunks
+        )
 
-    def sample_plainly(self, items: Sequence[ScheduledSequence]) -> bool:
-        """Whether the rows have all that sampling takes; to be asked after `take_step`."""
-        for item in items:
-            row = self._rows[item.sequence.seq_id]
-            held_back = row.min_tokens > 0 and item.num_sampled_before < row.min_tokens
-            if held_back or not row.samples_plainly:
-                return False
-        return True
+    def sample_plainly(self, rows: Int32Array) -> bool:
+        """Whether rows of a decode have all that sampling takes; to be asked after `take_step`."""
+        return bool((self._num_computed[rows] > self._plain_from[rows]).all())
 
-    def forget(self, items: Sequence[ScheduledSequence]) -> None:
+    def forget(self, step: ScheduledStep) -> None:
         """A step failed, and nobody knows what the device has of its rows."""
-        for item in items:
-            row = self._rows.pop(item.sequence.seq_id, None)
-            if row is not None:
-                self._free.append(row.index)
+        self._batch = None
+        for item in step.sequences:
+            self._drop(item.sequence.seq_id)
 
-    def _goes_on(self, row: _Row, item: ScheduledSequence) -> bool:
-        """Whether the device has of a row what comes before this step."""
-        return (
-            row.num_computed == item.start
-            and row.blocks is self._tables.block_table(item.sequence.seq_id)
-            and row.num_sent <= len(row.blocks)
-        )
+    def _rows_of_batch(self, decodes: Decodes, changes: _Changes) -> Int32Array:
+        sequences, starts = decodes.batch.sequences, decodes.starts.tolist()
+        rows = [
+            self._row_of(sequence, start, 1, changes)
+            for sequence, start in zip(sequences, starts, strict=True)
+        ]
+        return np.array(rows, dtype=np.int32)
 
-    def _begin(self, item: ScheduledSequence, items: Sequence[ScheduledSequence]) -> _Row:
-        sequence = item.sequence
-        before = self._rows.pop(sequence.seq_id, None)
-        if before is not None:
-            self._free.append(before.index)
+    def _row_of(
+        self, sequence: SequenceState, start: int, num_tokens: int, changes: _Changes
+    ) -> int:
+        """The row of a sequence that goes on from `start`.
+
+        A new one when its own has not come there, or in other blocks.
+        """
+        row = self._rows.get(sequence.seq_id)
+        blocks = self._tables.block_table(sequence.seq_id)
+        if row is not None and changes.num_computed[row] == start and self._blocks[row] is blocks:
+            return row
+        self._drop(sequence.seq_id)
         if not self._free:
-            self._reclaim(items)
-        row = self._rows[sequence.seq_id] = _Row(
-            index=self._free.pop(),
-            blocks=self._tables.block_table(sequence.seq_id),
-            samples_plainly=_samples_plainly(sequence),
-            min_tokens=sequence.params.min_tokens,
-            num_computed=0,
-        )
+            self._reclaim(changes.step)
+        row = self._rows[sequence.seq_id] = self._free.pop()
+        self._blocks[row] = blocks
+        self._num_sent[row] = 0
+        self._plain_from[row] = _plain_from(sequence)
+        num_sampled_before = start + num_tokens - sequence.num_prompt_tokens
+        changes.starts.append(_Start(row, sequence, start, num_sampled_before))
         return row
 
-    def _reclaim(self, items: Sequence[ScheduledSequence]) -> None:
+    def _append_blocks(self, row: int, changes: _Changes) -> None:
+        """The blocks that the device does not have yet."""
+        table = self._blocks[row]
+        assert table is not None
+        first, stop = int(self._num_sent[row]), len(table)
+        changes.block_rows += [row] * (stop - first)
+        changes.block_indices += range(first, stop)
+        changes.block_ids += table.values[first:].tolist()
+        self._num_sent[row] = stop
+
+    def _drop(self, seq_id: int) -> None:
+        row = self._rows.pop(seq_id, None)
+        if row is not None:
+            self._blocks[row] = None
+            self._free.append(row)
+
+    def _reclaim(self, step: ScheduledStep) -> None:
         """Free the rows of sequences that hold no memory any more.
 
         Where all do, of those that are not part of the step: the last token of each is in flight.
         """
-        here = {item.sequence.seq_id for item in items}
-        others = self._rows.keys() - here
+        others = self._rows.keys() - {item.sequence.seq_id for item in step.sequences}
         for seq_id in [one for one in others if not self._holds_memory(one)] or others:
-            self._free.append(self._rows.pop(seq_id).index)
+            self._drop(seq_id)
 
     def _holds_memory(self, seq_id: int) -> bool:
         try:
-            return self._tables.block_table(seq_id) is self._rows[seq_id].blocks
+            return self._tables.block_table(seq_id) is self._blocks[self._rows[seq_id]]
         except KeyError:
             return False
 
 
-def _samples_plainly(sequence: SequenceState) -> bool:
-    """Whether parameters alone say how a sequence is sampled, once it may end."""
+def _plain_from(sequence: SequenceState) -> int:
+    """From which position on parameters alone say how a sequence is sampled: once it may end."""
     params = sequence.params
     by_lists = (
         sequence.history is not None or sequence.grammar_matcher is not None or params.logit_bias
     )
-    return not by_lists and params.logprobs is None
+    if by_lists or params.logprobs is not None:
+        return _NEVER
+    return min(sequence.num_prompt_tokens + params.min_tokens - 1, _NEVER)
 
 
 def _row_changes(changes: _Changes) -> RowChanges | None:
-    if not changes.starts and not changes.block_ids:
-        return None
     starts = changes.starts
+    if not starts and not changes.block_ids:
+        return None
     return RowChanges(
-        rows=np.array([row.index for row, _ in starts], dtype=np.int32),
-        last_token=np.array([_first_token(item) for _, item in starts], dtype=np.int32),
-        context_len=np.array([item.start for _, item in starts], dtype=np.int32),
-        parameters=parameter_columns([item.sequence.params for _, item in starts]),
-        seed=np.array([item.sequence.seed for _, item in starts], dtype=np.int64),
-        draw_index=np.array([item.num_sampled_before for _, item in starts], dtype=np.int64),
-        block_rows=_joined(changes.block_rows),
-        block_indices=_joined(changes.block_indices),
-        block_ids=_joined(changes.block_ids),
+        rows=np.array([one.row for one in starts], dtype=np.int32),
+        last_token=np.array([_first_token(one) for one in starts], dtype=np.int32),
+        context_len=np.array([one.context_len for one in starts], dtype=np.int32),
+        parameters=parameter_columns([one.sequence.params for one in starts]),
+        seed=np.array([one.sequence.seed for one in starts], dtype=np.int64),
+        draw_index=np.array([one.num_sampled_before for one in starts], dtype=np.int64),
+        block_rows=np.array(changes.block_rows, dtype=np.int32),
+        block_indices=np.array(changes.block_indices, dtype=np.int32),
+        block_ids=np.array(changes.block_ids, dtype=np.int32),
     )
 
 
-def _first_token(item: ScheduledSequence) -> int:
+def _first_token(start: _Start) -> int:
     """The token a row begins with: of a decode its input. RuntimeError when nobody knows it."""
-    if item.start < len(item.sequence.token_ids):
-        return item.sequence.token_ids[item.start]
+    token_ids = start.sequence.token_ids
+    if start.context_len < len(token_ids):
+        return token_ids[start.context_len]
     msg = (
-        f"sequence {item.sequence.seq_id} begins a row at position {item.start}, whose token is "
-        "still being sampled"
+        f"sequence {start.sequence.seq_id} begins a row at position {start.context_len}, whose "
+        "token is still being sampled"
     )
     raise RuntimeError(msg)
-
-
-def _joined(arrays: list[Int32Array]) -> Int32Array:
-    return np.concatenate(arrays) if arrays else np.empty(0, dtype=np.int32)

@@ -69,19 +69,6 @@ class ScheduledSequence(NamedTuple):
         return self.start + self.num_tokens - self.sequence.num_prompt_tokens
 
 
-class SequenceOutput(NamedTuple):
-    """What a step brought one sequence.
-
-    prompt_rows: rows of the output with the log-probability of a prompt token. rows: those of the
-    sampled tokens. token_ids: these tokens.
-    """
-
-    item: ScheduledSequence
-    prompt_rows: range
-    rows: range
-    token_ids: list[int]
-
-
 @dataclass(frozen=True, slots=True)
 class StepOutput:
     """Sequence i of the step has the rows row_ptr[i]..row_ptr[i+1]-1.
@@ -96,19 +83,83 @@ class StepOutput:
     top_logprobs: Float32Array | None = None  # [R, N]
 
 
+def _needs_tokens(sequence: SequenceState) -> bool:
+    """Whether what a sequence samples depends on the tokens before by more than the model."""
+    return sequence.history is not None or sequence.grammar_matcher is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodeBatch:
+    """Sequences that decode together.
+
+    One object from step to step while nobody joins or leaves, so that what depends on the sequences
+    alone is worked out once for all of these steps.
+    """
+
+    sequences: tuple[SequenceState, ...]
+    needs_tokens: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "needs_tokens", any(map(_needs_tokens, self.sequences)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decodes:
+    """One token each of D sequences, which each sample the next.
+
+    starts: position of the token, i32 [D]. sampled_rows: row of the step before that samples it,
+    i32 [D]; -1 when it is known.
+    """
+
+    batch: DecodeBatch
+    starts: Int32Array
+    sampled_rows: Int32Array
+
+    def __len__(self) -> int:
+        return len(self.batch.sequences)
+
+
+_NO_ROWS: Int32Array = np.empty(0, dtype=np.int32)
+_NO_DECODES = Decodes(DecodeBatch(()), _NO_ROWS, _NO_ROWS)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ScheduledStep:
-    sequences: tuple[ScheduledSequence, ...]
+    """Decodes, which have the first tokens and the first rows of logits, one each; then any other
+    sequences, such as chunks of prompts."""
+
+    chunks: tuple[ScheduledSequence, ...] = ()
+    decodes: Decodes = _NO_DECODES
     # The row of logits that each sequence begins with, [B + 1].
     row_ptr: Int32Array = field(init=False)
 
     def __post_init__(self) -> None:
-        row_ptr = np.cumsum([0, *(len(item.logits) for item in self.sequences)], dtype=np.int32)
+        num_decodes = len(self.decodes)
+        row_ptr = np.arange(num_decodes + len(self.chunks) + 1, dtype=np.int32)
+        end = num_decodes
+        for index, item in enumerate(self.chunks, num_decodes + 1):
+            end += len(item.logits)
+            row_ptr[index] = end
         object.__setattr__(self, "row_ptr", row_ptr)
 
     @property
+    def sequences(self) -> tuple[ScheduledSequence, ...]:
+        """The decodes as well one by one. They are made for every call."""
+        decodes = self.decodes
+        parts = zip(
+            decodes.batch.sequences,
+            decodes.starts.tolist(),
+            decodes.sampled_rows.tolist(),
+            strict=True,
+        )
+        return (
+            *(ScheduledSequence(one, at, 1, range(at, at + 1), row) for one, at, row in parts),
+            *self.chunks,
+        )
+
+    @property
     def num_tokens(self) -> int:
-        return sum(item.num_tokens for item in self.sequences)
+        return len(self.decodes) + sum(item.num_tokens for item in self.chunks)
 
     @property
     def lets_the_next_run(self) -> bool:
@@ -116,30 +167,18 @@ class ScheduledStep:
 
         Penalties and grammars are worked out on the host, from the tokens before.
         """
-        return all(
-            item.sequence.history is None and item.sequence.grammar_matcher is None
-            for item in self.sequences
-            if item.samples
+        return not self.decodes.batch.needs_tokens and not any(
+            item.samples and _needs_tokens(item.sequence) for item in self.chunks
         )
 
-    def outputs(self, output: StepOutput) -> list[SequenceOutput]:
-        """Whose output is whose, in the order of the sequences.
-
-        ValueError when the output has not one row for each of the logits that the step wants.
-        """
-        row_ptr, token_ids = output.row_ptr.tolist(), output.token_ids.tolist()
-        if not np.array_equal(output.row_ptr, self.row_ptr) or row_ptr[-1] != len(token_ids):
-            wanted = [len(item.logits) for item in self.sequences]
+    def check(self, output: StepOutput) -> None:
+        """ValueError when an output has not one row for each of the logits that the step wants."""
+        found, num_tokens = output.row_ptr, len(output.token_ids)
+        is_ours = found is self.row_ptr or np.array_equal(found, self.row_ptr)
+        if not is_ours or found[-1] != num_tokens:
+            wanted = np.diff(self.row_ptr).tolist()
             msg = (
-                f"the step wants {wanted} rows of logits, got those from {row_ptr} on with "
-                f"{len(token_ids)} tokens"
+                f"the step wants {wanted} rows of logits, got those from {found.tolist()} on with "
+                f"{num_tokens} tokens"
             )
             raise ValueError(msg)
-        found: list[SequenceOutput] = []
-        begin = 0
-        for item, end in zip(self.sequences, row_ptr[1:], strict=True):
-            middle = begin + item.num_prompt_rows
-            rows = range(middle, end)
-            found.append(SequenceOutput(item, range(begin, middle), rows, token_ids[middle:end]))
-            begin = end
-        return found

@@ -56,40 +56,32 @@ class StepInputs:
 
     def build(self, step: ScheduledStep) -> DecodeInput | ArrayInput:
         """Input of a step with at least one sequence, to be submitted before the next is built."""
-        if self._rows.can_decode(step.sequences):
+        if self._rows.can_decode(step):
             return self._build_decode(step)
         return self._build_arrays(step)
 
     def forget(self, step: ScheduledStep) -> None:
         """The step could not be started: what the device has of its sequences is not known."""
-        self._rows.forget(step.sequences)
+        self._rows.forget(step)
 
     def _build_decode(self, step: ScheduledStep) -> DecodeInput:
-        items = step.sequences
-        rows, changes = self._rows.take_step(items, by_tables=True)
-        plain = self._rows.sample_plainly(items)
-        return DecodeInput(rows, changes, None if plain else build_sampling_batch(items))
+        rows, changes = self._rows.take_step(step, by_tables=True)
+        plain = self._rows.sample_plainly(rows)
+        return DecodeInput(rows, changes, None if plain else build_sampling_batch(step.sequences))
 
     def _build_arrays(self, step: ScheduledStep) -> ArrayInput:
         arrays = build_step_input(step, self._tables)
-        samples = np.array([item.samples for item in step.sequences], dtype=np.bool_)
-        sampling = [item for item in step.sequences if item.samples]
-        rows, changes = self._rows.take_step(sampling, by_tables=False)
+        num_decodes = len(step.decodes)
+        samples = np.ones(len(arrays.context_lens), dtype=np.bool_)
+        samples[num_decodes:] = [item.samples for item in step.chunks]
+        rows, changes = self._rows.take_step(step, by_tables=False)
         sample_rows = np.full(len(arrays.logits_indices), -1, dtype=np.int32)
         sample_lens = np.zeros(len(arrays.logits_indices), dtype=np.int32)
         last_rows = step.row_ptr[1:][samples] - 1  # those before are of the prompt
         sample_rows[last_rows] = rows
         sample_lens[last_rows] = arrays.context_lens[samples]
-        return ArrayInput(
-            arrays, changes, self._token_rows(step, arrays.cu_seqlens_q), sample_rows, sample_lens
-        )
-
-    def _token_rows(self, step: ScheduledStep, cu_seqlens_q: Int32Array) -> Int32Array:
-        """A token that is still being sampled is the last of its sequence."""
-        if all(item.sampled_row < 0 for item in step.sequences):
-            return np.empty(0, dtype=np.int32)
-        token_rows = np.full(cu_seqlens_q[-1], -1, dtype=np.int32)
-        for item, stop in zip(step.sequences, cu_seqlens_q[1:], strict=True):
-            if item.sampled_row >= 0:
-                token_rows[stop - 1] = self._rows.index_of(item.sequence.seq_id)
-        return token_rows
+        token_rows = arrays.sampled_rows.copy()
+        if token_rows.size:  # only a decode's token may still be being sampled
+            pending = token_rows[:num_decodes] >= 0
+            token_rows[:num_decodes][pending] = rows[:num_decodes][pending]
+        return ArrayInput(arrays, changes, token_rows, sample_rows, sample_lens)

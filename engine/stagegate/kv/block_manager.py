@@ -59,7 +59,7 @@ class BlockManager:
         if num_blocks < 1:
             msg = f"capacity_tokens={capacity_tokens} is less than one block of {block_size} tokens"
             raise ConfigError(msg)
-        self._block_size = block_size
+        self.block_size = block_size
         self._backend = backend
         self._cache = prefix_cache
         self._references = [0] * num_blocks
@@ -73,7 +73,7 @@ class BlockManager:
 
     @property
     def capacity_tokens(self) -> int:
-        return len(self._references) * self._block_size
+        return len(self._references) * self.block_size
 
     @property
     def num_slots(self) -> int:
@@ -94,7 +94,7 @@ class BlockManager:
                 self._cache.acquire(entry.block)
             self._refer(entry.block)
             table.blocks.append(entry.block)
-        table.num_tokens = table.num_computed = len(table.entries) * self._block_size
+        table.num_tokens = table.num_computed = len(table.entries) * self.block_size
         if is_first:
             table.uncounted = table.num_computed
         return table.num_computed
@@ -118,7 +118,7 @@ class BlockManager:
         if not 0 <= start <= stop <= table.num_tokens:
             msg = f"sequence {seq_id} has {table.num_tokens} slots, asked for {start}..{stop}"
             raise IndexError(msg)
-        size = self._block_size
+        size = self.block_size
         if stop - start == 1:  # a decode; small arrays cost more than the arithmetic
             slot = int(table.blocks.values[start // size]) * size + start % size
             return np.array([slot], dtype=np.int32)
@@ -136,7 +136,7 @@ class BlockManager:
                 f"{num_computed} cannot be computed"
             )
             raise ValueError(msg)
-        size = self._block_size
+        size = self.block_size
         num_full = num_computed // size
         newly_full = num_full > table.num_computed // size
         table.num_computed = num_computed
@@ -189,7 +189,7 @@ class BlockManager:
             blocks = self._tables[seq_id].blocks.values
             row[:width] = blocks[:width]
             row[width:] = blocks[width - 1]
-        return PagedMetadata(block_tables, self._block_size)
+        return PagedMetadata(block_tables, self.block_size)
 
     def stats(self) -> KVStats:
         return KVStats(
@@ -197,13 +197,13 @@ class BlockManager:
             prefix_misses=self._misses,
             prefix_saved_tokens=self._saved_tokens,
             evictions=0 if self._cache is None else self._cache.evictions,
-            used=self._num_used * self._block_size,
-            peak=self._peak * self._block_size,
+            used=self._num_used * self.block_size,
+            peak=self._peak * self.block_size,
             capacity=self.capacity_tokens,
         )
 
     def _num_blocks(self, num_tokens: int) -> int:
-        return -(-num_tokens // self._block_size)
+        return -(-num_tokens // self.block_size)
 
     def _take(self) -> int:
         if not self._free:

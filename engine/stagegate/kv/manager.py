@@ -40,6 +40,10 @@ class KVTables(Protocol):
     def num_slots(self) -> int:
         """Slots are numbered from 0 to num_slots - 1."""
 
+    @property
+    def block_size(self) -> int:
+        """Tokens of a block: room comes in whole blocks, and full ones may be shared."""
+
     def slots(self, seq_id: int, start: int, stop: int) -> Int32Array:
         """Slots of positions start..stop-1, i32 [stop - start]; IndexError beyond the room made."""
 
@@ -87,7 +91,10 @@ class KVManager(KVTables, Protocol):
         """Make room for `num_tokens` tokens in all; False, and nothing changed, if it is short."""
 
     def commit(self, seq_id: int, token_ids: Sequence[int], num_computed: int) -> None:
-        """The first `num_computed` tokens have their keys and values in place and may be shared."""
+        """The first `num_computed` tokens have their keys and values in place and may be shared.
+
+        To be called at the end of every block.
+        """
 
     def truncate(self, seq_id: int, num_tokens: int) -> None:
         """Give back the room beyond `num_tokens`; ValueError when that cuts computed tokens."""

@@ -31,6 +31,7 @@ class SlotManager:
     """
 
     layout = "slot"
+    block_size = 1
 
     def __init__(self, capacity_tokens: int) -> None:
         if capacity_tokens < 1:

@@ -6,6 +6,8 @@ import codecs
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stagegate.text.tokenizer import Tokenizer
 
 _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
@@ -28,6 +30,12 @@ class Detokenizer:
         if self.hides(token_id):
             return ""
         return self._decoder.decode(self._tokenizer.token_bytes(token_id))
+
+    def push_all(self, token_ids: Iterable[int]) -> str:
+        """The same for tokens in a row."""
+        token_bytes = self._tokenizer.token_bytes
+        shown = [token_bytes(token_id) for token_id in token_ids if not self.hides(token_id)]
+        return self._decoder.decode(b"".join(shown))
 
     def hides(self, token_id: int) -> bool:
         """Whether a token is omitted from the text."""
