@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from stagegate.errors import StagegateError
@@ -37,8 +37,7 @@ class CompletionOutput:
     stop_reason: str | int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts; cached_tokens came from the prefix cache and are part of prompt_tokens."""
 
     prompt_tokens: int
@@ -50,8 +49,7 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@dataclass(frozen=True, slots=True)
-class RequestTimings:
+class RequestTimings(NamedTuple):
     """Seconds since the request arrived; None for what has not happened.
 
     Durations, because another process has another clock. scheduled_s: when the request left the
@@ -137,11 +135,11 @@ class ChoiceDelta:
     stop_reason: str | int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestDelta:
+class RequestDelta(NamedTuple):
     """What a request gained since the last delta.
 
-    choices: the sequences that gained something or ended. usage, timings: totals so far.
+    choices: the sequences that gained something or ended. usage: totals so far. timings: of a
+        request that has ended; None before.
     prompt_logprobs: as in RequestOutput, in the first delta only; None when the parameters do not
         ask for them, or the request ended before all were known.
     """
@@ -151,6 +149,6 @@ class RequestDelta:
     finished: bool
     prompt_token_ids: list[int]
     usage: Usage
-    timings: RequestTimings
+    timings: RequestTimings | None
     prompt_logprobs: list[TokenLogprobs | None] | None
     error: StagegateError | None

@@ -27,7 +27,7 @@ def tokenizer(request: pytest.FixtureRequest, multilingual_model: Path) -> Token
 
 def pieces(tokenizer: Tokenizer, token_ids: list[int], *, skip: bool = True) -> list[str]:
     detokenizer = Detokenizer(tokenizer, skip_special_tokens=skip)
-    return [*map(detokenizer.push, token_ids), detokenizer.flush()]
+    return [*(detokenizer.push([token_id]) for token_id in token_ids), detokenizer.flush()]
 
 
 @given(text=texts)
@@ -47,13 +47,24 @@ def test_any_tokens_give_what_decoding_them_at_once_gives(
     assert "".join(pieces(tokenizer, token_ids, skip=skip)) == whole
 
 
+@given(parts=st.lists(token_lists, max_size=4), skip=st.booleans())
+def test_tokens_in_a_row_give_what_each_gives(
+    tokenizer: Tokenizer, parts: list[list[int]], skip: bool
+) -> None:
+    in_a_row = Detokenizer(tokenizer, skip_special_tokens=skip)
+    each = Detokenizer(tokenizer, skip_special_tokens=skip)
+    for part in parts:
+        assert in_a_row.push(part) == "".join(each.push([token_id]) for token_id in part)
+    assert in_a_row.flush() == each.flush()
+
+
 @given(token_ids=token_lists)
 def test_text_only_grows(tokenizer: Tokenizer, token_ids: list[int]) -> None:
     detokenizer = Detokenizer(tokenizer)
     seen = ""
     whole = tokenizer.decode(token_ids)
     for token_id in token_ids:
-        seen += detokenizer.push(token_id)
+        seen += detokenizer.push([token_id])
         assert whole.startswith(seen)
 
 

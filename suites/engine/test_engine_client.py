@@ -47,7 +47,10 @@ def test_deltas_statistics_and_histograms_cross_a_process(client: EngineClient) 
 
 
 def test_times_are_durations_since_the_arrival(client: EngineClient) -> None:
-    timings = deltas_of(client, "Alice was", SamplingParams(max_tokens=4))[-1].timings
+    *before, last = deltas_of(client, "Alice was", SamplingParams(max_tokens=4))
+    assert all(delta.timings is None for delta in before)
+    timings = last.timings
+    assert timings is not None
     assert timings.scheduled_s is not None
     assert timings.first_token_s is not None
     assert timings.finished_s is not None

@@ -120,7 +120,7 @@ def test_the_answers_are_the_same(model_path: Path, num_threads: int) -> None:
         assert overlapped.outputs == waited.outputs
         assert overlapped.prompt_logprobs == waited.prompt_logprobs
         # A prompt may be let in a step later, and find more or less of itself in the cache.
-        assert replace(overlapped.usage, cached_tokens=0) == replace(waited.usage, cached_tokens=0)
+        assert overlapped.usage._replace(cached_tokens=0) == waited.usage._replace(cached_tokens=0)
 
 
 def test_a_stop_string_ends_the_text_though_a_token_more_was_computed(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from stagegate.core.sequence import SequenceStatus
@@ -241,7 +242,8 @@ class LLMEngine:
         request.error = error
         for choice in request.choices:
             self._scheduler.finish(choice.sequence.seq_id, SequenceStatus.FINISHED_ERROR)
-            choice.close()
+            with suppress(Exception):  # text may be what failed
+                choice.close()
 
     def _retire(self, request: Request, now: float) -> None:
         request.finished_at = now

@@ -49,15 +49,15 @@ class Choice:
         self.is_followed = bool(params.stop) or params.logprobs is not None
         self.counted_at: float | None = None  # when its newest token was counted
         self._pieces: list[str] = []
-        self._num_read = 0  # tokens that are text
+        self._num_read = sequence.num_prompt_tokens  # tokens that are text, or the prompt
         self._params = params
         self._detokenizer = detokenizer
         self._matcher = StopMatcher(
             tuple(params.stop), include_stop_str_in_output=params.include_stop_str_in_output
         )
-        # What `take` has handed out.
+        # What `take` has handed out; num_taken: tokens.
         self._taken_pieces = 0
-        self._taken_tokens = 0
+        self.num_taken = 0
         self._taken_end = False
 
     @property
@@ -68,7 +68,8 @@ class Choice:
 
     @property
     def finish_reason(self) -> str | None:
-        return _FINISH_REASONS.get(self.sequence.status)
+        status = self.sequence.status
+        return _FINISH_REASONS[status] if status.is_finished else None
 
     def catch_up(self) -> str | None:
         """Make text of the tokens that are none yet; the stop string they complete, if any.
@@ -76,12 +77,14 @@ class Choice:
         The sequence forgets the tokens behind a stop string.
         """
         sequence = self.sequence
-        new = sequence.token_ids[sequence.num_prompt_tokens + self._num_read :]
+        if self._num_read == len(sequence.token_ids):
+            return None
+        new = sequence.token_ids[self._num_read :]
         self._num_read += len(new)
         if not self._params.stop:
-            if new and sequence.ended_by_token and not self._params.include_stop_str_in_output:
+            if sequence.ended_by_token and not self._params.include_stop_str_in_output:
                 del new[-1]
-            self._show(self._detokenizer.push_all(new))
+            self._show(self._detokenizer.push(new))
             return None
         ahead = len(new)
         for token_id in new:
@@ -102,9 +105,10 @@ class Choice:
         left_out = ends_text and not params.include_stop_str_in_output
         hidden = left_out or self._detokenizer.hides(token_id)
         if sequence.num_output_tokens - ahead <= params.min_tokens:  # too early for a stop string
-            self._show("" if hidden else self._detokenizer.push(token_id))
+            self._show("" if hidden else self._detokenizer.push([token_id]))
             return None
-        text = (self._detokenizer.text_of if hidden else self._detokenizer.push)(token_id)
+        detokenizer = self._detokenizer
+        text = detokenizer.text_of(token_id) if hidden else detokenizer.push([token_id])
         self._show(self._matcher.push(text, hidden=hidden))
         return self._matcher.matched
 
@@ -121,18 +125,21 @@ class Choice:
         self.logprobs += [token_logprobs(output, row, self._params.logprobs) for row in rows]
 
     def take(self, index: int) -> ChoiceDelta | None:
-        """What is new since the last call, in time proportional to it; None when nothing is."""
-        self.catch_up()
-        tokens = self.sequence.token_ids[self.sequence.num_prompt_tokens + self._taken_tokens :]
+        """What is new since the last call, in time proportional to it; None when nothing is.
+
+        Of a choice that is followed: else its text is not there yet.
+        """
+        sequence = self.sequence
+        tokens = sequence.token_ids[sequence.num_prompt_tokens + self.num_taken :]
         finish_reason = self.finish_reason
         if not tokens and (finish_reason is None or self._taken_end):
             return None
-        logprobs = None if self.logprobs is None else self.logprobs[self._taken_tokens :]
+        logprobs = None if self.logprobs is None else self.logprobs[self.num_taken :]
         text = "".join(self._pieces[self._taken_pieces :])
-        self._taken_tokens += len(tokens)
+        self.num_taken += len(tokens)
         self._taken_pieces = len(self._pieces)
         self._taken_end = finish_reason is not None
-        return ChoiceDelta(index, text, tokens, logprobs, finish_reason, self.sequence.stop_reason)
+        return ChoiceDelta(index, text, tokens, logprobs, finish_reason, sequence.stop_reason)
 
     def _show(self, text: str) -> None:
         if text:
@@ -194,7 +201,7 @@ class Request:
                 for index, choice in enumerate(self.choices)
             ],
             finished=self.finished,
-            usage=self._usage(),
+            usage=self._usage(sum(choice.sequence.num_output_tokens for choice in self.choices)),
             timings=self._timings(),
             prompt_logprobs=self._known_prompt_logprobs(),
             error=self.error,
@@ -203,31 +210,35 @@ class Request:
     def take_delta(self) -> RequestDelta | None:
         """What is new since the last call, in time proportional to it; None when nothing is.
 
-        While prompt log-probabilities are being computed, everything waits for them.
+        Of a request that is followed. While prompt log-probabilities are being computed, everything
+        waits for them.
         """
-        finished = self.finished
         prompt_logprobs = None
-        if not self._taken_prompt_logprobs:
+        if not self._taken_prompt_logprobs and self.params.prompt_logprobs is not None:
             prompt_logprobs = self._known_prompt_logprobs()
-            if prompt_logprobs is None and self.params.prompt_logprobs is not None and not finished:
+            if prompt_logprobs is None and not self.finished:
                 return None
-        choices = tuple(
-            delta
-            for index, choice in enumerate(self.choices)
-            if (delta := choice.take(index)) is not None
-        )
-        if not choices:
+        parts: list[ChoiceDelta] = []
+        completion_tokens, finished = 0, True
+        for index, choice in enumerate(self.choices):
+            part = choice.take(index)
+            if part is not None:
+                parts.append(part)
+            completion_tokens += choice.num_taken
+            if not choice.sequence.status.is_finished:
+                finished = False
+        if not parts:
             return None
         self._taken_prompt_logprobs = True
         return RequestDelta(
-            request_id=self.request_id,
-            choices=choices,
-            finished=finished,
-            prompt_token_ids=self.prompt_token_ids,
-            usage=self._usage(),
-            timings=self._timings(),
-            prompt_logprobs=prompt_logprobs,
-            error=self.error,
+            self.request_id,
+            tuple(parts),
+            finished,
+            self.prompt_token_ids,
+            self._usage(completion_tokens),
+            self._timings() if finished else None,
+            prompt_logprobs,
+            self.error,
         )
 
     def _known_prompt_logprobs(self) -> list[TokenLogprobs | None] | None:
@@ -235,12 +246,9 @@ class Request:
         complete = len(self.prompt_logprobs) == len(self.prompt_token_ids)
         return list(self.prompt_logprobs) if asked and complete else None
 
-    def _usage(self) -> Usage:
-        return Usage(
-            prompt_tokens=len(self.prompt_token_ids),
-            completion_tokens=sum(choice.sequence.num_output_tokens for choice in self.choices),
-            cached_tokens=max(choice.sequence.num_cached_tokens for choice in self.choices),
-        )
+    def _usage(self, completion_tokens: int) -> Usage:
+        cached = [choice.sequence.num_cached_tokens for choice in self.choices]
+        return Usage(len(self.prompt_token_ids), completion_tokens, max(cached))
 
     def _timings(self) -> RequestTimings:
         return RequestTimings(

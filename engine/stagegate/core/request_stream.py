@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stagegate.outputs import ChoiceDelta, RequestDelta
@@ -57,8 +56,7 @@ def merge_deltas(deltas: Sequence[RequestDelta]) -> RequestDelta:
     for delta in deltas:
         for choice in delta.choices:
             parts.setdefault(choice.index, []).append(choice)
-    return replace(
-        deltas[-1],
+    return deltas[-1]._replace(
         choices=tuple(_merge_choices(parts[index]) for index in sorted(parts)),
         prompt_logprobs=deltas[0].prompt_logprobs,
     )

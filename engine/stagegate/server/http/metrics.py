@@ -13,7 +13,7 @@ from stagegate.server.http.faults import ERROR_STATUS
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from stagegate.outputs import RequestDelta
+    from stagegate.outputs import RequestDelta, RequestTimings
     from stagegate.sampling import SamplingParams
     from stagegate.server.http.models import ServedModel
 
@@ -28,10 +28,15 @@ _CHOICES: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 def _seconds(name: str) -> Callable[[RequestDelta, SamplingParams], float | None]:
     def read(delta: RequestDelta, params: SamplingParams) -> float | None:
-        milliseconds: float | None = getattr(delta.timings, name)
+        milliseconds: float | None = getattr(_timings(delta), name)
         return None if milliseconds is None else milliseconds / 1e3
 
     return read
+
+
+def _timings(delta: RequestDelta) -> RequestTimings:
+    assert delta.timings is not None, "metrics are of requests that have ended"
+    return delta.timings
 
 
 # Per finished request; None means unknown.
@@ -75,7 +80,7 @@ _REQUEST_HISTOGRAMS: Final = (
         "request_max_num_generation_tokens",
         "Generated tokens of the longest choice of a request.",
         _TOKENS,
-        lambda delta, params: delta.timings.decode_tokens + 1,
+        lambda delta, params: _timings(delta).decode_tokens + 1,
     ),
     ("request_params_n", "Choices of a request.", _CHOICES, lambda delta, params: params.n),
     (
