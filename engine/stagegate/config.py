@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,9 @@ class EngineConfig:
     max_num_batched_tokens: tokens of one step, decode and prefill chunks together; None: 8192 on a
         GPU, which more rows keep busy, 2048 on the CPU.
     max_num_seqs: sequences that run at the same time.
+    max_tpot_ms: how long a step with decodes may take, and so the time between two tokens of a
+        text: prompts that share the step get as many tokens as fit, by the times of the steps
+        before, and at least 16. None: as many as max_num_batched_tokens lets them have.
     num_threads: threads of the CPU operators; None takes every processor the process may use.
     deterministic: a result never depends on what else is in the batch, so that a seed gives the
         same text in any company (under csr up to the rounding of attention, whose keys come in the
@@ -63,6 +67,7 @@ class EngineConfig:
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
     max_num_seqs: int = 256
+    max_tpot_ms: float | None = None
     enable_prefix_cache: bool = True
     num_threads: int | None = None
     deterministic: bool | None = None
@@ -102,6 +107,12 @@ class EngineConfig:
             msg = (
                 "kv_memory must be a share above 0.0 and at most 1.0, or a number of bytes, "
                 f"got {self.kv_memory!r}"
+            )
+            raise ConfigError(msg)
+        if self.max_tpot_ms is not None and not _is_duration(self.max_tpot_ms):
+            msg = (
+                "max_tpot_ms must be a positive number of milliseconds, or None for no limit, "
+                f"got {self.max_tpot_ms!r}"
             )
             raise ConfigError(msg)
         if self.step_tokens < self.max_num_seqs:
@@ -149,3 +160,9 @@ def _is_memory(value: object) -> bool:
     if isinstance(value, float):
         return 0 < value <= 1
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_duration(value: object) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 0 < value < math.inf

@@ -100,9 +100,13 @@ class Bench:
     """A scheduler with its cache and model."""
 
     def __init__(
-        self, layout: str = "block", *, capacity: int = 64, budget: int = 16, seqs: int = 8
-    ) -> None:
-        config = EngineConfig(model=Path("model"), max_num_batched_tokens=budget, max_num_seqs=seqs)
+        self, layout: str = "block", *, capacity: int = 64, budget: int = 16, seqs: int = 8,
+        max_tpot_ms: float | None = None,
+    ) -> None:  # fmt: skip
+        config = EngineConfig(
+            model=Path("model"), max_num_batched_tokens=budget, max_num_seqs=seqs,
+            max_tpot_ms=max_tpot_ms,
+        )  # fmt: skip
         self.budget = budget
         self.max_num_seqs = config.max_num_seqs
         self.kv = make_kv(layout, capacity)

@@ -47,12 +47,17 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @initialize(
         layout=st.sampled_from(LAYOUTS),
-        capacity=st.integers(4, 24),
-        budget=st.integers(1, 12),
+        capacity=st.integers(4, 32),
+        budget=st.integers(1, 40),
         seqs=st.integers(1, 5),
+        max_tpot_ms=st.sampled_from([None, 1.0]),
     )
-    def start(self, layout: str, capacity: int, budget: int, seqs: int) -> None:
-        self.bench = Bench(layout, capacity=capacity, budget=budget, seqs=seqs)
+    def start(
+        self, layout: str, capacity: int, budget: int, seqs: int, max_tpot_ms: float | None
+    ) -> None:
+        self.bench = Bench(
+            layout, capacity=capacity, budget=budget, seqs=seqs, max_tpot_ms=max_tpot_ms
+        )
         self.scheduler = self.bench.scheduler
 
     @rule(
@@ -182,6 +187,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert all(m.status is SequenceStatus.FINISHED_ERROR for m in members)
             return
         before = [member.num_output_tokens for _, member in left]
+        self.scheduler.note_time(this.step, 1e-4 * this.step.num_tokens)
         advanced = self.bench.update(this.step, this.pending.wait())
         assert advanced == [member.seq_id for item, member in left if item.samples]
         for (item, member), count in zip(left, before, strict=True):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from bisect import bisect_left, insort
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stagegate.core.preemption_log import PreemptionLog
 from stagegate.core.running import RunningSequences
 from stagegate.core.sequence import SequenceStatus
+from stagegate.core.step_plan import PlannedStep, StepGains, StepPlan
+from stagegate.core.step_time import PromptBudget, StepShape, StepTimes, shape_of
 from stagegate.errors import CapacityError
-from stagegate.execution.step import DecodeBatch, Decodes, ScheduledSequence, ScheduledStep
+from stagegate.execution.step import DecodeBatch, Decodes, ScheduledStep
 
 if TYPE_CHECKING:
     from stagegate.arrays import Int32Array
@@ -22,52 +23,6 @@ if TYPE_CHECKING:
     from stagegate.core.sequence import Sequence
     from stagegate.execution.step import StepOutput
     from stagegate.kv.manager import KVManager
-
-# Rows of a step's output that are a sequence's.
-_Rows = tuple["Sequence", range]
-
-
-@dataclass(slots=True)
-class StepGains:
-    """What a step brought the sequences that had not ended before.
-
-    prompt_logprobs: rows of the output that give these of the next prompt tokens. tokens: rows of
-    the sampled tokens that a sequence was given; none behind the one that ended it.
-    """
-
-    prompt_logprobs: list[_Rows] = field(default_factory=list)
-    tokens: list[_Rows] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What a step has beside its decodes. tokens, rows: tokens and rows of logits that are left."""
-
-    tokens: int
-    rows: int
-    sequences: list[Sequence] = field(default_factory=list)
-    chunks: list[ScheduledSequence] = field(default_factory=list)
-
-    def add(self, sequence: Sequence, start: int) -> None:
-        """As many of the missing tokens of a sequence as there is room for; none is no item."""
-        # From there on every token takes a row.
-        first_row = max(start, sequence.first_logits_position)
-        stop = min(len(sequence.token_ids), start + self.tokens, first_row + self.rows)
-        if stop <= start:
-            return
-        logits = range(min(first_row, stop), stop)
-        self.tokens -= stop - start
-        self.rows -= len(logits)
-        self.sequences.append(sequence)
-        self.chunks.append(ScheduledSequence(sequence, start, stop - start, logits))
-
-
-class _Planned(NamedTuple):
-    """A step in flight, and the sequences of its decodes and of its chunks."""
-
-    step: ScheduledStep
-    decoding: list[Sequence]
-    chunked: list[Sequence]
 
 
 class Scheduler:
@@ -96,12 +51,14 @@ class Scheduler:
         self._max_num_batched_tokens = config.step_tokens
         self._max_num_seqs = config.max_num_seqs
         self._max_rows = config.max_logits_rows
+        self._max_tpot_ms = config.max_tpot_ms
+        self._step_times = StepTimes()
         self._arrivals = 0
         self._order: dict[int, tuple[int, int]] = {}  # live sequences: (priority, arrival)
         self._live: dict[int, Sequence] = {}
         self._waiting: list[Sequence] = []  # in order
         self._running = RunningSequences(self._rank)
-        self._in_flight: deque[_Planned] = deque()
+        self._in_flight: deque[PlannedStep] = deque()
         # Who decoded last: rows and version of the table, the sequences, the batch of these.
         self._decoding: tuple[Int32Array, int, list[Sequence], DecodeBatch] | None = None
 
@@ -168,7 +125,11 @@ class Scheduler:
         self._make_room()
         running = self._running
         num_decodes = int(np.count_nonzero(running.decodes))
-        plan = _Plan(self._max_num_batched_tokens - num_decodes, self._max_rows - num_decodes)
+        plan = StepPlan(
+            self._max_num_batched_tokens - num_decodes,
+            self._max_rows - num_decodes,
+            self._prompt_budget(num_decodes),
+        )
         self._add_chunks(plan)
         self._admit(plan)
         # Those that were admitted with one token to compute are among them.
@@ -180,7 +141,7 @@ class Scheduler:
         step = ScheduledStep(tuple(plan.chunks), decodes)
         # Only now: an interrupt before this leaves nothing planned.
         self._advance(rows, plan, step.row_ptr)
-        self._in_flight.append(_Planned(step, decoding, plan.sequences))
+        self._in_flight.append(PlannedStep(step, decoding, plan.sequences))
         return step
 
     def update(self, step: ScheduledStep, output: StepOutput) -> StepGains:
@@ -238,6 +199,19 @@ class Scheduler:
             self.finish(sequence.seq_id, SequenceStatus.FINISHED_ERROR)
         return failed
 
+    def note_time(self, step: ScheduledStep, seconds: float) -> None:
+        """A step took so long, and may be followed by others like it."""
+        if self._max_tpot_ms is not None:
+            self._step_times.observe(shape_of(step), seconds)
+
+    def _prompt_budget(self, num_decodes: int) -> PromptBudget | None:
+        """None where no limit was stated, or nobody's next token waits for the step."""
+        if self._max_tpot_ms is None or num_decodes == 0:
+            return None
+        context = int(self._running.num_tokens[self._running.decodes].sum())
+        shape = StepShape(num_decodes, context)
+        return PromptBudget(self._step_times, self._max_tpot_ms / 1e3, shape)
+
     def _make_room(self) -> None:
         """Room for the newest token of every decode, at the cost of the last in the order."""
         running = self._running
@@ -250,17 +224,17 @@ class Scheduler:
                     return
             running.room[row] = room
 
-    def _add_chunks(self, plan: _Plan) -> None:
+    def _add_chunks(self, plan: StepPlan) -> None:
         running = self._running
         for row in np.flatnonzero(running.num_missing > 1).tolist():
             plan.add(running.sequences[row], int(running.num_computed[row]))
 
-    def _admit(self, plan: _Plan) -> None:
+    def _admit(self, plan: StepPlan) -> None:
         if not self._waiting:
             return
         # Whose last token is in flight needs no place in this step.
         places = self._max_num_seqs - int(np.count_nonzero(self._running.may_go_on))
-        while self._waiting and places > 0 and plan.tokens > 0 and plan.rows > 0:
+        while self._waiting and places > 0 and plan.has_room:
             sequence = self._waiting[0]
             is_first = sequence.status is SequenceStatus.WAITING
             if not is_first and self._is_in_flight(sequence):
@@ -302,7 +276,7 @@ class Scheduler:
         self._decoding = (rows, running.version, decoding, batch)
         return decoding, batch
 
-    def _advance(self, rows: Int32Array, plan: _Plan, row_ptr: Int32Array) -> None:
+    def _advance(self, rows: Int32Array, plan: StepPlan, row_ptr: Int32Array) -> None:
         """The sequences are as they will be when a step is done. rows: its decodes in the table."""
         running = self._running
         running.num_computed[rows] += 1
@@ -317,7 +291,7 @@ class Scheduler:
                 running.num_tokens[row] += 1
                 running.pending_row[row] = end - 1
 
-    def _commit(self, planned: _Planned) -> None:
+    def _commit(self, planned: PlannedStep) -> None:
         """What a step computed may be shared: a decode's when it is the last of its block."""
         num_computed = planned.step.decodes.starts + 1
         for place in np.flatnonzero(num_computed % self._kv.block_size == 0).tolist():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from stagegate.core.scheduler import StepGains
+from stagegate.core.step_plan import StepGains
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stagegate.core.scheduler import Scheduler
     from stagegate.core.sequence import Sequence
     from stagegate.execution.executor import Executor, PendingStep
@@ -36,6 +39,12 @@ class Progress:
     failures: list[StepFailure] = field(default_factory=list)
 
 
+class _InFlight(NamedTuple):
+    step: ScheduledStep
+    pending: PendingStep
+    started: float  # when it began to be planned
+
+
 class StepPipeline:
     """Keeps the executor busy with what the scheduler plans.
 
@@ -43,12 +52,23 @@ class StepPipeline:
     waits neither for scheduling nor for text. What ends a sequence is found one step late then, and
     the scheduler drops what was sampled behind the end. A step whose tokens the next one has to
     know is waited for first.
+
+    The scheduler hears how long each step took: from when it was planned, or from the end of the
+    step before, if that came later. That is the time between two tokens of a text that decodes.
     """
 
-    def __init__(self, scheduler: Scheduler, executor: Executor) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        executor: Executor,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._scheduler = scheduler
         self._executor = executor
-        self._in_flight: deque[tuple[ScheduledStep, PendingStep]] = deque()
+        self._clock = clock
+        self._in_flight: deque[_InFlight] = deque()
+        self._last_end = clock()  # when the last step came back
 
     def advance(self) -> Progress:
         """Wait for the oldest step, and keep the next in flight.
@@ -63,7 +83,7 @@ class StepPipeline:
             self._start(progress)
             if not self._in_flight or overlaps:
                 return progress
-        step, pending = self._in_flight[0]
+        step, pending, started = self._in_flight[0]
         if overlaps and step.lets_the_next_run:
             self._start(progress)
         behind_failed = bool(progress.failures)
@@ -73,6 +93,9 @@ class StepPipeline:
         except BaseException as error:
             progress.failures.insert(0, StepFailure(step, error))
             return progress
+        finally:
+            began, self._last_end = max(started, self._last_end), self._clock()
+        self._scheduler.note_time(step, self._last_end - began)
         progress.gains = self._scheduler.update(step, output)
         progress.output = output
         if overlaps and not behind_failed and not self._in_flight:
@@ -85,10 +108,11 @@ class StepPipeline:
 
     def _start(self, progress: Progress) -> None:
         """Submit the next step, if there is work for one."""
+        started = self._clock()
         step = self._scheduler.schedule()
         if step is None:
             return
         try:
-            self._in_flight.append((step, self._executor.submit(step)))
+            self._in_flight.append(_InFlight(step, self._executor.submit(step), started))
         except BaseException as error:
             progress.failures.append(StepFailure(step, error))

@@ -184,6 +184,10 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
         help="tokens of one step [8192 on a GPU, 2048 on the CPU]",
     )  # fmt: skip
     group.add_argument(
+        "--max-tpot-ms", type=float, metavar="MS",
+        help="most milliseconds between two tokens of an answer: prompts get the time that is left",
+    )  # fmt: skip
+    group.add_argument(
         "--kv-capacity-tokens", type=_positive,
         help="tokens in the KV cache of each model; needed with several on one device",
     )  # fmt: skip
@@ -248,6 +252,7 @@ def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, 
             max_model_len=arguments.max_model_len,
             max_num_seqs=arguments.max_num_seqs,
             max_num_batched_tokens=arguments.max_num_batched_tokens,
+            max_tpot_ms=arguments.max_tpot_ms,
             kv_capacity_tokens=arguments.kv_capacity_tokens,
             kv_memory=kv_memory_from_text(arguments.kv_memory),
             num_threads=arguments.num_threads,
