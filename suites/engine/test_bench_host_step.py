@@ -61,7 +61,7 @@ class HostSteps:
             step, inputs = self._next()
             assert isinstance(inputs, DecodeInput)
             built.append(inputs)
-            token_ids = np.full(len(self._in_flight.sequences), 5, dtype=np.int32)
+            token_ids = np.full(self._in_flight.row_ptr[-1], 5, dtype=np.int32)
             output = StepOutput(self._in_flight.row_ptr, token_ids)
             self._scheduler.update(self._in_flight, output)
             self._in_flight = step

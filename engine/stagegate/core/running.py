@@ -75,10 +75,10 @@ class RunningSequences:
         return self.num_tokens - self.num_computed
 
     @property
-    def decodes(self) -> BoolArray:
-        """Which of them have but the newest token to compute, and sample another by that."""
-        decodes: BoolArray = (self.num_missing == 1) & self.may_go_on
-        return decodes
+    def decodes(self) -> Int32Array:
+        """Rows of those with but the newest token to compute, who sample another by that."""
+        mask: BoolArray = (self.num_missing == 1) & self.may_go_on
+        return mask.nonzero()[0].astype(np.int32)
 
     def add(self, sequence: Sequence, *, num_computed: int, room: int) -> None:
         """A sequence that has its memory; all of its tokens are known."""

@@ -122,19 +122,21 @@ class Scheduler:
         if len(self._in_flight) > 1:
             msg = "two steps are in flight, neither updated nor rolled back"
             raise RuntimeError(msg)
-        self._make_room()
-        running = self._running
-        num_decodes = int(np.count_nonzero(running.decodes))
+        rows = self._make_room()
         plan = StepPlan(
-            self._max_num_batched_tokens - num_decodes,
-            self._max_rows - num_decodes,
-            self._prompt_budget(num_decodes),
+            self._max_num_batched_tokens - len(rows),
+            self._max_rows - len(rows),
+            self._prompt_budget(rows),
         )
-        self._add_chunks(plan)
+        running = self._running
+        version = running.version
+        if len(rows) < len(running):
+            self._add_chunks(plan)
         self._admit(plan)
-        # Those that were admitted with one token to compute are among them.
-        rows = np.flatnonzero(running.decodes).astype(np.int32)
-        if not (rows.size or plan.chunks):
+        if running.version != version:
+            # Those that were admitted with one token to compute decode.
+            rows = running.decodes
+        if not (len(rows) or plan.chunks):
             return None
         decoding, batch = self._batch_of(rows)
         decodes = Decodes(batch, running.num_tokens[rows] - 1, running.pending_row[rows])
@@ -161,9 +163,8 @@ class Scheduler:
         token_ids = output.token_ids.tolist()
         for row, (sequence, token_id) in enumerate(zip(planned.decoding, token_ids, strict=False)):
             if not sequence.status.is_finished:
-                sequence.append_token(token_id)
                 gains.tokens.append((sequence, range(row, row + 1)))
-                if sequence.status.is_finished:
+                if sequence.append_token(token_id):
                     self._forget(sequence)
         end = len(planned.decoding)
         for sequence, item in zip(planned.chunked, step.chunks, strict=True):
@@ -204,25 +205,31 @@ class Scheduler:
         if self._max_tpot_ms is not None:
             self._step_times.observe(shape_of(step), seconds)
 
-    def _prompt_budget(self, num_decodes: int) -> PromptBudget | None:
+    def _prompt_budget(self, decodes: Int32Array) -> PromptBudget | None:
         """None where no limit was stated, or nobody's next token waits for the step."""
-        if self._max_tpot_ms is None or num_decodes == 0:
+        if self._max_tpot_ms is None or not len(decodes):
             return None
-        context = int(self._running.num_tokens[self._running.decodes].sum())
-        shape = StepShape(num_decodes, context)
+        shape = StepShape(len(decodes), int(self._running.num_tokens[decodes].sum()))
         return PromptBudget(self._step_times, self._max_tpot_ms / 1e3, shape)
 
-    def _make_room(self) -> None:
-        """Room for the newest token of every decode, at the cost of the last in the order."""
+    def _make_room(self) -> Int32Array:
+        """Room for the newest token of every decode, at the cost of the last in the order.
+
+        Returns the rows of the decodes that are left.
+        """
         running = self._running
-        for row in np.flatnonzero(running.decodes & (running.num_tokens > running.room)).tolist():
+        rows, version = running.decodes, running.version
+        short = rows[running.num_tokens[rows] > running.room[rows]]
+        for row in short.tolist():
             if row >= len(running):
-                return  # it was the victim of another
+                break  # it was the victim of another
             sequence, room = running.sequences[row], self._room_of(int(running.num_tokens[row]))
             while not self._kv.grow(sequence.seq_id, room):
                 if self._preempt_last() is sequence:
-                    return
-            running.room[row] = room
+                    break
+            else:
+                running.room[row] = room
+        return rows if running.version == version else running.decodes
 
     def _add_chunks(self, plan: StepPlan) -> None:
         running = self._running
@@ -269,7 +276,8 @@ class Scheduler:
         running = self._running
         if self._decoding is not None:
             last_rows, version, decoding, batch = self._decoding
-            if version == running.version and np.array_equal(rows, last_rows):
+            is_same = len(rows) == len(last_rows) and bool((rows == last_rows).all())
+            if is_same and version == running.version:
                 return decoding, batch
         decoding = [running.sequences[row] for row in rows.tolist()]
         batch = DecodeBatch(tuple(decoding))

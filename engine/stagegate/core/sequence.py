@@ -147,28 +147,31 @@ class Sequence:
             return self.num_prompt_logprobs
         return self.num_tokens - 1
 
-    def append_token(self, token_id: int) -> None:
-        """Add a generated token to a sequence that has not ended, and end it if it ends by that.
+    def append_token(self, token_id: int) -> bool:
+        """Add a generated token to a sequence that has not ended; whether it has ended by that.
 
         A stop token stays in token_ids; the text is cut by whoever makes it.
         """
-        self.token_ids.append(token_id)
+        token_ids = self.token_ids
+        token_ids.append(token_id)
         if self.history is not None:
             self.history.add(token_id, generated=True)
         if self.grammar_matcher is not None:
             if token_id not in self.eos_token_ids:
                 self.grammar_matcher.accept(token_id)
-            self._finish_by(token_id)
-        elif token_id in self._ends or self.num_output_tokens >= self.max_tokens:
-            self._finish_by(token_id)
+        elif (
+            token_id not in self._ends and len(token_ids) - self.num_prompt_tokens < self.max_tokens
+        ):
+            return False
+        self._finish_by(token_id)
+        return self.status.is_finished
 
     def append_tokens(self, token_ids: Iterable[int]) -> int:
         """Add generated tokens up to the one that ends the sequence; how many were added."""
         added = 0
         for token_id in token_ids:
-            self.append_token(token_id)
             added += 1
-            if self.status.is_finished:
+            if self.append_token(token_id):
                 break
         return added
 
