@@ -129,7 +129,7 @@ class Bench:
             prompt,
             params,
             eos_token_ids=(EOS,),
-            seed=0,
+            seed=seq_id,
             priority=priority,
             max_tokens=max_tokens,
             prompt_logprobs=prompt_logprobs,

@@ -14,7 +14,13 @@ from stagegate.core.sequence import Sequence, SequenceStatus
 from stagegate.errors import InvalidRequestError
 from stagegate.execution.input_batch import build_step_input
 from stagegate.execution.sampling_batch import SamplingBatch, build_sampling_batch
-from stagegate.execution.step import ScheduledSequence, ScheduledStep, StepOutput
+from stagegate.execution.step import (
+    DecodeBatch,
+    Decodes,
+    ScheduledSequence,
+    ScheduledStep,
+    StepOutput,
+)
 from stagegate.kv.block_manager import BlockManager
 from stagegate.kv.metadata import PagedMetadata
 from stagegate.sampling import DEFAULTS, ROW_RANGES, SamplingParams
@@ -106,9 +112,10 @@ def test_tokens_that_the_step_before_samples_are_filled_in_later() -> None:
     pending = sequence([10, 11], output=(12,), min_tokens=2)
     chunk = sequence([20, 21, 22, 23])
     step = step_of(kv, (known, 3, 1), (pending, 3, 1), (chunk, 0, 2))
-    items = list(step.sequences)
-    items[1] = items[1]._replace(logits=range(3, 4), sampled_row=5)
-    built = build_step_input(ScheduledStep(tuple(items)), kv)
+    decodes = Decodes(
+        DecodeBatch((known, pending)), np.array([3, 3], np.int32), np.array([-1, 5], np.int32)
+    )
+    built = build_step_input(ScheduledStep(step.chunks[2:], decodes), kv)
     assert built.input_ids.tolist() == [4, 0, 20, 21]
     assert built.sampled_rows.tolist() == [-1, 5, -1, -1]
     assert built.positions.tolist() == [3, 3, 0, 1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,7 @@ class Device:
         return sampled
 
     def run_arrays(self, built: ArrayInput, arrays: StepInput) -> list[int]:
+        check_same(built.arrays, arrays)
         if built.token_rows.size:
             ids = load(self.context, arrays.input_ids, "i32")
             rows = load(self.context, built.token_rows, "i32")
@@ -114,6 +116,22 @@ class Device:
         return ids
 
 
+def check_same(found: Any, expected: Any) -> None:
+    """Arrays in data classes, or in mappings."""
+    if isinstance(expected, np.ndarray):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+    elif isinstance(expected, Mapping):
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            check_same(found[name], values)
+    elif is_dataclass(expected):
+        for part in fields(expected):
+            check_same(getattr(found, part.name), getattr(expected, part.name))
+    else:
+        assert found == expected
+
+
 class Traffic:
     """Sequences that come, end, are cancelled, fail and give up memory, one or two steps ahead."""
 
@@ -132,7 +150,8 @@ class Traffic:
         params = SamplingParams(
             temperature=self.draw(st.sampled_from([0.0, 0.5, 1.0])),
             top_k=self.draw(st.integers(0, 9)),
-            presence_penalty=self.draw(st.sampled_from([0.0, 0.0, 1.0])),
+            presence_penalty=self.draw(st.sampled_from([0.0, 0.0, 0.0, 1.0])),
+            min_tokens=self.draw(st.sampled_from([0, 0, 2])),
             max_tokens=None,
             ignore_eos=True,
         )

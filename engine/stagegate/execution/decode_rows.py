@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stagegate.arrays import Float32Array, Int32Array, Int64Array
-from stagegate.execution.sampling_batch import parameter_columns
+from stagegate.execution.sampling_batch import parameter_columns, plain_batch
+from stagegate.sampling import SamplingParams
 
 if TYPE_CHECKING:
+    from stagegate.execution.sampling_batch import SamplingBatch
     from stagegate.execution.step import DecodeBatch, Decodes, ScheduledStep, SequenceState
     from stagegate.kv.int_vector import IntVector
     from stagegate.kv.manager import KVTables
@@ -85,6 +87,10 @@ class DecodeRows:
         self._blocks: list[IntVector | None] = [None] * num_rows
         self._num_sent = np.zeros(num_rows, dtype=np.int32)
         self._plain_from = np.zeros(num_rows, dtype=np.int32)
+        # What the device was told of their sampling when they began.
+        self._parameters = parameter_columns([SamplingParams()] * num_rows)
+        self._seed = np.zeros(num_rows, dtype=np.int64)
+        self._num_prompt_tokens = np.zeros(num_rows, dtype=np.int64)
         # The decodes of the last step, and their rows.
         self._batch: DecodeBatch | None = None
         self._batch_rows = np.empty(0, dtype=np.int32)
@@ -116,7 +122,7 @@ class DecodeRows:
             has_all = self._num_sent[rows] * self._tables.block_size >= self._num_computed[rows]
             for row in rows[~has_all].tolist():
                 self._append_blocks(row, changes)
-        return rows, _row_changes(changes)
+        return rows, self._row_changes(changes)
 
     def can_decode(self, step: ScheduledStep) -> bool:
         """Whether a step can be a decode by the tables of the rows."""
@@ -128,6 +134,12 @@ class DecodeRows:
     def sample_plainly(self, rows: Int32Array) -> bool:
         """Whether rows of a decode have all that sampling takes; to be asked after `take_step`."""
         return bool((self._num_computed[rows] > self._plain_from[rows]).all())
+
+    def sampling_of(self, rows: Int32Array) -> SamplingBatch:
+        """How the rows of decodes are sampled that `sample_plainly`."""
+        parameters = {name: column[rows] for name, column in self._parameters.items()}
+        draw_index = self._num_computed[rows] - self._num_prompt_tokens[rows]
+        return plain_batch(parameters, self._seed[rows], draw_index)
 
     def forget(self, step: ScheduledStep) -> None:
         """A step failed, and nobody knows what the device has of its rows."""
@@ -175,6 +187,28 @@ class DecodeRows:
         changes.block_ids += table.values[first:].tolist()
         self._num_sent[row] = stop
 
+    def _row_changes(self, changes: _Changes) -> RowChanges | None:
+        starts = changes.starts
+        if not starts and not changes.block_ids:
+            return None
+        rows = np.array([one.row for one in starts], dtype=np.int32)
+        parameters = parameter_columns([one.sequence.params for one in starts])
+        for name, values in parameters.items():
+            self._parameters[name][rows] = values
+        self._seed[rows] = seed = np.array([one.sequence.seed for one in starts], dtype=np.int64)
+        self._num_prompt_tokens[rows] = [one.sequence.num_prompt_tokens for one in starts]
+        return RowChanges(
+            rows=rows,
+            last_token=np.array([_first_token(one) for one in starts], dtype=np.int32),
+            context_len=np.array([one.context_len for one in starts], dtype=np.int32),
+            parameters=parameters,
+            seed=seed,
+            draw_index=np.array([one.num_sampled_before for one in starts], dtype=np.int64),
+            block_rows=np.array(changes.block_rows, dtype=np.int32),
+            block_indices=np.array(changes.block_indices, dtype=np.int32),
+            block_ids=np.array(changes.block_ids, dtype=np.int32),
+        )
+
     def _drop(self, seq_id: int) -> None:
         row = self._rows.pop(seq_id, None)
         if row is not None:
@@ -206,23 +240,6 @@ def _plain_from(sequence: SequenceState) -> int:
     if by_lists or params.logprobs is not None:
         return _NEVER
     return min(sequence.num_prompt_tokens + params.min_tokens - 1, _NEVER)
-
-
-def _row_changes(changes: _Changes) -> RowChanges | None:
-    starts = changes.starts
-    if not starts and not changes.block_ids:
-        return None
-    return RowChanges(
-        rows=np.array([one.row for one in starts], dtype=np.int32),
-        last_token=np.array([_first_token(one) for one in starts], dtype=np.int32),
-        context_len=np.array([one.context_len for one in starts], dtype=np.int32),
-        parameters=parameter_columns([one.sequence.params for one in starts]),
-        seed=np.array([one.sequence.seed for one in starts], dtype=np.int64),
-        draw_index=np.array([one.num_sampled_before for one in starts], dtype=np.int64),
-        block_rows=np.array(changes.block_rows, dtype=np.int32),
-        block_indices=np.array(changes.block_indices, dtype=np.int32),
-        block_ids=np.array(changes.block_ids, dtype=np.int32),
-    )
 
 
 def _first_token(start: _Start) -> int:

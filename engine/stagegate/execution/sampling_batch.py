@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +45,45 @@ class SamplingBatch:
     mask_index: Int32Array  # [R], the row of mask_bits; -1: every token may be sampled
     mask_bits: Int32Array  # [G, ceil(vocab / 32)], as GrammarMatcher.allowed, or [0, 0]
     num_logprobs: int  # -1: no log-probabilities; else how many of the most likely tokens
+
+
+def plain_batch(
+    parameters: Mapping[str, Int32Array | Float32Array], seed: Int64Array, draw_index: Int64Array
+) -> SamplingBatch:
+    """Rows that parameters alone say how to sample: no lists, no mask, no log-probabilities."""
+    none = np.empty(0, dtype=np.int32)
+    offsets = np.zeros(len(seed) + 1, dtype=np.int32)
+    return SamplingBatch(
+        parameters=parameters,
+        seed=seed,
+        draw_index=draw_index,
+        history_ptr=offsets,
+        history_ids=none,
+        history_counts=none,
+        bias_ptr=offsets,
+        bias_ids=none,
+        bias_values=np.empty(0, dtype=np.float32),
+        mask_index=np.full(len(seed), -1, dtype=np.int32),
+        mask_bits=_NO_MASK,
+        num_logprobs=-1,
+    )
+
+
+def behind_plain(plain: SamplingBatch, other: SamplingBatch) -> SamplingBatch:
+    """The rows of a batch behind those of a `plain_batch`."""
+    none = plain.history_ptr[:-1]  # of lists, as many offsets as there are plain rows
+    names = plain.parameters
+    return replace(
+        other,
+        parameters={
+            name: np.concatenate([plain.parameters[name], other.parameters[name]]) for name in names
+        },
+        seed=np.concatenate([plain.seed, other.seed]),
+        draw_index=np.concatenate([plain.draw_index, other.draw_index]),
+        history_ptr=np.concatenate([none, other.history_ptr]),
+        bias_ptr=np.concatenate([none, other.bias_ptr]),
+        mask_index=np.concatenate([plain.mask_index, other.mask_index]),
+    )
 
 
 # Parameters, seed, draw index, history, bias, allowed tokens and number of log-probabilities of a

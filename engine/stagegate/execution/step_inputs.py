@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stagegate.execution.decode_rows import DecodeRows
-from stagegate.execution.input_batch import build_step_input
-from stagegate.execution.sampling_batch import build_sampling_batch
+from stagegate.execution.input_batch import arrange
+from stagegate.execution.sampling_batch import behind_plain, build_sampling_batch
 
 if TYPE_CHECKING:
     from stagegate.arrays import Int32Array
@@ -70,11 +70,11 @@ class StepInputs:
         return DecodeInput(rows, changes, None if plain else build_sampling_batch(step.sequences))
 
     def _build_arrays(self, step: ScheduledStep) -> ArrayInput:
-        arrays = build_step_input(step, self._tables)
+        rows, changes = self._rows.take_step(step, by_tables=False)
         num_decodes = len(step.decodes)
+        arrays = arrange(step, self._tables, self._sampling(step, rows[:num_decodes]))
         samples = np.ones(len(arrays.context_lens), dtype=np.bool_)
         samples[num_decodes:] = [item.samples for item in step.chunks]
-        rows, changes = self._rows.take_step(step, by_tables=False)
         sample_rows = np.full(len(arrays.logits_indices), -1, dtype=np.int32)
         sample_lens = np.zeros(len(arrays.logits_indices), dtype=np.int32)
         last_rows = step.row_ptr[1:][samples] - 1  # those before are of the prompt
@@ -85,3 +85,11 @@ class StepInputs:
             pending = token_rows[:num_decodes] >= 0
             token_rows[:num_decodes][pending] = rows[:num_decodes][pending]
         return ArrayInput(arrays, changes, token_rows, sample_rows, sample_lens)
+
+    def _sampling(self, step: ScheduledStep, decode_rows: Int32Array) -> SamplingBatch | None:
+        """As of all sequences one by one; where they can, decodes tell it as columns."""
+        if not (len(decode_rows) and self._rows.sample_plainly(decode_rows)):
+            return build_sampling_batch(step.sequences)
+        plain = self._rows.sampling_of(decode_rows)
+        others = build_sampling_batch(step.chunks)
+        return plain if others is None else behind_plain(plain, others)

@@ -184,11 +184,14 @@ class BlockManager:
             ]
             return csr_metadata(slots, starts)
         widths = [self._num_blocks(length) for length in context_lens]
+        blocks = [
+            self._tables[seq_id].blocks.values[:width]
+            for seq_id, width in zip(seq_ids, widths, strict=True)
+        ]
+        listed = np.concatenate(blocks)
         block_tables = np.empty((len(widths), max(widths)), dtype=np.int32)
-        for row, seq_id, width in zip(block_tables, seq_ids, widths, strict=True):
-            blocks = self._tables[seq_id].blocks.values
-            row[:width] = blocks[:width]
-            row[width:] = blocks[width - 1]
+        block_tables[:] = listed[np.cumsum(widths) - 1][:, None]
+        block_tables[np.arange(max(widths)) < np.array(widths)[:, None]] = listed
         return PagedMetadata(block_tables, self.block_size)
 
     def stats(self) -> KVStats:

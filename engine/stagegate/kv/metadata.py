@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from stagegate.arrays import Int32Array
 
@@ -18,6 +20,12 @@ class PagedMetadata:
 
     block_tables: Int32Array
     block_size: int
+
+    def slots(self, rows: Int32Array, positions: Int32Array) -> Int32Array:
+        """Slots of positions of the sequences in these rows, i32 like both."""
+        size = self.block_size
+        blocks: Int32Array = self.block_tables[rows, positions // size]
+        return blocks * np.int32(size) + positions % np.int32(size)
 
 
 @dataclass(frozen=True, slots=True)
