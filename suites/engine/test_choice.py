@@ -1,16 +1,20 @@
-"""Text of a sequence that gains several tokens at once."""
+"""Text of a sequence, whether its tokens come one by one or several at once."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stagegate import EngineConfig, build_engine
 from stagegate.core.request import Choice
 from stagegate.core.sequence import Sequence, SequenceStatus
 from stagegate.sampling import SamplingParams
 from stagegate.text.detokenizer import Detokenizer
 from stagegate.text.tokenizer import Tokenizer
+from suites.engine.fake_executor import FakeExecutor, Script
 
 TEXT = "one two three four five"
 
@@ -62,3 +66,72 @@ def test_min_tokens_counts_each_token(tokenizer: Tokenizer) -> None:
     choice.sequence.append_tokens(token_ids)
     assert choice.catch_up() is None
     assert choice.text == TEXT
+
+
+@given(
+    token_ids=st.lists(st.integers(0, 600), min_size=1, max_size=30),
+    reads=st.lists(st.integers(1, 30), max_size=4),
+    params=st.builds(
+        SamplingParams,
+        max_tokens=st.none(),
+        min_tokens=st.integers(0, 5),
+        stop=st.sampled_from([(), ("e",), ("th", " a ")]),
+        include_stop_str_in_output=st.booleans(),
+        skip_special_tokens=st.booleans(),
+    ),
+)
+def test_the_text_is_the_same_whenever_it_is_made(
+    tokenizer: Tokenizer, token_ids: list[int], reads: list[int], params: SamplingParams
+) -> None:
+    """A stop string aside: it has to be found when it comes, and then it is by every token."""
+    each = choice_of(tokenizer, params, eos=token_ids[-1])
+    late = choice_of(tokenizer, params, eos=token_ids[-1])
+    assert each.is_followed == late.is_followed == bool(params.stop)
+    for count, token_id in enumerate(token_ids, 1):
+        for choice in (each, late):
+            choice.sequence.append_token(token_id)
+        stop = each.catch_up()
+        if params.stop:
+            assert late.catch_up() == stop
+        elif count in reads:
+            assert late.text == each.text
+        if stop is not None or each.sequence.is_finished:
+            break
+    for choice in (each, late):
+        choice.close()
+    assert late.text == each.text
+    if not params.stop:
+        shown = token_ids[:count]
+        if each.sequence.ended_by_token and not params.include_stop_str_in_output:
+            del shown[-1]
+        whole = tokenizer.decode(shown, skip_special_tokens=params.skip_special_tokens)
+        assert each.text == whole
+
+
+def test_text_is_made_at_once_unless_somebody_reads_along(
+    model_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    push = Detokenizer.push
+
+    def counted(self: Detokenizer, token_ids: list[int]) -> str:
+        made.append(len(token_ids))
+        return push(self, token_ids)
+
+    monkeypatch.setattr(Detokenizer, "push", counted)
+    config = EngineConfig(model_path, kv_capacity_tokens=4096)
+    token_ids = tokenizer.encode(TEXT)
+    engine = build_engine(config, executor=FakeExecutor(Script(token_ids)))
+    params = SamplingParams(max_tokens=len(token_ids), ignore_eos=True)
+    texts = []
+    for follows in (False, True):
+        made.clear()
+        request = engine.make_request("Say:", params)
+        if follows:
+            request.follow()
+        engine.submit(request)
+        while engine.unfinished_requests:
+            engine.step()
+        assert made == ([1] * len(token_ids) if follows else [len(token_ids)])
+        texts.append(request.output().outputs[0].text)
+    assert texts == [tokenizer.decode(token_ids)] * 2

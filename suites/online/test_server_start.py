@@ -143,6 +143,13 @@ def test_a_port_in_use_is_found_before_the_model_is_read() -> None:
     assert f"--port {port}: another process listens at 127.0.0.1" in line
 
 
+def test_a_limit_of_time_that_is_none(model_path: Path) -> None:
+    serve = ("-m", "stagegate", "serve", "--model", str(model_path), "--port", "0", *TINY)
+    line = the_error(run(*serve, "--max-tpot-ms", "0"))
+    assert "max_tpot_ms must be a positive number of milliseconds" in line
+    assert line.endswith("got 0.0")
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid", "300.1.1.1", "::2", "a b"])
 def test_a_host_that_is_not_here_is_found_before_the_model_is_read(host: str) -> None:
     assert f"--host {host}: " in the_error(run(*UNREAD, "--port", "0", "--host", host))
