@@ -42,6 +42,9 @@ class Scheduler:
     are known. A sequence that turns out to have ended by its token has one too many in the second,
     which is dropped. Steps must take effect in their order, so that memory a sequence gave up is
     written by the next that gets it, and come back in their order.
+
+    Of those that run it keeps a table, so that a step in which they all decode, and nothing else
+    happens, takes a few array operations to plan.
     """
 
     def __init__(self, config: EngineConfig, kv: KVManager) -> None:
@@ -264,10 +267,9 @@ class Scheduler:
             sequence.status = SequenceStatus.RUNNING
             self._running.add(sequence, num_computed=num_cached, room=room)
             places -= 1
-            # There is a token and a row left, whichever it needs.
             if num_tokens - num_cached > 1:
                 plan.add(sequence, num_cached)
-            else:  # it decodes
+            else:  # it decodes; there is a token and a row left
                 plan.tokens -= 1
                 plan.rows -= 1
 
@@ -336,6 +338,7 @@ class Scheduler:
             del self._waiting[bisect_left(self._waiting, self._rank(sequence), key=self._rank)]
         del self._live[sequence.seq_id]
         del self._order[sequence.seq_id]
+        self._decoding = None  # nothing is kept of those that have ended
 
     def _rank(self, sequence: Sequence) -> tuple[int, int]:
         return self._order[sequence.seq_id]

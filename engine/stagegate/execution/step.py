@@ -39,7 +39,8 @@ class ScheduledSequence(NamedTuple):
 
     logits: positions whose logits are wanted. Before the last token of the prompt they give the
         log-probability of the prompt token that follows, from there on the next token is sampled.
-    sampled_row: row of the step before that samples the last of the tokens; -1 when all are known.
+    sampled_row: of a decode, the row of the step before that samples its token; -1 when the tokens
+        are known.
     """
 
     sequence: SequenceState
