@@ -7,7 +7,7 @@ import pytest
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
 from stagegate.sampling import SamplingParams
-from suites.engine.scheduler_bench import LAYOUTS, Bench, ids, next_token
+from suites.engine.scheduler_bench import BLOCK_SIZE, LAYOUTS, Bench, ids, next_token
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -109,6 +109,18 @@ def test_cached_tokens_are_those_of_the_first_admission() -> None:
     assert warm.num_cached_tokens == 4
     bench.drain()
     bench.check_alone(warm)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 3, 4, 5])
+def test_every_block_that_a_decode_fills_is_shared(max_tokens: int) -> None:
+    bench = Bench("block")
+    first = bench.add(0, [1, 2, 3], max_tokens=max_tokens)
+    bench.drain()
+    # The last token was sampled, and never computed.
+    computed = first.num_tokens - 1
+    bench.add(1, [*first.token_ids, 9, 9])
+    step = bench.step()
+    assert step.sequences[0].start == computed // BLOCK_SIZE * BLOCK_SIZE
 
 
 def test_prompt_logprobs_compute_every_position() -> None:
