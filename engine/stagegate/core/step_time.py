@@ -21,10 +21,7 @@ _NEEDED = 4
 # Prompt tokens that a step takes whatever the time: prompts go on, if slowly.
 _LEAST_TOKENS = 16
 _MANY = 2**31
-# Rounds in which steps far from the fit lose weight, and residuals of as many medians that keep it.
-_ROUNDS = 3
-_USUAL = 2.5
-# Relative error that does not matter.
+# What prices are shared by, relative to what the steps say.
 _PRECISION = 1e-9
 
 
@@ -90,9 +87,9 @@ class StepCost(NamedTuple):
 class StepTimes:
     """Fits a StepCost to the last steps, by least squares of relative errors, none of it negative.
 
-    Steps that take far longer than others like them, as when a kernel is loaded or the host is
-    busy, lose their weight (Huber). Steps without prompts are remembered apart: there are many
-    more of them, and a price of a prompt token needs the others.
+    The longer a step took, the less it counts. So one that took far longer than others like it, as
+    when a kernel is loaded or the host is busy, changes little. Steps without prompts are
+    remembered apart: there are many more of them, and a price of a prompt token needs the others.
     """
 
     def __init__(self) -> None:
@@ -158,14 +155,7 @@ def _fit(steps: list[tuple[StepShape, float]]) -> StepCost:
     scale = relative.max(axis=0)
     scale[scale == 0] = 1.0
     relative /= scale
-    weights = np.ones(len(steps))
-    for _ in range(_ROUNDS):
-        weighted = relative * weights[:, None]
-        prices = _solve(weighted.T @ relative, weighted.sum(axis=0))
-        residuals = np.abs(relative @ prices - 1)
-        # np.median takes ten milliseconds the first time.
-        usual = _USUAL * np.sort(residuals)[len(residuals) // 2] + _PRECISION
-        weights = usual / np.maximum(residuals, usual)
+    prices = _solve(relative.T @ relative, relative.sum(axis=0))
     return StepCost(*(prices / scale).tolist())
 
 
