@@ -73,8 +73,14 @@ __device__ inline std::uint32_t transpose(std::uint32_t elements) {
 // Two neighbours of a fragment in one register.
 template <typename T>
 __device__ inline std::uint32_t pair(float low, float high) {
-  const Pack<T, 2> both{{from_float<T>(low), from_float<T>(high)}};
-  return *reinterpret_cast<const std::uint32_t*>(&both);
+  if constexpr (std::is_same_v<T, __half>) {
+    const __half2 both = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&both);
+  } else {
+    static_assert(std::is_same_v<T, __nv_bfloat16>);
+    const __nv_bfloat162 both = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&both);
+  }
 }
 
 // ex2.approx: 2 to the power, off by at most 2^-22 of itself. What would be subnormal is zero.

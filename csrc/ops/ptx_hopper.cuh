@@ -155,6 +155,14 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t*
       "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
+__device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier, int c0,
+                                int c1, int c2, int c3, int c4) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];\n" ::"r"(shared_address(to)),
+      "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "r"(shared_address(barrier))
+      : "memory");
+}
 // prefetch.tensormap: the map is used soon.
 __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];\n" ::"l"(&map) : "memory");
@@ -198,6 +206,10 @@ __device__ inline void take_registers() {
 // bar.sync with a number of its own and some threads of a block. Number 0 is __syncthreads().
 __device__ inline void sync_threads(int barrier, int threads) {
   asm volatile("bar.sync %0, %1;\n" ::"r"(barrier), "r"(threads) : "memory");
+}
+// bar.arrive: counts for such a barrier and goes on.
+__device__ inline void arrive_threads(int barrier, int threads) {
+  asm volatile("bar.arrive %0, %1;\n" ::"r"(barrier), "r"(threads) : "memory");
 }
 
 }  // namespace stagegate::cuda::ptx
