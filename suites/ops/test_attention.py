@@ -92,6 +92,24 @@ def test_decode_of_many_sequences(
 
 @pytest.mark.criterion("s3.ragged")
 @pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("block_size", [8, 16, 24, 32, 128, 256])
+@pytest.mark.parametrize("group", [1, 2, 3, 5, 6, 7, 8, 17, 64, 65])
+def test_prefill_of_any_group_and_block(
+    context: Context, group: int, block_size: int, head_dim: int
+) -> None:
+    """A tile of 128 or 192 rows has as many whole queries as fit; one of keys has 128."""
+    tile = 128 // group
+    queries = [tile + 1, 1, max(tile, 1), 130]
+    lengths = [tile + 1, 257, 128 + max(tile, 1), 300]
+    batch = make_batch(lengths, queries, Heads(2 * group, 2, head_dim), block_size)
+    rounded_by = roundings(context, run_paged, batch, "bf16")
+    actual = run_paged(context, batch, "bf16")
+    assert_exact_enough(actual, batch, batch.visible(), "bf16", roundings=rounded_by)
+
+
+@pytest.mark.criterion("s3.ragged")
+@pytest.mark.parametrize("device", ["cuda"])
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("form", [run_csr, run_paged])
 @pytest.mark.parametrize("block_size", [16, 256])
@@ -349,3 +367,49 @@ def test_a_split_decode(context: Context, form: Callable[..., Any], context_len:
     for _ in range(2):  # what counts the blocks that are done has to begin again
         actual = form(context, batch, "bf16")
         assert_exact_enough(actual, batch, batch.visible(), "bf16", roundings=rounded_by)
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("heads", [Heads(7, 1, 128), Heads(14, 2, 64)])
+@pytest.mark.parametrize("queries", [2, 45])
+@pytest.mark.parametrize("context_len", [2047, 2048, 2049, 9000, 20000])
+def test_a_split_prefill(
+    context: Context, dtype: str, context_len: int, queries: int, heads: Heads
+) -> None:
+    """A few queries behind a long prefix, whose keys have to be spread to keep a GPU busy."""
+    batch = make_batch([context_len, 40], [queries, 3], heads, 32)
+    rounded_by = roundings(context, run_paged, batch, dtype)
+    first = run_paged(context, batch, dtype)
+    assert_exact_enough(first, batch, batch.visible(), dtype, roundings=rounded_by)
+    # What counts the pieces that are done begins again, and they are added up in one order.
+    np.testing.assert_array_equal(run_paged(context, batch, dtype), first)
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("heads", [Heads(12, 2, 128), QWEN])
+def test_a_step_of_decodes_and_chunks(context: Context, dtype: str, heads: Heads) -> None:
+    """More tiles than thread blocks, decodes with long contexts before a chunk and a prompt."""
+    lengths = [900] * 70 + [1500, 300]
+    batch = make_batch(lengths, [1] * 70 + [200, 300], heads)
+    rounded_by = roundings(context, run_paged, batch, dtype)
+    actual = run_paged(context, batch, dtype)
+    assert_exact_enough(actual, batch, batch.visible(), dtype, roundings=rounded_by)
+
+
+@pytest.mark.parametrize("device", ["cuda"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("length", [1, 17, 127, 129, 250])
+def test_what_lies_behind_a_sequence(
+    context: Context, dtype: str, length: int, head_dim: int
+) -> None:
+    """The rest of its last block, which may be infinite, and so may the blocks of others."""
+    batch = make_batch([length, 300], [length, 2], Heads(6, 2, head_dim), 16)
+    unused = np.isnan(batch.v)
+    expected = run_paged(context, batch, dtype)
+    batch.k[unused] = -np.inf
+    batch.v[unused] = np.inf
+    np.testing.assert_array_equal(run_paged(context, batch, dtype), expected)
+    assert np.isfinite(expected).all()

@@ -119,6 +119,33 @@ def test_paged_rule(context: Context, rule: str, dtype: str, head_dim: int) -> N
     assert f"paged_attention: {rule}" in str(caught.value)
 
 
+# The same over 2 queries and 48 slots in blocks of 16, for kernels that take no smaller ones; no
+# batch here has as many queries as sequences, as a decode does.
+PAGED_RULES_OF_16 = {
+    "cu_seqlens_q must run from 0 to 2, got 0 to 1": ([[0]], [1], [0, 1]),
+    "cu_seqlens_q must run from 0 to 2, got 1 to 2": ([[0]], [1], [1, 2]),
+    "cu_seqlens_q must run from 0 to 2, got 0 to 3": ([[0]], [3], [0, 3]),
+    "sequence 1 of 3 tokens cannot have -1 queries": ([[0, 1]] * 3, [3] * 3, [0, 3, 2, 2]),
+    "sequence 0 of 1 tokens cannot have 2 queries": ([[0]], [1], [0, 2]),
+    "sequence 0 of -1 tokens cannot have 0 queries": ([[0]] * 3, [-1, 2, 0], [0, 0, 2, 2]),
+    "sequence 0 has 33 tokens, its table of 2 blocks holds 32": ([[0, 1]], [33], [0, 2]),
+    "block_tables[0, 1] = 3 is outside a cache of 3 blocks": ([[0, 3]], [17], [0, 2]),
+    "block_tables[0, 0] = 2000000000 is outside": ([[2_000_000_000, 1]], [32], [0, 2]),
+    "block_tables[2, 0] = -1 is outside": ([[0], [0], [-1]], [0, 5, 2], [0, 0, 0, 2]),
+}
+
+
+@pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
+@pytest.mark.parametrize("rule", PAGED_RULES_OF_16)
+def test_paged_rule_of_whole_blocks(context: Context, rule: str, dtype: str, head_dim: int) -> None:
+    skip_what_flashinfer_lacks(context, dtype, head_dim)
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (2, 48))
+    metadata = [load(context, values, "i32") for values in PAGED_RULES_OF_16[rule]]
+    with pytest.raises(ArgumentError) as caught:
+        run_to_end(context, ops.paged_attention, q, cache, cache, *metadata, 16, 1.0, q)
+    assert f"paged_attention: {rule}" in str(caught.value)
+
+
 @pytest.mark.parametrize(("dtype", "head_dim"), EVERY_KERNEL)
 def test_queries_beyond_32_bits(context: Context, dtype: str, head_dim: int) -> None:
     """Modulo 2^32 the second sequence has one query, number 2147483647, and the ends are right."""
@@ -164,14 +191,15 @@ def hostile_rows(draw: st.DrawFn) -> tuple[int, list[Any]]:
 
 
 @st.composite
-def hostile_tables(draw: st.DrawFn) -> tuple[int, list[Any]]:
-    """Queries, and their block_tables, context_lens and cu_seqlens_q."""
+def hostile_tables(draw: st.DrawFn) -> tuple[int, list[Any], int]:
+    """Queries, their block_tables, context_lens and cu_seqlens_q, and the slots of a block."""
     queries, sequences, width = (draw(st.integers(1, most)) for most in (4, 4, 3))
-    blocks, tokens = st.integers(0, 2) | ENTRIES, st.integers(1, 2 * width) | ENTRIES
+    block_size = draw(st.sampled_from([2, 16]))
+    blocks, tokens = st.integers(0, 2) | ENTRIES, st.integers(1, block_size * width) | ENTRIES
     tables = draw(st.lists(blocks, min_size=sequences * width, max_size=sequences * width))
     lengths = draw(st.lists(tokens, min_size=sequences, max_size=sequences))
     starts = draw(boundaries(sequences, queries))
-    return queries, [np.reshape(tables, (sequences, width)), lengths, starts]
+    return queries, [np.reshape(tables, (sequences, width)), lengths, starts], block_size
 
 
 def assert_stays_in_bounds(
@@ -180,13 +208,14 @@ def assert_stays_in_bounds(
     dtype: str,
     head_dim: int,
     queries: int,
+    slots: int,
     *metadata: object,
 ) -> None:
     """An operator may refuse such operands, and writes nothing but its result.
 
     What it reads where it may not, the device finds, or compute-sanitizer.
     """
-    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (queries, 6))
+    q, cache = (load(context, np.ones((rows, 2, head_dim)), dtype) for rows in (queries, slots))
     around = poisoned(context, (queries + 2, 2, head_dim), dtype)
     out = around.slice(0, 1, queries + 1)
     with contextlib.suppress(ArgumentError):
@@ -209,7 +238,7 @@ def test_hostile_rows(
     queries, values = rows
     first, second, third = (load(context, array, "i32") for array in values)
     assert_stays_in_bounds(
-        context, ops.self_attention_paged, dtype, head_dim, queries, first, second, third
+        context, ops.self_attention_paged, dtype, head_dim, queries, 6, first, second, third
     )
 
 
@@ -220,14 +249,15 @@ def test_hostile_tables(
     device: str,
     dtype: str,
     head_dim: int,
-    tables: tuple[int, list[Any]],
+    tables: tuple[int, list[Any], int],
     deterministic: bool,
 ) -> None:
     context = Context(device, deterministic=deterministic)
-    queries, values = tables
-    first, second, third = (load(context, array, "i32") for array in values)
+    queries, values, block_size = tables
+    metadata = [load(context, array, "i32") for array in values]
+    slots = 3 * block_size
     assert_stays_in_bounds(
-        context, ops.paged_attention, dtype, head_dim, queries, first, second, third, 2
+        context, ops.paged_attention, dtype, head_dim, queries, slots, *metadata, block_size
     )
 
 

@@ -57,6 +57,34 @@ constexpr Limit kEqualStrides = {[](const Problem& p) { return p.equal_strides; 
                                        call.k.stride(0), " and ", call.v.stride(0), " elements");
                                  }};
 
+// Its products are those of sm_90a, and no other code has them.
+constexpr Limit kOnHopper = {[](const Problem& p) { return p.compute_capability == 90; },
+                             [](const Problem& p, const Call&) {
+                               return message("a GPU of compute capability 9.0, this one has ",
+                                              p.compute_capability / 10, ".",
+                                              p.compute_capability % 10);
+                             }};
+
+// The copy engine takes blocks whole, into tiles of kHopperKeys rows that are swizzled 8 by 8.
+constexpr Limit kWholeBlocks = {
+    [](const Problem& p) {
+      constexpr std::int64_t kPattern = 8;
+      const bool fits = p.block_size < cuda::kHopperKeys
+                            ? p.block_size % kPattern == 0 && cuda::kHopperKeys % p.block_size == 0
+                            : p.block_size % cuda::kHopperKeys == 0;
+      return fits && p.num_slots >= p.block_size;
+    },
+    [](const Problem& p, const Call&) {
+      return message("blocks of 8, 16, 32, 64 or a multiple of 128 slots, and one of them, got ",
+                     p.block_size, " in a cache of ", p.num_slots);
+    }};
+
+constexpr Limit kGroupUpTo64 = {[](const Problem& p) { return p.group <= cuda::kMaxHopperGroup; },
+                                [](const Problem& p, const Call&) {
+                                  return message("at most ", cuda::kMaxHopperGroup,
+                                                 " query heads of a key head, got ", p.group);
+                                }};
+
 // It counts in 32 bits: elements of q, of out and of a page, and slots of the tables.
 constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
 constexpr Limit kCountsIn32Bits = {
@@ -80,6 +108,10 @@ constexpr Run kDecode = []() -> Run {
 }();
 constexpr Run kPrefill = []() -> Run {
   if constexpr (cuda::kEnabled) return &cuda::attention_prefill;
+  return nullptr;
+}();
+constexpr Run kPrefillHopper = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::attention_prefill_hopper;
   return nullptr;
 }();
 constexpr Run kFlashInfer = []() -> Run {
@@ -111,6 +143,15 @@ constexpr AttentionKernel kKernels[] = {
      .limits = {&k16Bits, &kHeadDim64Or128, &kPositiveScale, &kAlignedRows, &kEqualStrides,
                 &kCountsIn32Bits},
      .run = kFlashInfer},
+    {.name = "prefill_hopper",
+     .device = DeviceType::kCUDA,
+     .backend = AttentionBackend::kNative,
+     .forms = kPaged,
+     .one_query_each = false,
+     .deterministic = false,
+     .limits = {&k16Bits, &kHeadDim64Or128, &kPositiveScale, &kAlignedRows, &kOnHopper,
+                &kWholeBlocks, &kGroupUpTo64},
+     .run = kPrefillHopper},
     {.name = "prefill",
      .device = DeviceType::kCUDA,
      .backend = AttentionBackend::kNative,
@@ -169,10 +210,18 @@ const Limit* broken_limit(const AttentionKernel& kernel, const Problem& problem)
   throw ShapeError(message("attention on CUDA: ", what));
 }
 
+int compute_capability(const Context& context) {
+  if constexpr (cuda::kEnabled) {
+    if (context.device.is_cuda()) return cuda::compute_capability(*context.stream);
+  }
+  return 0;
+}
+
 // What only one of the forms has.
 void describe_form(const PagedForm& paged, const Call& call, Problem& problem) {
   problem.form = KeyForm::kPaged;
   problem.one_query_each = call.q.dim(0) == paged.context_lens.dim(0);
+  problem.block_size = paged.block_size;
   problem.block_elements = call.k.stride(0) * paged.block_size;
   problem.table_slots = paged.block_tables.numel() * paged.block_size;
 }
@@ -187,16 +236,20 @@ AttentionProblem describe(const Context& context, const AttentionCall& call) {
   const auto& [q, k, v, out, scale, form] = call;
   AttentionProblem problem{
       .device = context.device.type,
+      .compute_capability = compute_capability(context),
       .backend = AttentionBackend::kNative,
       .deterministic = context.deterministic,
       .form = KeyForm::kDense,
       .one_query_each = false,
       .dtype = q.dtype(),
       .head_dim = q.dim(2),
+      .group = q.dim(1) / k.dim(1),
       .scale = scale,
       .rows_aligned = rows_aligned(q) && rows_aligned(k) && rows_aligned(v) && rows_aligned(out),
       .equal_strides = k.stride(0) == v.stride(0),
       .query_elements = q.dim(0) * std::max(q.stride(0), out.stride(0)),
+      .num_slots = k.dim(0),
+      .block_size = 0,
       .block_elements = 0,
       .table_slots = 0,
   };

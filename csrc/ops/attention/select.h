@@ -16,16 +16,20 @@ enum class KeyForm { kPaged, kCsr, kDense };
 // a captured graph must.
 struct AttentionProblem {
   DeviceType device;
+  int compute_capability;    // as Stream has it; 0 on the CPU
   AttentionBackend backend;  // native, but where FlashInfer is asked for and the form is paged
   bool deterministic;
   KeyForm form;
   bool one_query_each;  // paged: as many queries as sequences, as in a decode
   DType dtype;
   std::int64_t head_dim;
+  std::int64_t group;  // query heads of a key head
   float scale;
   bool rows_aligned;            // of q, k, v and out
   bool equal_strides;           // of k and v
   std::int64_t query_elements;  // of q and of out, gaps between rows included: the greater
+  std::int64_t num_slots;       // of the cache
+  std::int64_t block_size;      // paged: slots of a block
   std::int64_t block_elements;  // paged: of a block of the cache, likewise
   std::int64_t table_slots;     // paged: slots that all block tables name
 };
@@ -45,7 +49,7 @@ struct AttentionKernel {
   unsigned forms;       // bit 1 << form for each form it serves
   bool one_query_each;  // serves problems of one query a sequence
   bool deterministic;   // a query's sum does not depend on the other queries
-  std::array<const AttentionLimit*, 6> limits;  // null behind the last
+  std::array<const AttentionLimit*, 8> limits;  // null behind the last
   // Null in a build without it.
   void (*run)(const Context& context, const AttentionCall& call);
 };

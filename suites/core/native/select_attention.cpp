@@ -18,18 +18,23 @@ std::string kernel_of(const AttentionProblem& problem) {
   return kernel == nullptr ? "none" : kernel->name;
 }
 
+// Ampere's; Hopper has one of its own.
 AttentionProblem prefill() {
   return {.device = DeviceType::kCUDA,
+          .compute_capability = 80,
           .backend = AttentionBackend::kNative,
           .deterministic = false,
           .form = KeyForm::kPaged,
           .one_query_each = false,
           .dtype = DType::kBF16,
           .head_dim = 64,
+          .group = 7,
           .scale = 0.125f,
           .rows_aligned = true,
           .equal_strides = true,
           .query_elements = 1 << 20,
+          .num_slots = 1 << 12,
+          .block_size = 16,
           .block_elements = 1 << 12,
           .table_slots = 1 << 12};
 }
@@ -67,6 +72,24 @@ void on_a_gpu() {
   }
 }
 
+void on_hopper() {
+  const AttentionProblem hopper = with(prefill(), [](auto& p) { p.compute_capability = 90; });
+  for (const std::int64_t size : {8, 16, 32, 64, 128, 256, 384}) {
+    CHECK(kernel_of(with(hopper, [&](auto& p) { p.block_size = size; })) == "prefill_hopper");
+  }
+  for (const std::int64_t size : {1, 2, 4, 7, 24, 48, 96, 127, 129, 192}) {
+    CHECK(kernel_of(with(hopper, [&](auto& p) { p.block_size = size; })) == "prefill");
+  }
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.head_dim = 128; })) == "prefill_hopper");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.group = 64; })) == "prefill_hopper");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.group = 65; })) == "prefill");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.num_slots = 15; })) == "prefill");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.compute_capability = 100; })) == "prefill");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.one_query_each = true; })) == "decode");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.deterministic = true; })) == "general");
+  CHECK(kernel_of(with(hopper, [](auto& p) { p.rows_aligned = false; })) == "general");
+}
+
 void flashinfer_is_never_replaced() {
   const AttentionProblem asked =
       with(prefill(), [](auto& p) { p.backend = AttentionBackend::kFlashInfer; });
@@ -85,5 +108,6 @@ void flashinfer_is_never_replaced() {
 int main() {
   on_a_cpu_everything_is_one_kernel();
   on_a_gpu();
+  on_hopper();
   flashinfer_is_never_replaced();
 }

@@ -33,6 +33,13 @@ void attention_decode(const Context& context, const AttentionCall& call);
 // sequence need finite values, as in FlashAttention-2.
 void attention_prefill(const Context& context, const AttentionCall& call);
 
+// The same on Hopper, where the copy engine reads the cache block by block. Weights are relative to
+// a score that may be less than the largest, so they are up to 2^8. Keys that few tiles of queries
+// see are cut into pieces, depending on the sequences of the call.
+inline constexpr int kHopperKeys = 128;     // of a tile
+inline constexpr int kMaxHopperGroup = 64;  // query heads of a key head
+void attention_prefill_hopper(const Context& context, const AttentionCall& call);
+
 // Paged, by FlashInfer (Ye et al., arXiv 2501.01005), a second implementation to compare ours with;
 // defined where kFlashInferEnabled. Weights are rounded to the dtype for the product with the
 // values and for their total. Where the keys of a sequence are cut into chunks, so is the result of

@@ -36,10 +36,9 @@ __device__ inline int checked_length(const PagedKeys& keys, int sequence, Fault*
   return length;
 }
 
-// The slot of a position below the length of its sequence; -1 when its block is wrong.
-__device__ inline std::int32_t paged_slot(const PagedKeys& keys, int sequence, int position,
-                                          Fault* fault) {
-  const int column = position / keys.block_size;
+// Entry `column` of a sequence's block table; -1 when it is wrong.
+__device__ inline std::int32_t paged_block(const PagedKeys& keys, int sequence, int column,
+                                           Fault* fault) {
   const std::int64_t block =
       keys.block_tables[static_cast<std::int64_t>(sequence) * keys.width + column];
   if (block < 0 || (block + 1) * keys.block_size > keys.num_slots) {
@@ -47,7 +46,14 @@ __device__ inline std::int32_t paged_slot(const PagedKeys& keys, int sequence, i
            column);
     return -1;
   }
-  return static_cast<std::int32_t>(block * keys.block_size + position % keys.block_size);
+  return static_cast<std::int32_t>(block);
+}
+
+// The slot of a position below the length of its sequence; -1 when its block is wrong.
+__device__ inline std::int32_t paged_slot(const PagedKeys& keys, int sequence, int position,
+                                          Fault* fault) {
+  const std::int32_t block = paged_block(keys, sequence, position / keys.block_size, fault);
+  return block < 0 ? -1 : block * keys.block_size + position % keys.block_size;
 }
 
 __device__ inline Visible paged_visible(const PagedKeys& keys, int query, Fault* fault) {
