@@ -39,16 +39,12 @@ def test_every_operator_runs_on_the_device(llm: LLM, device: str, layout: str) -
         llm.generate(PROMPTS, SAMPLED)
     used = {op for op, _ in ledger.dispatches}
     attention = {"paged_attention", "self_attention_paged"}
-    assert used >= {
-        "embedding",
-        "linear",
-        "rms_norm",
-        "rope",
-        "kv_write",
-        "swiglu",
-        "add",
-        "sample",
+    # What a GPU does in one pass the CPU composes.
+    passes = {
+        "cpu": {"rope", "kv_write", "add", "rms_norm"},
+        "cuda": {"rope_kv_write", "add_rms_norm", "rms_norm"},
     }
+    assert used >= passes[device] | {"embedding", "linear", "swiglu", "sample"}
     # The prompt by its rows of slots, what follows by tables of blocks, which are slots here.
     by_slots = layout == "slot"
     assert len(used & attention) == 1 + by_slots
