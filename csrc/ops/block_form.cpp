@@ -14,6 +14,7 @@ BlockProblem describe_block(const Context& context, const Tensor& activations, c
                             std::uint32_t alignment) {
   BlockProblem problem{.device = context.device.type,
                        .capability = 0,
+                       .multiprocessors = 0,
                        .backend = context.linear,
                        .deterministic = context.deterministic,
                        .dtype = activations.dtype(),
@@ -24,7 +25,10 @@ BlockProblem describe_block(const Context& context, const Tensor& activations, c
                        .has_head_norms = false,
                        .alignment = alignment};
   if constexpr (cuda::kEnabled) {
-    if (context.device.is_cuda()) problem.capability = cuda::compute_capability(*context.stream);
+    if (context.device.is_cuda()) {
+      problem.capability = cuda::compute_capability(*context.stream);
+      problem.multiprocessors = cuda::num_multiprocessors(*context.stream);
+    }
   }
   return problem;
 }

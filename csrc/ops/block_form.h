@@ -21,7 +21,8 @@ namespace stagegate {
 // graph must.
 struct BlockProblem {
   DeviceType device;
-  int capability;  // of a GPU, as Stream::compute_capability(); 0 on the CPU
+  int capability;       // of a GPU, as Stream::compute_capability(); 0 on the CPU
+  int multiprocessors;  // likewise
   LinearBackend backend;
   bool deterministic;
   DType dtype;            // of activations, weights and cache

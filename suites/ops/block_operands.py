@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from stagegate._C import Context, Tensor
+from stagegate._C import Context, Tensor, ops
 from suites.ops import references
 from suites.ops.bounds import UNIT_ROUNDOFF
-from suites.ops.operands import Place, load, shifted
+from suites.ops.operands import Place, load, poisoned, rounded, shifted
 
 EPS = 1e-6
 
@@ -75,6 +76,41 @@ def place_all(
     context: Context, values: Mapping[str, np.ndarray], dtype: str, place: Place
 ) -> dict[str, Tensor]:
     return {name: place(context, array, dtype) for name, array in values.items()}
+
+
+def output_operands(
+    context: Context, sizes: Sizes, dtype: str, place: Place, width: int
+) -> tuple[dict[str, Tensor | None], dict[str, np.ndarray]]:
+    """Those of attention_output and of mlp_output, whose weight and bias go by one name here."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "x": (sizes.tokens, width),
+        "weight": (sizes.hidden, width),
+        "residual": (sizes.tokens, sizes.hidden),
+    }
+    if sizes.bias:
+        shapes["bias"] = (sizes.hidden,)
+    values = numbers(sizes, **shapes)
+    tensors: dict[str, Tensor | None] = {"bias": None}
+    tensors |= place_all(context, values, dtype, place)
+    tensors["projected"] = poisoned(context, shapes["residual"], dtype)
+    return tensors, {name: rounded(array, dtype) for name, array in values.items()}
+
+
+def run_output(
+    block: str, context: Context, sizes: Sizes, tensors: Mapping[str, Tensor], **following: Any
+) -> None:
+    """following: the norm after the sum."""
+    rest: Any = {name: tensors[name] for name in ("projected", "residual")} | following
+    if block == "attention_output":
+        attention = tensors["x"].view([sizes.tokens, sizes.heads, sizes.head_dim])
+        ops.attention_output(
+            context, attention=attention, o_weight=tensors["weight"], o_bias=tensors["bias"], **rest
+        )
+    else:
+        ops.mlp_output(
+            context, activated=tensors["x"], down_weight=tensors["weight"],
+            down_bias=tensors["bias"], **rest,
+        )  # fmt: skip
 
 
 def size_of_terms(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,47 +19,14 @@ from suites.ops.block_operands import (
     Sizes,
     assert_near,
     numbers,
+    output_operands,
     place_all,
+    run_output,
     size_of_terms,
 )
 from suites.ops.bounds import UNIT_ROUNDOFF
 from suites.ops.examples import examples
 from suites.ops.operands import Place, fetch, load, poisoned, rounded
-
-
-def output_operands(
-    context: Context, sizes: Sizes, dtype: str, place: Place, width: int
-) -> tuple[dict[str, Tensor | None], dict[str, np.ndarray]]:
-    """Those of attention_output and of mlp_output, whose weight and bias go by one name here."""
-    shapes: dict[str, tuple[int, ...]] = {
-        "x": (sizes.tokens, width),
-        "weight": (sizes.hidden, width),
-        "residual": (sizes.tokens, sizes.hidden),
-    }
-    if sizes.bias:
-        shapes["bias"] = (sizes.hidden,)
-    values = numbers(sizes, **shapes)
-    tensors: dict[str, Tensor | None] = {"bias": None}
-    tensors |= place_all(context, values, dtype, place)
-    tensors["projected"] = poisoned(context, shapes["residual"], dtype)
-    return tensors, {name: rounded(array, dtype) for name, array in values.items()}
-
-
-def run_output(
-    block: str, context: Context, sizes: Sizes, tensors: Mapping[str, Tensor], **following: Any
-) -> None:
-    """following: the norm after the sum."""
-    rest: Any = {name: tensors[name] for name in ("projected", "residual")} | following
-    if block == "attention_output":
-        attention = tensors["x"].view([sizes.tokens, sizes.heads, sizes.head_dim])
-        ops.attention_output(
-            context, attention=attention, o_weight=tensors["weight"], o_bias=tensors["bias"], **rest
-        )
-    else:
-        ops.mlp_output(
-            context, activated=tensors["x"], down_weight=tensors["weight"],
-            down_bias=tensors["bias"], **rest,
-        )  # fmt: skip
 
 
 @given(
@@ -75,7 +39,7 @@ def run_output(
 def test_an_output_block_is_its_parts_and_exact(
     device: str, block: str, sizes: Sizes, dtype: str, place: Place
 ) -> None:
-    context = Context(device)
+    context = Context(device, linear_backend="composed")
     width = sizes.heads * sizes.head_dim if block == "attention_output" else sizes.inner
     whole, values = output_operands(context, sizes, dtype, place, width)
     parts, _ = output_operands(context, sizes, dtype, place, width)
@@ -132,7 +96,7 @@ def test_an_output_block_norms_for_the_next(
 def test_mlp_input_is_its_parts_and_exact(
     device: str, sizes: Sizes, dtype: str, place: Place
 ) -> None:
-    context = Context(device)
+    context = Context(device, linear_backend="composed")
     shapes: dict[str, tuple[int, ...]] = {
         "residual": (sizes.tokens, sizes.hidden),
         "norm": (sizes.hidden,),
@@ -186,7 +150,7 @@ def test_mlp_input_is_its_parts_and_exact(
 def test_logits_are_their_parts_and_exact(
     device: str, sizes: Sizes, rows: list[int], dtype: str, place: Place
 ) -> None:
-    context = Context(device)
+    context = Context(device, linear_backend="composed")
     vocab = 37
     values = numbers(
         sizes, residual=(6, sizes.hidden), norm=(sizes.hidden,), head_weight=(vocab, sizes.hidden)

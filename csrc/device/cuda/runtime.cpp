@@ -141,6 +141,8 @@ std::shared_ptr<Stream> make_stream(int index) { return std::make_shared<Stream>
 
 int compute_capability(const Stream& stream) { return stream.compute_capability(); }
 
+int num_multiprocessors(const Stream& stream) { return stream.num_multiprocessors(); }
+
 void synchronize(Stream& stream) { stream.synchronize(); }
 
 }  // namespace stagegate::cuda

@@ -60,7 +60,8 @@ void copy_strided(const Tensor& source, const Tensor& destination);
 
 std::shared_ptr<Stream> make_stream(int index);
 void synchronize(Stream& stream);
-// Stream::compute_capability().
+// What a Stream says of its device.
 int compute_capability(const Stream& stream);
+int num_multiprocessors(const Stream& stream);
 
 }  // namespace stagegate::cuda

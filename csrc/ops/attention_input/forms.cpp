@@ -1,8 +1,29 @@
 #include "ops/attention_input/forms.h"
 
+#include "ops/linear/kernels/narrow_form.h"
+
 namespace stagegate {
 
-std::span<const BlockForm<AttentionInputCall>> attention_input_forms() { return {}; }
+namespace {
+
+using Run = decltype(BlockForm<AttentionInputCall>::run);
+
+constexpr Run kNarrow = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::attention_input_narrow;
+  return nullptr;
+}();
+
+bool fits(const BlockProblem& p) {
+  return narrow::fits_normed(p) && p.head_dim % narrow::kTileRows == 0 && !p.has_head_norms;
+}
+
+constexpr BlockForm<AttentionInputCall> kForms[] = {
+    {.traits = narrow::traits(&fits), .run = kNarrow},
+};
+
+}  // namespace
+
+std::span<const BlockForm<AttentionInputCall>> attention_input_forms() { return kForms; }
 
 BlockProblem describe(const Context& context, const AttentionInputCall& call) {
   BlockProblem problem = describe_block(

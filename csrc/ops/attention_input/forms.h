@@ -26,6 +26,13 @@ struct AttentionInputCall {
 // In order of preference where the time cannot be measured.
 std::span<const BlockForm<AttentionInputCall>> attention_input_forms();
 
+namespace cuda {
+
+// Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
+void attention_input_narrow(const Context& context, const AttentionInputCall& call);
+
+}  // namespace cuda
+
 BlockProblem describe(const Context& context, const AttentionInputCall& call);
 
 }  // namespace stagegate

@@ -1,8 +1,27 @@
 #include "ops/attention_output/forms.h"
 
+#include "ops/linear/kernels/narrow_form.h"
+
 namespace stagegate {
 
-std::span<const BlockForm<AttentionOutputCall>> attention_output_forms() { return {}; }
+namespace {
+
+using Run = decltype(BlockForm<AttentionOutputCall>::run);
+
+constexpr Run kNarrow = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::attention_output_narrow;
+  return nullptr;
+}();
+
+bool fits(const BlockProblem& p) { return narrow::fits_added(p); }
+
+constexpr BlockForm<AttentionOutputCall> kForms[] = {
+    {.traits = narrow::traits(&fits), .run = kNarrow},
+};
+
+}  // namespace
+
+std::span<const BlockForm<AttentionOutputCall>> attention_output_forms() { return kForms; }
 
 BlockProblem describe(const Context& context, const AttentionOutputCall& call) {
   return describe_block(context, call.residual, call.o.data,

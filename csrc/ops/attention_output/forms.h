@@ -21,6 +21,13 @@ struct AttentionOutputCall {
 // In order of preference where the time cannot be measured.
 std::span<const BlockForm<AttentionOutputCall>> attention_output_forms();
 
+namespace cuda {
+
+// Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
+void attention_output_narrow(const Context& context, const AttentionOutputCall& call);
+
+}  // namespace cuda
+
 BlockProblem describe(const Context& context, const AttentionOutputCall& call);
 
 }  // namespace stagegate

@@ -24,6 +24,13 @@ struct LogitsCall {
 // In order of preference where the time cannot be measured.
 std::span<const BlockForm<LogitsCall>> logits_forms();
 
+namespace cuda {
+
+// Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
+void logits_narrow(const Context& context, const LogitsCall& call);
+
+}  // namespace cuda
+
 BlockProblem describe(const Context& context, const LogitsCall& call);
 
 }  // namespace stagegate

@@ -1,8 +1,27 @@
 #include "ops/mlp_input/forms.h"
 
+#include "ops/linear/kernels/narrow_form.h"
+
 namespace stagegate {
 
-std::span<const BlockForm<MlpInputCall>> mlp_input_forms() { return {}; }
+namespace {
+
+using Run = decltype(BlockForm<MlpInputCall>::run);
+
+constexpr Run kNarrow = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::mlp_input_narrow;
+  return nullptr;
+}();
+
+bool fits(const BlockProblem& p) { return narrow::fits_normed(p); }
+
+constexpr BlockForm<MlpInputCall> kForms[] = {
+    {.traits = narrow::traits(&fits), .run = kNarrow},
+};
+
+}  // namespace
+
+std::span<const BlockForm<MlpInputCall>> mlp_input_forms() { return kForms; }
 
 BlockProblem describe(const Context& context, const MlpInputCall& call) {
   return describe_block(

@@ -24,6 +24,13 @@ struct MlpInputCall {
 // In order of preference where the time cannot be measured.
 std::span<const BlockForm<MlpInputCall>> mlp_input_forms();
 
+namespace cuda {
+
+// Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
+void mlp_input_narrow(const Context& context, const MlpInputCall& call);
+
+}  // namespace cuda
+
 BlockProblem describe(const Context& context, const MlpInputCall& call);
 
 }  // namespace stagegate

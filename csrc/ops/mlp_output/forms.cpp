@@ -1,8 +1,27 @@
 #include "ops/mlp_output/forms.h"
 
+#include "ops/linear/kernels/narrow_form.h"
+
 namespace stagegate {
 
-std::span<const BlockForm<MlpOutputCall>> mlp_output_forms() { return {}; }
+namespace {
+
+using Run = decltype(BlockForm<MlpOutputCall>::run);
+
+constexpr Run kNarrow = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::mlp_output_narrow;
+  return nullptr;
+}();
+
+bool fits(const BlockProblem& p) { return narrow::fits_added(p); }
+
+constexpr BlockForm<MlpOutputCall> kForms[] = {
+    {.traits = narrow::traits(&fits), .run = kNarrow},
+};
+
+}  // namespace
+
+std::span<const BlockForm<MlpOutputCall>> mlp_output_forms() { return kForms; }
 
 BlockProblem describe(const Context& context, const MlpOutputCall& call) {
   return describe_block(context, call.residual, call.down.data,

@@ -23,6 +23,7 @@ constexpr FormTraits kForm{
 BlockProblem decode() {
   return {.device = DeviceType::kCUDA,
           .capability = 90,
+          .multiprocessors = 132,
           .backend = LinearBackend::kAuto,
           .deterministic = false,
           .dtype = DType::kBF16,
