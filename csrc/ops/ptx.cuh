@@ -70,6 +70,15 @@ __device__ inline std::uint32_t transpose(std::uint32_t elements) {
   return transposed;
 }
 
+// stmatrix: four 8 x 8 matrices as load_matrices() has them, each transposed on the way; lane l
+// gives the address of row l % 8 of matrix l / 8 as it is stored. Hopper.
+__device__ inline void store_transposed(void* to, const std::uint32_t (&from)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};\n" ::"r"(
+                   shared_address(to)),
+               "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3])
+               : "memory");
+}
+
 // Two neighbours of a fragment in one register.
 template <typename T>
 __device__ inline std::uint32_t pair(float low, float high) {

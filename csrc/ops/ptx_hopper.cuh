@@ -177,6 +177,18 @@ __device__ inline T* of_block(T* variable, int rank) {
                : "l"(reinterpret_cast<std::uint64_t>(variable)), "r"(rank));
   return reinterpret_cast<T*>(mapped);
 }
+// cp.async.bulk between blocks of a cluster: contiguous bytes of this block's shared memory to
+// where `to` lies in block `rank`, counted by that block's `barrier`. All multiples of 16.
+__device__ inline void send_bulk(const void* to, const void* from, unsigned bytes,
+                                 const std::uint64_t* barrier, int rank) {
+  asm volatile(
+      "{\n.reg .b32 d, m;\nmapa.shared::cluster.u32 d, %0, %4;\n"
+      "mapa.shared::cluster.u32 m, %3, %4;\n"
+      "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [d], [%1], %2, [m];\n"
+      "}\n" ::"r"(shared_address(to)),
+      "r"(shared_address(from)), "r"(bytes), "r"(shared_address(barrier)), "r"(rank)
+      : "memory");
+}
 // barrier.cluster: all threads of the cluster have come here, and see what the others wrote. Its
 // halves apart: whoever has arrived goes on, and waits for the others later. To say that a block
 // has begun there is a first half for which nothing written counts.

@@ -11,7 +11,7 @@ from suites.ops.operands import Place, fetch, load, poisoned, rounded
 
 THETA = 1e4
 POSITIONS = 50
-SLOTS = 40
+SLOTS = 120
 
 
 def rope_tables(context: Context, head_dim: int) -> list[Tensor]:

@@ -27,7 +27,7 @@ from suites.ops.block_operands import (
 from suites.ops.faults import assert_names_one
 from suites.ops.operands import Place, fetch, load, poisoned, rounded, shifted
 
-ROWS = [1, 3, 8, 9, 16]
+ROWS = [1, 3, 8, 9, 16, 17, 33, 64, 65]
 VOCAB = 77
 
 # Depths of whole boxes of 64 columns and others, groups and heads of the models and odd ones; fewer
@@ -168,7 +168,7 @@ def test_a_block_agrees_with_float64_and_with_its_parts(
 
 @EVERY_BLOCK
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
-@pytest.mark.parametrize("rows", [1, 8, 16])
+@pytest.mark.parametrize("rows", [1, 8, 16, 40])
 def test_a_block_repeats_itself_bit_for_bit(device: str, name: str, dtype: str, rows: int) -> None:
     sizes = replace(SIZES["heads of 128"], tokens=rows)
     one, other = (BLOCKS[name](Context(device), sizes, dtype, load).found for _ in range(2))
@@ -181,6 +181,16 @@ def test_a_block_repeats_itself_bit_for_bit(device: str, name: str, dtype: str, 
 def test_one_kernel_computes_a_block_of_few_rows(
     hopper: str, name: str, sizes: Sizes, rows: int
 ) -> None:
+    assert ran_whole(name, Context(hopper), replace(sizes, tokens=rows), "bf16", load)
+
+
+@pytest.mark.parametrize("name", [name for name in BLOCKS if name != "logits"])
+@pytest.mark.parametrize("sizes", [SIZES["group of 7"], SIZES["heads of 128"]], ids=str)
+@pytest.mark.parametrize("rows", [17, 64])
+def test_one_kernel_computes_a_block_of_a_batch(
+    hopper: str, name: str, sizes: Sizes, rows: int
+) -> None:
+    # Timing chooses among the kernels that take a block; all of them have the block's name.
     assert ran_whole(name, Context(hopper), replace(sizes, tokens=rows), "bf16", load)
 
 
@@ -200,11 +210,20 @@ def test_norms_of_heads_are_composed(hopper: str) -> None:
     assert not ran_whole("attention_input", Context(hopper), sizes, "bf16", load)
 
 
-def test_a_padded_row_writes_no_slot(context: Context) -> None:
-    block = AttentionInput(context, replace(TINY, tokens=4), "bf16")
-    block.slots[[1, 3]] = -1
+@pytest.mark.parametrize("rows", [3, 17, 64])
+@pytest.mark.parametrize("half", [32, 64])
+def test_heads_that_have_norms(device: str, rows: int, half: int) -> None:
+    sizes = replace(TINY, qk_norm=True, half=half, tokens=rows)
+    found = attention_input(Context(device), sizes, "bf16", load)
+    assert_near(found.found, found.exact, "bf16", roundings=6)
+
+
+@pytest.mark.parametrize("rows", [4, 50])
+def test_a_padded_row_writes_no_slot(context: Context, rows: int) -> None:
+    block = AttentionInput(context, replace(TINY, tokens=rows), "bf16")
+    block.slots[1::2] = -1
     block.run(slot_mapping=load(context, block.slots, "i32"))
-    kept = block.slots[[0, 2]]
+    kept = block.slots[::2]
     others = sorted(set(range(SLOTS)) - set(kept.tolist()))
     for cache in (block.k_cache, block.v_cache):
         assert np.isnan(fetch(cache)[others]).all()
@@ -228,10 +247,11 @@ def test_a_padded_row_writes_no_slot(context: Context) -> None:
         ),
     ],
 )
+@pytest.mark.parametrize("rows", [5, 33])
 def test_attention_input_names_what_is_out_of_range(
-    context: Context, operand: str, value: int, sentence: str
+    context: Context, operand: str, value: int, sentence: str, rows: int
 ) -> None:
-    block = AttentionInput(context, replace(TINY, tokens=5), "bf16")
+    block = AttentionInput(context, replace(TINY, tokens=rows), "bf16")
     values = block.positions if operand == "positions" else block.slots
     values[2] = value
     wrong = load(context, values, "i32")

@@ -1,6 +1,7 @@
 #include "ops/attention_input/forms.h"
 
 #include "ops/linear/kernels/narrow_form.h"
+#include "ops/linear/kernels/wide_form.h"
 
 namespace stagegate {
 
@@ -12,13 +13,20 @@ constexpr Run kNarrow = []() -> Run {
   if constexpr (cuda::kEnabled) return &cuda::attention_input_narrow;
   return nullptr;
 }();
+constexpr Run kWide = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::attention_input_wide;
+  return nullptr;
+}();
 
 bool fits(const BlockProblem& p) {
   return narrow::fits_normed(p) && p.head_dim % narrow::kTileRows == 0 && !p.has_head_norms;
 }
 
+bool fits_wide(const BlockProblem& p) { return wide::fits_heads(p); }
+
 constexpr BlockForm<AttentionInputCall> kForms[] = {
     {.traits = narrow::traits(&fits), .run = kNarrow},
+    {.traits = wide::traits(&fits_wide), .run = kWide},
 };
 
 }  // namespace

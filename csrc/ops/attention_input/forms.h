@@ -30,6 +30,8 @@ namespace cuda {
 
 // Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
 void attention_input_narrow(const Context& context, const AttentionInputCall& call);
+// 17 to 64 rows on Hopper, in one kernel on the tensor cores.
+void attention_input_wide(const Context& context, const AttentionInputCall& call);
 
 }  // namespace cuda
 

@@ -25,6 +25,8 @@ namespace cuda {
 
 // Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
 void attention_output_narrow(const Context& context, const AttentionOutputCall& call);
+// 17 to 64 rows on Hopper, in one kernel on the tensor cores.
+void attention_output_wide(const Context& context, const AttentionOutputCall& call);
 
 }  // namespace cuda
 

@@ -1,6 +1,7 @@
 #include "ops/mlp_input/forms.h"
 
 #include "ops/linear/kernels/narrow_form.h"
+#include "ops/linear/kernels/wide_form.h"
 
 namespace stagegate {
 
@@ -12,11 +13,18 @@ constexpr Run kNarrow = []() -> Run {
   if constexpr (cuda::kEnabled) return &cuda::mlp_input_narrow;
   return nullptr;
 }();
+constexpr Run kWide = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::mlp_input_wide;
+  return nullptr;
+}();
 
 bool fits(const BlockProblem& p) { return narrow::fits_normed(p); }
 
+bool fits_wide(const BlockProblem& p) { return wide::fits_gated(p); }
+
 constexpr BlockForm<MlpInputCall> kForms[] = {
     {.traits = narrow::traits(&fits), .run = kNarrow},
+    {.traits = wide::traits(&fits_wide), .run = kWide},
 };
 
 }  // namespace

@@ -28,6 +28,8 @@ namespace cuda {
 
 // Up to 16 rows on Hopper, in one kernel that reads the weight at the speed of memory.
 void mlp_input_narrow(const Context& context, const MlpInputCall& call);
+// 17 to 64 rows on Hopper, in one kernel on the tensor cores.
+void mlp_input_wide(const Context& context, const MlpInputCall& call);
 
 }  // namespace cuda
 

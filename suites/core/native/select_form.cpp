@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "ops/block_form.h"
+#include "ops/linear/kernels/wide_form.h"
 
 namespace {
 
@@ -62,9 +63,61 @@ void a_form_takes_nothing_else() {
   CHECK(!takes_with([](auto& p) { p.depth = 8961; }));
 }
 
+BlockProblem product(std::int64_t width, std::int64_t depth, std::int64_t head_dim = 0) {
+  BlockProblem problem = decode();
+  problem.rows = 64;
+  problem.width = width;
+  problem.depth = depth;
+  problem.head_dim = head_dim;
+  return problem;
+}
+
+// A model of 1.5 billion parameters is short products, one of 7 billion long ones.
+void wide_forms_take_products_of_one_round_of_blocks() {
+  namespace wide = stagegate::wide;
+  CHECK(wide::fits_heads(product(2048, 1536, 128)));
+  CHECK(wide::fits_added(product(1536, 1536)));
+  CHECK(wide::fits_gated(product(2 * 8960, 1536)));
+  CHECK(wide::fits_added(product(1536, 8960)));
+  CHECK(!wide::fits_heads(product(4608, 3584, 128)));
+  CHECK(!wide::fits_added(product(3584, 3584)));
+  CHECK(!wide::fits_gated(product(2 * 18944, 3584)));
+  CHECK(!wide::fits_added(product(3584, 18944)));
+  CHECK(!wide::fits_heads(product(2048, 1536, 96)));
+  CHECK(!wide::fits_gated(product(2 * 100, 1536)));
+  CHECK(!wide::fits_added(product(1536, 1500)));
+}
+
+void a_wide_product_has_a_stage_for_every_block() {
+  namespace wide = stagegate::wide;
+  for (std::int64_t width = 8; width <= 2112; width += 8) {
+    for (std::int64_t depth = 8; depth <= 1536; depth += 8) {
+      const int splits = wide::splits_of(width, depth, wide::kAddedGroups, 132);
+      CHECK(splits >= 1 && splits <= wide::kMostSplits);
+      CHECK((splits - 1) * wide::kStageDepth < depth);
+    }
+  }
+}
+
+// A block has room for its columns from every other block of the cluster.
+void what_blocks_send_each_other_has_room() {
+  namespace wide = stagegate::wide;
+  for (int rows = 1; rows <= wide::kMostRows; ++rows) {
+    for (int splits = 1; splits <= wide::kMostSplits; ++splits) {
+      for (int rank = 0; rank < splits; ++rank) {
+        const int columns = rows * (rank + 1) / splits - rows * rank / splits;
+        CHECK((splits - 1) * columns <= wide::columns_of(rows));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   a_form_takes_what_its_traits_say();
   a_form_takes_nothing_else();
+  wide_forms_take_products_of_one_round_of_blocks();
+  a_wide_product_has_a_stage_for_every_block();
+  what_blocks_send_each_other_has_room();
 }
