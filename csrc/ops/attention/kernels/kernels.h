@@ -24,8 +24,8 @@ void attention_general(const Context& context, const AttentionCall& call);
 
 // On tensor cores: the heads that share a key head are the rows of one product. Each query is on
 // its own, so this is for queries that see nearly different keys, as in a decode. Weights are
-// rounded to the dtype for the product with the values. The keys of a query are added up in an order
-// that depends on what the other queries see, and on nothing else: not on time.
+// rounded to the dtype for the product with the values. The keys of a query are added up in an
+// order that depends on what the other queries see, and on nothing else: not on time.
 void attention_decode(const Context& context, const AttentionCall& call);
 
 // On tensor cores, paged. Weights are rounded to the dtype for the product with the values. A tile
