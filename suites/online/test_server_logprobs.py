@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stagegate.outputs import TokenLogprobs
@@ -66,6 +66,7 @@ def offsets(token_ids: list[int], *, skip: bool) -> list[int]:
 
 
 @given(token_ids=token_lists, skip=st.booleans(), cuts=st.lists(st.integers(0, 30), max_size=4))
+@example(token_ids=[ID_OF[b"\xed"], ID_OF[b"\xa1"], ID_OF[b"\x80"]], skip=False, cuts=[])
 def test_an_offset_is_the_character_that_a_token_begins_in(
     token_ids: list[int], skip: bool, cuts: list[int]
 ) -> None:

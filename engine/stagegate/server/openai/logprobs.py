@@ -106,12 +106,13 @@ class _TextLength:
         If they begin a new one, an unfinished character before them has become U+FFFD.
         """
         begin = self._length
-        unfinished = bool(self._decoder.getstate()[0])
-        first = self._decoder.decode(content[:1])
-        if unfinished and content:
-            continues = content[0] & 0xC0 == 0x80 and len(first) < 2
-            begin += not continues
-        self._length += len(first) + len(self._decoder.decode(content[1:]))
+        # The decoder also keeps bytes that no byte can complete, such as those of a surrogate.
+        pending = self._decoder.getstate()[0]
+        if pending and content:
+            whole = len(pending.decode(errors="replace"))
+            continues = len((pending + content[:1]).decode(errors="replace")) == whole
+            begin += whole - continues
+        self._length += len(self._decoder.decode(content))
         return begin
 
     def end(self) -> None:
