@@ -175,17 +175,31 @@ def test_nothing_to_judge_is_no_pass() -> None:
 
 def test_stored_launches_are_not_taken_again() -> None:
     stored = [sample_record(rate=rate) for rate in (100, 101, 99, 100.5, 99.5)]
-    source = Scripted([], ([80, 81, 79] * 4)[:10])
+    source = Scripted([], [80, 81, 79] * 5)
     result = Gate(source, stored=stored).run()
     assert only(result) == (Verdict.REGRESSED, Reason.WORSE_BEYOND_MARGIN)
-    assert source.order == [Side.NEW] * 10
-    quiet = Scripted([], [100, 100.2, 99.8, 100.1, 99.9])
+    assert source.order == [Side.NEW] * 15
+    quiet = Scripted([], [100, 100.2, 99.8, 100.1, 99.9] * 2)
     assert only(Gate(quiet, stored=stored).run())[0] is Verdict.UNCHANGED
+
+
+def test_a_second_speed_shows_no_equivalence_with_stored_launches() -> None:
+    """Nine of ten met the fast one; if all stored ones met the slow one, a change is hidden."""
+    stored = [sample_record(rate=rate) for rate in (90, 90.2, 89.8, 90.1, 89.9)]
+    source = Scripted([], [91, 91.1, 90.1, 90.4, 90.7, 90.8, 82.6, 91, 90.6, 89.8])
+    assert only(Gate(source, stored=stored).run()) == (Verdict.INCONCLUSIVE, Reason.TWO_SPEEDS)
+
+
+def test_five_alike_launches_show_no_equivalence_with_stored_ones() -> None:
+    """All of a side may have met one of two speeds; here the next five meet the other."""
+    stored = [sample_record(rate=rate) for rate in (90, 90.2, 89.8, 90.1, 89.9)]
+    source = Scripted([], [90, 90.1, 89.9, 90.2, 89.8, 81, 81.1, 80.9, 90, 81] + [81] * 5)
+    assert only(Gate(source, stored=stored).run())[0] is not Verdict.UNCHANGED
 
 
 def test_advice_is_never_red_for_speed() -> None:
     sibling = sample_record(rate=200).model_copy(update={"machine_key": "a" * 16})
-    source = Scripted([], [100, 101, 99] * 4)
+    source = Scripted([], [100, 101, 99] * 5)
     result = Gate(source, stored=[sibling] * 5, advisory=True).run()
     assert only(result)[0] is Verdict.REGRESSED
     assert result.exit_code == 0
@@ -193,7 +207,7 @@ def test_advice_is_never_red_for_speed() -> None:
 
 def test_known_noise_of_a_stored_base_is_never_equivalence() -> None:
     stored = [sample_record(rate=rate) for rate in (100, 130, 75, 100.5, 99.5)]
-    source = Scripted([], [88, 88.5, 87.5, 88, 88, 88.2, 87.8, 88.1])
+    source = Scripted([], [88, 88.5, 87.5, 88, 88, 88.2, 87.8, 88.1, 88, 88])
     noise = {("test_case[block]", "1" * 16, "tokens_per_sec", Clock.WALL): 0.2}
     [judgement] = Gate(source, stored=stored, noise=noise).run().judgements
     assert judgement.verdict is Verdict.INCONCLUSIVE

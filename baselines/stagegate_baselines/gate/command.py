@@ -23,7 +23,6 @@ from stagegate_baselines.gate.base import (
 )
 from stagegate_baselines.gate.escalation import (
     CONFIRMING_LAUNCHES,
-    STEPS,
     Gate,
     GateResult,
     Progress,
@@ -156,7 +155,7 @@ def _gate(
             stored=base.stored,
             noise=base.noise,
             advisory=base.advisory,
-            steps=STEPS if arguments.launches is None else (arguments.launches,),
+            steps=None if arguments.launches is None else (arguments.launches,),
             time_budget_s=arguments.time_budget,
             progress=_report_progress,
         )

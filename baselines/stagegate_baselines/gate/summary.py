@@ -32,6 +32,7 @@ EXPLANATIONS = {
     "launches: something else was running there, or its clocks changed; run the gate again when "
     "nothing else uses it",
     Reason.BELOW_ABSOLUTE_FLOOR: "the difference is smaller than what matters for this metric",
+    Reason.TWO_SPEEDS: "a launch ran at another speed, which all stored launches may have met",
     Reason.NOT_CONFIRMED: "it looked changed, but fresh launches did not show it, or time ran out",
     Reason.TOO_FEW_LAUNCHES: "an interval needs at least two launches a side",
     Reason.RUN_INVALID: "a run broke its own conditions twice; its numbers mean nothing",

@@ -53,6 +53,7 @@ class Reason(StrEnum):
     BETTER_BEYOND_MARGIN = "better-beyond-margin"
     WITHIN_FLOOR = "within-floor"
     INTERVAL_TOO_WIDE = "interval-too-wide"
+    TWO_SPEEDS = "two-speeds"
     HOST_DISTURBED = "host-disturbed"
     DEVICE_DISTURBED = "device-disturbed"
     BELOW_ABSOLUTE_FLOOR = "below-absolute-floor"
@@ -178,7 +179,23 @@ def judge(
     if known is not None:
         unknown = replace(unknown, sigma=known)
     medians = median_or_nan(before), median_or_nan(after)
-    return _with_numbers(unknown, described, estimate, found, medians=medians, paired=paired)
+    judgement = _with_numbers(unknown, described, estimate, found, medians=medians, paired=paired)
+    unexplained = judgement.reason is Reason.WITHIN_FLOOR and not paired and found.control is None
+    if unexplained and _has_two_speeds((before, after), described.metric_class):
+        return replace(judgement, verdict=Verdict.INCONCLUSIVE, reason=Reason.TWO_SPEEDS)
+    return judgement
+
+
+def _has_two_speeds(sides: Sequence[Sequence[float]], metric_class: MetricClass) -> bool:
+    """Whether a launch lies further than twice the floor from the median of its side.
+
+    Then there is a second speed, which all launches of the other side may have met: five stored
+    ones one time in 32. For numbers that no control explains.
+    """
+    least = 2 * math.log1p(CLASS_FLOORS[metric_class])
+    return any(
+        abs(math.log(value / median_or_nan(side))) > least for side in sides for value in side
+    )
 
 
 def _with_numbers(
