@@ -190,7 +190,7 @@ def print_schema() -> None:
 
 
 def selected(options: Namespace, store: Store) -> list[Entry]:
-    """Of the machine and stage that were asked for."""
+    """The records of one machine and stage."""
     return [
         entry
         for entry in store.entries()

@@ -196,7 +196,7 @@ TimingStore::TimingStore(std::optional<fs::path> folder, std::string subject)
   if (!found) return;
   if (found->subject != subject_) {
     warn(message(file_->string(), " is no file of timings for ", subject_,
-                 "; it is written anew, and kernels are timed again"));
+                 "; it is replaced, and kernels are timed again"));
     return;
   }
   if (found->damaged > 0) {

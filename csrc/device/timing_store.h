@@ -25,7 +25,7 @@ class TimingStore {
 
   // key and winner: without tabs and line ends.
   std::optional<std::string> find(const std::string& key);
-  // Writes the file anew, with what other processes have kept in it meanwhile.
+  // Rewrites the file, and keeps what other processes added to it since it was read.
   void keep(const std::string& key, const std::string& winner);
 
  private:
@@ -45,7 +45,7 @@ struct TimingFile {
   std::size_t damaged = 0;  // lines
 };
 
-// One file as it is; nothing where there is none. Throws nothing.
+// Reads one file; nothing if there is none. Never throws.
 std::optional<TimingFile> read_timings(const std::filesystem::path& file);
 // Those in timing_folder(), by name.
 std::vector<TimingFile> kept_timings();

@@ -14,16 +14,6 @@ __device__ inline std::uint32_t shared_address(const void* pointer) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// ld.global.nc: 16 bytes that nobody writes meanwhile and nobody here reads again: they pass the
-// first cache by.
-__device__ inline uint4 load_once(const void* from) {
-  uint4 loaded;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];\n"
-               : "=r"(loaded.x), "=r"(loaded.y), "=r"(loaded.z), "=r"(loaded.w)
-               : "l"(from));
-  return loaded;
-}
-
 // prefetch: what lies there comes to the first cache, and nobody waits.
 __device__ inline void prefetch(const void* from) {
   asm volatile("prefetch.global.L1 [%0];\n" ::"l"(from));

@@ -100,11 +100,6 @@ __device__ inline void copy_bulk(void* to, const void* from, unsigned bytes, std
       "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
-// cp.async.bulk.prefetch: the same bytes to the second cache, and nobody waits.
-__device__ inline void prefetch_bulk(const void* from, unsigned bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(from), "r"(bytes) : "memory");
-}
-
 // cp.async.bulk.tensor: a box of a tensor from global to shared memory, which the barrier counts.
 // c0 counts elements along the contiguous dimension. What lies outside the tensor is zero.
 __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier, int c0,

@@ -96,6 +96,23 @@ def output_operands(
     return tensors, {name: rounded(array, dtype) for name, array in values.items()}
 
 
+def mlp_input_operands(
+    context: Context, sizes: Sizes, dtype: str, place: Place
+) -> tuple[dict[str, Tensor | None], dict[str, np.ndarray]]:
+    """What mlp_input reads."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "residual": (sizes.tokens, sizes.hidden),
+        "norm": (sizes.hidden,),
+        "gate_up_weight": (2 * sizes.inner, sizes.hidden),
+    }
+    if sizes.bias:
+        shapes["gate_up_bias"] = (2 * sizes.inner,)
+    values = numbers(sizes, **shapes)
+    tensors: dict[str, Tensor | None] = {"gate_up_bias": None}
+    tensors |= place_all(context, values, dtype, place)
+    return tensors, {name: rounded(array, dtype) for name, array in values.items()}
+
+
 def run_output(
     block: str, context: Context, sizes: Sizes, tensors: Mapping[str, Tensor], **following: Any
 ) -> None:

@@ -228,20 +228,30 @@ OPERATORS = {
     ),
 }
 
+ROTATION_AND_CACHE = {
+    "q_norm": Operand((6,), ((3,), (24,), (1, 6))),
+    "k_norm": Operand((6,), ((3,), (12,), (1, 6))),
+    "positions": index((3,), (2,), (3, 1)),
+    "cos": Operand((9, 3), ((9, 6), (27,)), wrong_dtypes=("f16", "i32")),
+    "sin": Operand((9, 3), ((8, 3), (9, 2), (27,)), wrong_dtypes=("f16", "i32")),
+    "slot_mapping": index((3,), (4,), (3, 1)),
+    # Of four heads in qkv, two are queries.
+    "k_cache": Operand((9, 1, 6), ((9, 6), (9, 1, 5), (9, 2, 6), (9, 0, 6))),
+    "v_cache": Operand((9, 1, 6), ((9, 6), (8, 1, 6), (9, 1, 5))),
+}
+SUM_AND_NEXT_NORM = {
+    "projected": Operand((3, 4), ((4, 3), (3, 5), (12,))),
+    "residual": Operand((3, 4), ((2, 4), (12,))),
+    "next_norm": Operand((4,), ((3,), (1, 4))),
+    "next_normed": Operand((3, 4), ((4, 3), (2, 4), (12,))),
+}
+
 OPERATORS |= {
     "rope_kv_write": Operator(
         call_named(ops.rope_kv_write),
         {
             "qkv": first((3, 4, 6), (3, 24), (3, 4, 5)),
-            "q_norm": Operand((6,), ((3,), (24,), (1, 6))),
-            "k_norm": Operand((6,), ((3,), (12,), (1, 6))),
-            "positions": index((3,), (2,), (3, 1)),
-            "cos": Operand((9, 3), ((9, 6), (27,)), wrong_dtypes=("f16", "i32")),
-            "sin": Operand((9, 3), ((8, 3), (9, 2), (27,)), wrong_dtypes=("f16", "i32")),
-            "slot_mapping": index((3,), (4,), (3, 1)),
-            # Of four heads in qkv, two are queries.
-            "k_cache": Operand((9, 1, 6), ((9, 6), (9, 1, 5), (9, 2, 6), (9, 0, 6))),
-            "v_cache": Operand((9, 1, 6), ((9, 6), (8, 1, 6), (9, 1, 5))),
+            **ROTATION_AND_CACHE,
         },
         {"eps": 1e-6},
     ),
@@ -252,15 +262,7 @@ OPERATORS |= {
             "norm": Operand((4,), ((3,), (1, 4))),
             "qkv_weight": Operand((24, 4), ((18, 4), (24, 3), (96,))),
             "qkv_bias": Operand((24,), ((4,), (24, 1))),
-            "q_norm": Operand((6,), ((3,), (24,), (1, 6))),
-            "k_norm": Operand((6,), ((3,), (12,), (1, 6))),
-            "positions": index((3,), (2,), (3, 1)),
-            "cos": Operand((9, 3), ((9, 6), (27,)), wrong_dtypes=("f16", "i32")),
-            "sin": Operand((9, 3), ((8, 3), (9, 2), (27,)), wrong_dtypes=("f16", "i32")),
-            "slot_mapping": index((3,), (4,), (3, 1)),
-            # Of four heads in qkv, two are queries.
-            "k_cache": Operand((9, 1, 6), ((9, 6), (9, 1, 5), (9, 2, 6), (9, 0, 6))),
-            "v_cache": Operand((9, 1, 6), ((9, 6), (8, 1, 6), (9, 1, 5))),
+            **ROTATION_AND_CACHE,
             "normed": Operand((3, 4), ((4, 3), (2, 4), (12,))),
             "qkv": Operand((3, 4, 6), ((2, 4, 6), (3, 24), (3, 4, 5))),
         },
@@ -285,10 +287,7 @@ OPERATORS |= {
             "attention": first((3, 2, 6), (3, 12), (3, 2, 6, 1)),
             "o_weight": Operand((4, 12), ((12, 4), (5, 12), (4, 11))),
             "o_bias": Operand((4,), ((3,), (4, 1))),
-            "projected": Operand((3, 4), ((4, 3), (3, 5), (12,))),
-            "residual": Operand((3, 4), ((2, 4), (12,))),
-            "next_norm": Operand((4,), ((3,), (1, 4))),
-            "next_normed": Operand((3, 4), ((4, 3), (2, 4), (12,))),
+            **SUM_AND_NEXT_NORM,
         },
         {"eps": 1e-6},
     ),
@@ -311,10 +310,7 @@ OPERATORS |= {
             "activated": first((3, 5), (15,), (3, 5, 1)),
             "down_weight": Operand((4, 5), ((5, 4), (4, 4), (20,))),
             "down_bias": Operand((4,), ((3,), (4, 1))),
-            "projected": Operand((3, 4), ((4, 3), (3, 5), (12,))),
-            "residual": Operand((3, 4), ((2, 4), (12,))),
-            "next_norm": Operand((4,), ((3,), (1, 4))),
-            "next_normed": Operand((3, 4), ((4, 3), (2, 4), (12,))),
+            **SUM_AND_NEXT_NORM,
         },
         {"eps": 1e-6},
     ),

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from stagegate._C import Context, Ledger, Tensor, ops
+from stagegate._C import Context, Ledger, ops
 from suites.ops import references
 from suites.ops.attention_input_block import POSITIONS, SLOTS, AttentionInput
 from suites.ops.block_operands import (
     EPS,
     Sizes,
     assert_near,
+    mlp_input_operands,
     numbers,
     output_operands,
     place_all,
@@ -79,20 +80,10 @@ def mlp_output(context: Context, sizes: Sizes, dtype: str, place: Place) -> Outc
 
 
 def mlp_input(context: Context, sizes: Sizes, dtype: str, place: Place) -> Outcome:
-    shapes: dict[str, tuple[int, ...]] = {
-        "residual": (sizes.tokens, sizes.hidden),
-        "norm": (sizes.hidden,),
-        "gate_up_weight": (2 * sizes.inner, sizes.hidden),
-    }
-    if sizes.bias:
-        shapes["gate_up_bias"] = (2 * sizes.inner,)
-    values = numbers(sizes, **shapes)
-    tensors: dict[str, Tensor | None] = {"gate_up_bias": None}
-    tensors |= place_all(context, values, dtype, place)
+    tensors, exact = mlp_input_operands(context, sizes, dtype, place)
     widths = {"normed": sizes.hidden, "projected": 2 * sizes.inner, "activated": sizes.inner}
     written = {n: poisoned(context, (sizes.tokens, width), dtype) for n, width in widths.items()}
     ops.mlp_input(context, eps=EPS, **tensors, **written)  # type: ignore[arg-type]
-    exact = {name: rounded(array, dtype) for name, array in values.items()}
     hidden = references.rms_norm(exact["residual"], exact["norm"], EPS)
     weight, bias = exact["gate_up_weight"], exact.get("gate_up_bias")
     merged = references.linear(hidden, weight, bias)

@@ -18,6 +18,7 @@ from suites.ops.block_operands import (
     SIZES,
     Sizes,
     assert_near,
+    mlp_input_operands,
     numbers,
     output_operands,
     place_all,
@@ -97,16 +98,11 @@ def test_mlp_input_is_its_parts_and_exact(
     device: str, sizes: Sizes, dtype: str, place: Place
 ) -> None:
     context = Context(device, linear_backend="composed")
-    shapes: dict[str, tuple[int, ...]] = {
-        "residual": (sizes.tokens, sizes.hidden),
-        "norm": (sizes.hidden,),
-        "gate_up_weight": (2 * sizes.inner, sizes.hidden),
-    }
-    if sizes.bias:
-        shapes["gate_up_bias"] = (2 * sizes.inner,)
-    values = numbers(sizes, **shapes)
-    tensors = place_all(context, values, dtype, place)
-    bias = tensors.get("gate_up_bias")
+    tensors, exact = mlp_input_operands(context, sizes, dtype, place)
+    residual, norm, weight = (tensors[name] for name in ("residual", "norm", "gate_up_weight"))
+    assert residual is not None
+    assert norm is not None
+    assert weight is not None
 
     def unwritten() -> list[Tensor]:
         widths = (sizes.hidden, 2 * sizes.inner, sizes.inner)
@@ -114,22 +110,21 @@ def test_mlp_input_is_its_parts_and_exact(
 
     normed, projected, activated = unwritten()
     ops.mlp_input(
-        context, **{"gate_up_bias": None} | tensors, eps=EPS, normed=normed, projected=projected,  # type: ignore[arg-type]
+        context, **tensors, eps=EPS, normed=normed, projected=projected,  # type: ignore[arg-type]
         activated=activated,
     )  # fmt: skip
     normed, projected, expected = unwritten()
-    ops.rms_norm(context, tensors["residual"], tensors["norm"], EPS, normed)
-    ops.linear(context, normed, tensors["gate_up_weight"], bias, projected)
+    ops.rms_norm(context, residual, norm, EPS, normed)
+    ops.linear(context, normed, weight, tensors["gate_up_bias"], projected)
     ops.swiglu(context, projected, expected)
     np.testing.assert_array_equal(fetch(activated), fetch(expected))
     # Of a residual that the block before has normed.
     _, projected, again = unwritten()
     ops.mlp_input(
-        context, **{"gate_up_bias": None} | tensors | {"norm": None}, eps=EPS, normed=normed,  # type: ignore[arg-type]
+        context, **tensors | {"norm": None}, eps=EPS, normed=normed,  # type: ignore[arg-type]
         projected=projected, activated=again,
     )  # fmt: skip
     np.testing.assert_array_equal(fetch(again), fetch(expected))
-    exact = {name: rounded(array, dtype) for name, array in values.items()}
     hidden = references.rms_norm(exact["residual"], exact["norm"], EPS)
     merged = references.linear(hidden, exact["gate_up_weight"], exact.get("gate_up_bias"))
     gate, up = np.split(merged, 2, axis=1)

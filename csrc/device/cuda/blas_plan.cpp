@@ -13,7 +13,7 @@ namespace {
 using Algorithm = cublasLtMatmulAlgo_t;
 using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy>;
 
-// How many proposals are asked for. cuBLASLt 13.1 has 8 for a problem on Hopper.
+// The most proposals to request. cuBLASLt 13.1 returns 8 for a problem on Hopper.
 constexpr int kProposals = 64;
 // From more rows on, the proposals for these numbers of rows are candidates too.
 constexpr std::int64_t kFewRows = 128;

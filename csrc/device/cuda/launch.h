@@ -19,7 +19,7 @@ enum class Order {
   kChained,  // may start before; see launch_chained
 };
 
-// More than 48 KiB of dynamic shared memory is asked for as the device wants.
+// A kernel needs permission for more than 48 KiB of dynamic shared memory.
 template <typename... Params>
 void allow_shared(void (*kernel)(Params...), std::size_t shared_bytes) {
   if (shared_bytes <= 48 * 1024) return;

@@ -76,7 +76,7 @@ __device__ __forceinline__ void join_warps(const Worker& worker, const Share& sh
   const std::int64_t first_row = std::int64_t{kHeads} * slot;
 #pragma unroll
   for (int p = 0; p < kProducts; ++p) {
-    worker.wait();  // nobody reads the sums before any more
+    worker.wait();  // no block still reads the sums of the previous item
     share_sums(worker, state[p], shared);
     worker.arrive();
     worker.wait();

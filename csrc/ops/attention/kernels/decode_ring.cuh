@@ -32,7 +32,7 @@ struct Cache {
 // Where the keys of a unit lie.
 struct Located {
   bool exists;
-  std::int32_t slot;  // of key `lane`, for the first half of the warp; -1 where there is none
+  std::int32_t slot;  // lane i < 16 holds the slot of key i; -1 if there is no such key
   int kv_head;
   int settled;  // keys that no kernel of this step writes
 };
