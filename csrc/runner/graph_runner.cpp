@@ -15,9 +15,11 @@ GraphRunner::GraphRunner(const Context& context, std::int64_t max_batch)
 std::vector<std::int64_t> GraphRunner::batch_sizes(std::int64_t max_batch) {
   std::vector<std::int64_t> sizes;
   for (std::int64_t power = 1; power < max_batch; power *= 2) {
-    sizes.push_back(power);
-    const std::int64_t between = power / 2 * 3;
-    if (power >= 16 && between < max_batch) sizes.push_back(between);
+    const std::int64_t parts = power < 16 ? 1 : power < 64 ? 2 : 4;
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const std::int64_t size = power + power / parts * part;
+      if (size < max_batch) sizes.push_back(size);
+    }
   }
   sizes.push_back(max_batch);
   return sizes;

@@ -34,7 +34,7 @@ class GraphRunner {
   // Queues a part for a batch of a size that padded() gave.
   void run(Part part, std::int64_t batch, const Queue& queue) const;
 
-  // 1, 2, 4, 8, 16, and from there on two sizes to each power of two, up to max_batch.
+  // Up to max_batch: the powers of two, with one size between from 16 on and three from 64 on.
   static std::vector<std::int64_t> batch_sizes(std::int64_t max_batch);
 
  private:

@@ -30,12 +30,16 @@ def threads(device: str, num_threads: int) -> Context:
     return Context(device, num_threads=num_threads, deterministic=device == "cpu")
 
 
-@pytest.mark.parametrize("batch", [1, 8, 16, 64])
+@pytest.mark.parametrize(("batch", "padding"), [(1, 0), (8, 0), (16, 0), (64, 0), (200, 56)])
 def test_decode_attention_by_wide_tables(
-    measure: Measure, ceilings: Ceilings, threads: Context, batch: int
+    measure: Measure, ceilings: Ceilings, threads: Context, batch: int, padding: int
 ) -> None:
-    """Tables have the width of the longest sequence, of which most splits of the keys are empty."""
-    sequences = make_batch([CONTEXT_LEN] * batch, [1] * batch, HEADS, BLOCK_SIZE)
+    """Tables have the width of the longest sequence, of which most splits of the keys are empty.
+
+    Padding should cost nothing.
+    """
+    lengths = [CONTEXT_LEN] * batch + [0] * padding
+    sequences = make_batch(lengths, [1] * len(lengths), HEADS, BLOCK_SIZE)
     q, out = load(threads, sequences.q, DTYPE), poisoned(threads, sequences.q.shape, DTYPE)
     moved_bytes = ITEM_BYTES * (
         2 * batch * CONTEXT_LEN * HEADS.key * HEADS.dim + 2 * sequences.q.size
@@ -43,7 +47,7 @@ def test_decode_attention_by_wide_tables(
     keys_and_values = cold(
         lambda: [load(threads, values, DTYPE) for values in (sequences.k, sequences.v)], moved_bytes
     )
-    tables = np.full((batch, WIDTH), -7)
+    tables = np.full((len(lengths), WIDTH), -7)
     tables[:, : sequences.block_tables.shape[1]] = sequences.block_tables
     block_tables = load(threads, tables, "i32")
     context_lens = load(threads, sequences.context_lens, "i32")
@@ -61,7 +65,7 @@ def test_decode_attention_by_wide_tables(
         ceilings,
         wait=threads.synchronize,
         moved_bytes=moved_bytes,
-        flops=4 * sequences.q.size * CONTEXT_LEN,
+        flops=4 * batch * HEADS.query * HEADS.dim * CONTEXT_LEN,
     )
     rounded_by = roundings(threads, run_paged, sequences, DTYPE)
     assert_exact_enough(fetch(out), sequences, sequences.visible(), DTYPE, roundings=rounded_by)

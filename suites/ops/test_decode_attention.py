@@ -41,6 +41,8 @@ LENGTHS = {
     "long ones around short ones": [3000, 1, 0, 2, 3000],
     "edges of units": [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257],
     "padding before, between and behind": [0, 0, 300, 0, 17, 900, 0, 0],
+    "much padding": [100 + 61 * i % 900 for i in range(70)] + [0] * 58,
+    "padding behind equal ones": [512] * 100 + [0] * 28,
     "more queries than threads": [1 + 37 * i % 90 for i in range(300)],
 }
 

@@ -122,7 +122,8 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   Ring<T, kDim>& ring = shared.rings[warp];
   int unit = share.first + worker.rank * kWarps + warp;
-  Loader<T, kDim, kKind> loader{operands.cache, operands.lookup, ring, worker.warps(), share.end,
+  Loader<T, kDim, kKind> loader{operands.cache, operands.lookup, ring,
+                                worker.warps(), share.end,       share.lead,
                                 unit,           share.item,      {}};
   bool late = loader.fill(follow_previous);
 
@@ -133,13 +134,15 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
   for (;;) {
     State<kDim> state[kProducts];
     const int end = min(item.end(), share.end);
+    const int keys_at = item.first + share.lead;
 #pragma unroll 1
     for (; unit < end; unit += worker.warps()) {
+      if (unit < keys_at) continue;
       if (late) ptx::wait_copies<0>();
       late = false;
       ptx::wait_copies<kStages - 1>();
       __syncwarp();  // the unit is there for all lanes
-      attend_unit<T, kDim>(query, ring, stage, item.seen.count - (unit - item.first) * kKeys,
+      attend_unit<T, kDim>(query, ring, stage, item.seen.count - (unit - keys_at) * kKeys,
                            operands.scale_log2, state);
       __syncwarp();  // no lane reads it any more
       loader.load(stage);
@@ -147,7 +150,7 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
     }
     Item next = item;
     if (end < share.end) {
-      advance<kKind>(next, operands.lookup);
+      advance<kKind>(next, operands.lookup, share.lead);
       read_query<T, kDim>(operands, next, query);
     }
     join_warps(worker, share, item, state, operands.parts,
@@ -157,6 +160,20 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
   }
   ptx::wait_copies<0>();
   join_with_others<T, kDim, kProducts>(operands, worker, share, item, shared.is_last);
+}
+
+// The results of queries without keys, which are in no share. Every block writes some.
+template <typename T, int kDim, Keys::Kind kKind>
+__device__ __forceinline__ void write_zeros(const Operands& operands) {
+  const int quads = operands.heads * (kDim / 4);
+#pragma unroll 1
+  for (int query = blockIdx.x; query < operands.lookup.queries; query += gridDim.x) {
+    if (see<kKind>(operands.lookup, query).count > 0) continue;
+    T* const out = static_cast<T*>(operands.out) + std::int64_t{query} * operands.heads * kDim;
+    for (int i = threadIdx.x; i < quads; i += kThreads) {
+      *reinterpret_cast<Pack<T, 4>*>(out + i * 4) = Pack<T, 4>{};
+    }
+  }
 }
 
 // kKind: that of the keys, so that a kernel has no code for another.
@@ -181,6 +198,7 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
     follow_previous();
     worker.wait();
   }
+  write_zeros<T, kDim, kKind>(operands);
   // Every block has seen the lengths of all queries, so little is left to check.
   const auto blocks = static_cast<int>(gridDim.x);
   const bool checks_all = kKind == Keys::Kind::kPaged;

@@ -37,7 +37,8 @@ struct Located {
   int settled;  // keys that no kernel of this step writes
 };
 
-// Fills the ring of a warp with units unit, unit + stride, ... below end, of the row.
+// Fills the ring of a warp with units unit, unit + stride, ... below end, of the row, but for lead
+// units.
 template <typename T, int kDim, Keys::Kind kKind>
 struct Loader {
   static constexpr int kPieces = kDim / 8;             // of 16 bytes in a row
@@ -48,6 +49,7 @@ struct Loader {
   Ring<T, kDim>& ring;
   int stride;
   int end;
+  int lead;
   int unit;
   Item item;      // of that unit or one before
   Located ahead;  // the unit to copy next; its slots are looked up a turn before
@@ -56,9 +58,12 @@ struct Loader {
 
   // Looks up the next unit.
   __device__ __forceinline__ Located locate_next() {
-    if (unit >= end) return {false, -1, 0, 0};
-    while (unit >= item.end()) advance<kKind>(item, lookup);
-    const int first = (unit - item.first) * kKeys;
+    for (;; unit += stride) {
+      if (unit >= end) return {false, -1, 0, 0};
+      while (unit >= item.end()) advance<kKind>(item, lookup, lead);
+      if (unit >= item.first + lead) break;
+    }
+    const int first = (unit - item.first - lead) * kKeys;
     const int key = first + lane();
     std::int32_t slot = -1;
     if (lane() < kKeys && key < item.seen.count) slot = locate<kKind>(lookup, item, key);
@@ -97,8 +102,8 @@ struct Loader {
   // behind the other.
   __device__ __forceinline__ void prefetch_tables() const {
     if constexpr (kKind == Keys::Kind::kPaged) {
-      const int key = (unit + lane() * stride - item.first) * kKeys;
-      if (lane() > kStages || key >= item.seen.count) return;
+      const int key = (unit + lane() * stride - item.first - lead) * kKeys;
+      if (lane() > kStages || key < 0 || key >= item.seen.count) return;
       ptx::prefetch(table_of(lookup, item) + column_of(lookup, key));
     }
   }

@@ -11,6 +11,10 @@
 // share of the row: parts of long contexts, many short ones. Lengths are read on the device, so a
 // captured graph has one grid for any lengths.
 //
+// To begin and end an item takes time too. Where contexts differ in length, some workers get many
+// short items and others a few long ones, so every item counts kLead units more; these lead units
+// stand before its keys and hold none. A query without keys, as padding has, takes no units.
+//
 // A block runs most of this code once, and waits for its instructions longer than for their
 // results. So what seldom happens is not inlined, and divisions are approximate and corrected.
 namespace stagegate::cuda {
@@ -19,6 +23,8 @@ namespace {
 constexpr int kKeys = 16;  // of a unit
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
+// Units an item is worth besides its keys.
+constexpr int kLead = 4;
 
 // The keys of a call, with what the host works out for looking them up.
 struct Lookup {
@@ -36,7 +42,7 @@ struct Item {
   int query;
   int tile;   // of all tiles of heads
   int first;  // its first unit in the row
-  int units;
+  int units;  // with lead units
   Visible seen;
 
   __device__ __forceinline__ int end() const { return first + units; }
@@ -47,6 +53,7 @@ struct Share {
   int first;
   int end;    // not above `first` where there is nothing left to do
   int units;  // of a share; the last ones are smaller
+  int lead;   // units of an item before those with keys
   Item item;
 
   // Whether others have keys of an item that this worker goes through.
@@ -112,8 +119,9 @@ __device__ __forceinline__ int settled_keys(const Lookup& lookup, const Item& it
   return item.seen.count - 1 - (item.query - lookup.keys.paged.first_query[item.seen.origin]);
 }
 
-// A query without keys has a unit too: somebody writes its zeros.
-__device__ __forceinline__ int units_of(int keys) { return max(1, (keys + kKeys - 1) / kKeys); }
+__device__ __forceinline__ int units_of(int keys, int lead) {
+  return keys > 0 ? lead + (keys + kKeys - 1) / kKeys : 0;
+}
 
 // a / b, rounded up, of positive numbers with a quotient below 2^20.
 __device__ __forceinline__ int divided_up(int a, int b) {
@@ -123,23 +131,39 @@ __device__ __forceinline__ int divided_up(int a, int b) {
   return (quotient - 1) * b >= a ? quotient - 1 : quotient;
 }
 
-// Goes to the item behind this one.
+// Goes to the next item that has units. There must be one.
 template <Keys::Kind kKind>
-__device__ __forceinline__ void advance(Item& item, const Lookup& lookup) {
+__device__ __forceinline__ void advance(Item& item, const Lookup& lookup, int lead) {
   item.first = item.end();
   if (++item.tile < lookup.tiles) return;
   item.tile = 0;
-  item.seen = see<kKind>(lookup, ++item.query);
-  item.units = units_of(item.seen.count);
+#pragma unroll 1
+  do {
+    item.seen = see<kKind>(lookup, ++item.query);
+    item.units = units_of(item.seen.count, lead);
+  } while (item.units == 0);
 }
+
+// The contexts of a call, in units without lead units.
+struct Contexts {
+  int total;    // of all items
+  int longest;  // of one
+  int items;    // with keys
+
+  __device__ __forceinline__ bool are_alike() const {
+    return items * static_cast<float>(longest) <= total * 1.0625f;
+  }
+};
 
 // The units of a share: as many for each worker, but not so few that joining costs more than it
 // saves. Where all contexts are about equally long, a share becomes a whole number of them or a
 // whole fraction of one, if that lengthens it by no more than a sixteenth: fewer items are cut.
-__device__ __forceinline__ int units_of_share(int total, int longest, int items, int workers,
+__device__ __forceinline__ int units_of_share(const Contexts& contexts, int lead, int workers,
                                               int fewest) {
+  const int total = contexts.total + contexts.items * lead;
   const int equal = max(divided_up(total, workers), fewest);
-  if (items * static_cast<float>(longest) > total * 1.0625f) return equal;
+  if (!contexts.are_alike()) return equal;
+  const int longest = contexts.longest;
   const int pieces = divided_up(longest + 1, equal) - 1;
   const int whole = pieces > 0 ? divided_up(longest, pieces) : divided_up(equal, longest) * longest;
   return whole - equal <= equal / 16 ? whole : equal;
@@ -155,14 +179,24 @@ __device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int wo
   const int first_query = min(lane * each, lookup.queries);
   const int end_query = min(first_query + each, lookup.queries);
   int units = 0;
+  int present = 0;
   int longest = 0;
 #pragma unroll 1
   for (int query = first_query; query < end_query; ++query) {
-    const int own = units_of(see<kKind>(lookup, query).count);
+    const int own = units_of(see<kKind>(lookup, query).count, 0);
     units += own;
+    present += own > 0 ? 1 : 0;
     longest = max(longest, own);
   }
   __syncwarp();
+  const Contexts contexts{__reduce_add_sync(kAll, units) * lookup.tiles,
+                          __reduce_max_sync(kAll, longest),
+                          __reduce_add_sync(kAll, present) * lookup.tiles};
+  Share share{};
+  if (contexts.total == 0) return share;
+  share.lead = contexts.are_alike() ? 0 : kLead;
+  share.units = units_of_share(contexts, share.lead, workers, fewest);
+  units += present * share.lead;
   int behind = units;  // of the queries up to those of this lane
 #pragma unroll 1
   for (int offset = 1; offset < kWarp; offset *= 2) {
@@ -170,10 +204,6 @@ __device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int wo
     behind += lane >= offset ? other : 0;
   }
   const int total = __shfl_sync(kAll, behind, kWarp - 1) * lookup.tiles;
-  longest = __reduce_max_sync(kAll, longest);
-
-  Share share{};
-  share.units = units_of_share(total, longest, lookup.queries * lookup.tiles, workers, fewest);
   const std::int64_t first = static_cast<std::int64_t>(worker) * share.units;
   if (first >= total) return share;
   share.first = static_cast<int>(first);
@@ -187,7 +217,7 @@ __device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int wo
     item.query = first_query;
     for (;;) {
       item.seen = see<kKind>(lookup, item.query);
-      item.units = units_of(item.seen.count);
+      item.units = units_of(item.seen.count, share.lead);
       if (share.first < (before + item.units) * lookup.tiles) break;
       before += item.units;
       ++item.query;
