@@ -22,20 +22,13 @@ def weak_hash(data: bytes) -> bytes:
     return bytes([sum(data) % 3])
 
 
-def fill(cache: PrefixCache, tokens: list[int], blocks: list[int]) -> list[bool]:
-    """Insert tokens block by block; which of them the cache took or had."""
-    taken: list[bool] = []
-    parent = None
-    for index, block in enumerate(blocks):
-        parent = cache.insert(parent, tokens[index * SIZE : (index + 1) * SIZE], block)
-        taken.append(parent is not None)
-        if parent is None:
-            break
-    return taken
+def fill(cache: PrefixCache, tokens: list[int], blocks: list[int]) -> list[int]:
+    """Insert tokens, a block for each two; the entries of those that the cache took or had."""
+    return cache.extend(None, tokens[: len(blocks) * SIZE], blocks)
 
 
 def blocks_of(cache: PrefixCache, tokens: list[int], max_tokens: int) -> list[int]:
-    return [entry.block for entry in cache.match(tokens, max_tokens)]
+    return [cache.block_of(entry) for entry in cache.match(tokens, max_tokens)]
 
 
 def test_longest_cached_prefix_is_found() -> None:
@@ -64,9 +57,8 @@ def test_same_tokens_after_another_beginning_are_another_block() -> None:
 def test_content_that_is_cached_keeps_its_first_block() -> None:
     cache = PrefixCache(SIZE)
     fill(cache, [1, 2], [4])
-    entry = cache.insert(None, [1, 2], 5)
-    assert entry is not None
-    assert entry.block == 4
+    [entry] = cache.extend(None, [1, 2], [5])
+    assert cache.block_of(entry) == 4
     assert not cache.release(5)
 
 
@@ -77,7 +69,7 @@ def test_salt_enters_every_key() -> None:
         seen.append(data)
         return data[:8]
 
-    PrefixCache(SIZE, salt=b"model-a", hash_function=spy).insert(None, [1, 2], 0)
+    PrefixCache(SIZE, salt=b"model-a", hash_function=spy).extend(None, [1, 2], [0])
     assert seen[1].startswith(b"model-a")
 
 
@@ -86,7 +78,7 @@ def test_a_collision_is_a_miss(other: list[int]) -> None:
     cache = PrefixCache(SIZE, hash_function=constant_hash)
     fill(cache, [1, 2], [0])
     assert blocks_of(cache, other, 2) == []
-    assert cache.insert(None, other, 1) is None
+    assert cache.extend(None, other, [1]) == []
     assert blocks_of(cache, [1, 2], 2) == [0]
 
 
@@ -121,6 +113,21 @@ def test_eviction_of_a_beginning_takes_what_follows() -> None:
     assert not cache.release(2)
     assert cache.num_idle == 0
     assert cache.evictions == 3
+
+
+@pytest.mark.parametrize("leaves_first", [1, 2, 3])
+def test_blocks_after_one_beginning_leave_one_by_one_or_with_it(leaves_first: int) -> None:
+    cache = PrefixCache(SIZE)
+    for block in (1, 2, 3):
+        fill(cache, [0, 0, block, block], [0, block])
+    others = {1, 2, 3} - {leaves_first}
+    assert cache.release(leaves_first)
+    assert cache.evict() == [leaves_first]
+    for block in others:
+        assert blocks_of(cache, [0, 0, block, block], 4) == [0, block]
+    for block in (0, *others):
+        assert cache.release(block)
+    assert set(cache.evict()) == {0, *others}
 
 
 @QUICK

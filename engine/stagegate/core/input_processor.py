@@ -129,7 +129,7 @@ class InputProcessor:
     def _tokens_of(self, prompt: str | list[int]) -> list[int]:
         if isinstance(prompt, str):
             token_ids = self._tokenizer.encode(prompt)
-        elif isinstance(prompt, list) and all(type(token) is int for token in prompt):
+        elif isinstance(prompt, list) and set(map(type, prompt)) <= {int}:
             token_ids = list(prompt)
         else:
             msg = f"a prompt is text or a list of token ids, got {type(prompt).__name__}"
@@ -150,13 +150,14 @@ class InputProcessor:
                 raise InvalidRequestError(msg, parameter=name)
 
     def _check_tokens(self, token_ids: list[int], parameter: str) -> None:
-        for token in token_ids:
-            if not 0 <= token < self._vocab_size:
-                msg = (
-                    f"{parameter} names token {token}, but the vocabulary of the model has "
-                    f"{self._vocab_size} tokens"
-                )
-                raise InvalidRequestError(msg, parameter=parameter)
+        if not token_ids or (min(token_ids) >= 0 and max(token_ids) < self._vocab_size):
+            return
+        unknown = next(token for token in token_ids if not 0 <= token < self._vocab_size)
+        msg = (
+            f"{parameter} names token {unknown}, but the vocabulary of the model has "
+            f"{self._vocab_size} tokens"
+        )
+        raise InvalidRequestError(msg, parameter=parameter)
 
 
 def _as_int64(value: int) -> int:

@@ -12,14 +12,13 @@ from stagegate.kv.csr import csr_metadata
 from stagegate.kv.int_vector import IntVector
 from stagegate.kv.manager import KVStats
 from stagegate.kv.metadata import PagedMetadata
-from stagegate.kv.prefix_cache import PrefixCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stagegate.arrays import Int32Array
     from stagegate.kv.metadata import AttentionMetadata
-    from stagegate.kv.prefix_cache import CachedBlock
+    from stagegate.kv.prefix_cache import PrefixCache
 
 
 @dataclass(slots=True)
@@ -27,7 +26,7 @@ class _BlockTable:
     """Blocks of one sequence, and the cache entries of its first full ones."""
 
     blocks: IntVector = field(default_factory=IntVector)
-    entries: list[CachedBlock] = field(default_factory=list)
+    entries: list[int] = field(default_factory=list)
     num_tokens: int = 0
     num_computed: int = 0
     # Cached tokens of an admission that counts in the statistics, until it gets its room.
@@ -89,11 +88,11 @@ class BlockManager:
         if self._cache is None:
             return 0
         table.entries = self._cache.match(token_ids, max_cached)
-        for entry in table.entries:
-            if self._references[entry.block] == 0:
-                self._cache.acquire(entry.block)
-            self._refer(entry.block)
-            table.blocks.append(entry.block)
+        for block in map(self._cache.block_of, table.entries):
+            if self._references[block] == 0:
+                self._cache.acquire(block)
+            self._refer(block)
+            table.blocks.append(block)
         table.num_tokens = table.num_computed = len(table.entries) * self.block_size
         if is_first:
             table.uncounted = table.num_computed
@@ -145,18 +144,13 @@ class BlockManager:
         entries = table.entries
         # An entry is another sequence's when both computed the same block; it may be gone by now,
         # and with it all that follow.
-        while entries and not entries[-1].alive:
+        while entries and not self._cache.holds(entries[-1]):
             entries.pop()
-        while len(entries) < num_full:
-            index = len(entries)
-            entry = self._cache.insert(
-                entries[-1] if entries else None,
-                token_ids[index * size : (index + 1) * size],
-                int(table.blocks.values[index]),
-            )
-            if entry is None:
-                break
-            entries.append(entry)
+        known = len(entries)
+        if known < num_full:
+            parent = entries[-1] if entries else None
+            blocks = table.blocks.values[known:num_full].tolist()
+            entries += self._cache.extend(parent, token_ids[known * size : num_full * size], blocks)
 
     def truncate(self, seq_id: int, num_tokens: int) -> None:
         table = self._tables[seq_id]

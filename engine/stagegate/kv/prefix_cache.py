@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import OrderedDict
+from itertools import count
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+_NO_PARENT = 0
+_NO_BLOCK = -1
+# A prompt is read so many blocks at a time: one that is not cached is not read whole.
+_BLOCKS_READ_AT_ONCE = 64
 
 
 def _blake2b(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
-
-
-class CachedBlock:
-    """A full block in the cache: its tokens follow those of `parent`."""
-
-    __slots__ = ("alive", "block", "children", "key", "parent", "tokens")
-
-    def __init__(self, block: int, key: bytes, parent: CachedBlock | None, tokens: bytes) -> None:
-        self.block = block
-        self.key = key
-        self.parent = parent
-        self.tokens = tokens
-        self.children: set[CachedBlock] = set()
-        self.alive = True
 
 
 class PrefixCache:
@@ -36,6 +27,10 @@ class PrefixCache:
     The hash only finds a candidate. It counts when its tokens are equal and its parent is the very
     block matched before it, so a collision costs a hit and never gives a wrong one. A block leaves
     together with all that follow it: without its beginning a prefix cannot be found any more.
+
+    An entry is a number that is never used again, and what it holds stands in columns by block. As
+    objects, the entries of a large cache would make every full garbage collection a pause of a
+    tenth of a second.
 
     Args:
         block_size: tokens per block.
@@ -54,48 +49,66 @@ class PrefixCache:
         self._block_size = block_size
         self._hash = hash_function
         self._root_key = hash_function(salt)
-        self._by_key: dict[bytes, CachedBlock] = {}
-        self._by_block: dict[int, CachedBlock] = {}
+        self._numbers = count(_NO_PARENT + 1)
+        self._by_key: dict[bytes, int] = {}
+        self._blocks: dict[int, int] = {}  # of entries
         self._idle: OrderedDict[int, None] = OrderedDict()  # least recently used first
+        # By block, as long as it is cached.
+        self._entries: list[int] = []
+        self._keys: list[bytes] = []
+        self._tokens: list[bytes] = []
+        self._parents: list[int] = []  # entries
+        # The blocks that follow a block are a linked list.
+        self._first_child: list[int] = []
+        self._next_sibling: list[int] = []
+        self._previous_sibling: list[int] = []
 
     @property
     def num_idle(self) -> int:
         """Cached blocks that no sequence refers to."""
         return len(self._idle)
 
-    def match(self, token_ids: Sequence[int], max_tokens: int) -> list[CachedBlock]:
-        """The longest cached chain of blocks that `token_ids` begins with, max_tokens at most."""
-        chain: list[CachedBlock] = []
-        parent: CachedBlock | None = None
-        size = self._block_size
-        for begin in range(0, max_tokens - size + 1, size):
-            tokens = _as_bytes(token_ids[begin : begin + size])
+    def holds(self, entry: int) -> bool:
+        """Whether an entry is still there."""
+        return entry in self._blocks
+
+    def block_of(self, entry: int) -> int:
+        return self._blocks[entry]
+
+    def match(self, token_ids: Sequence[int], max_tokens: int) -> list[int]:
+        """Entries of the longest cached chain that `token_ids` begins with, max_tokens at most."""
+        chain: list[int] = []
+        parent = _NO_PARENT
+        for tokens in self._whole_blocks(token_ids, max_tokens):
             found = self._by_key.get(self._key(parent, tokens))
-            if found is None or not _holds(found, parent, tokens):
+            if found is None or not self._is(found, parent, tokens):
                 break
             chain.append(found)
             parent = found
         return chain
 
-    def insert(
-        self, parent: CachedBlock | None, token_ids: Sequence[int], block: int
-    ) -> CachedBlock | None:
-        """Cache a full block that a sequence holds.
+    def extend(
+        self, parent: int | None, token_ids: Sequence[int], blocks: Sequence[int]
+    ) -> list[int]:
+        """Cache full blocks that a sequence holds and that follow an entry, or begin a sequence.
 
-        Returns the entry of this content, which is another block's when that was cached before, or
-        None when another content has the same hash.
+        token_ids: of all these blocks. Returns the entry of each content, which is another block's
+        when that was cached before. Ends before a block whose hash another content has.
         """
-        tokens = _as_bytes(token_ids)
-        key = self._key(parent, tokens)
-        found = self._by_key.get(key)
-        if found is not None:
-            return found if _holds(found, parent, tokens) else None
-        entry = CachedBlock(block, key, parent, tokens)
-        self._by_key[key] = entry
-        self._by_block[block] = entry
-        if parent is not None:
-            parent.children.add(entry)
-        return entry
+        chain: list[int] = []
+        last = _NO_PARENT if parent is None else parent
+        size = self._block_size * len(blocks)
+        self._make_room(max(blocks, default=_NO_BLOCK))
+        for block, tokens in zip(blocks, self._whole_blocks(token_ids, size), strict=True):
+            key = self._key(last, tokens)
+            entry = self._by_key.get(key)
+            if entry is None:
+                entry = self._insert(block, key, last, tokens)
+            elif not self._is(entry, last, tokens):
+                break
+            chain.append(entry)
+            last = entry
+        return chain
 
     def acquire(self, block: int) -> None:
         """A sequence refers to a block that none referred to."""
@@ -103,39 +116,87 @@ class PrefixCache:
 
     def release(self, block: int) -> bool:
         """No sequence refers to a block any more; true when it stays for its cached content."""
-        if block not in self._by_block:
+        if block >= len(self._entries) or self._entries[block] not in self._blocks:
             return False
         self._idle[block] = None
         return True
 
     def evict(self) -> list[int]:
         """Give up the least recently used idle block; the blocks that are free by that."""
-        oldest = self._by_block[next(iter(self._idle))]
-        if oldest.parent is not None:
-            oldest.parent.children.remove(oldest)
+        oldest = next(iter(self._idle))
+        self._unlink(oldest)
         freed: list[int] = []
         doomed = [oldest]
         while doomed:
-            entry = doomed.pop()
-            doomed.extend(entry.children)
-            entry.children.clear()
-            entry.alive = False
-            del self._by_key[entry.key]
-            del self._by_block[entry.block]
+            block = doomed.pop()
+            child = self._first_child[block]
+            while child != _NO_BLOCK:
+                doomed.append(child)
+                child = self._next_sibling[child]
+            del self._by_key[self._keys[block]]
+            del self._blocks[self._entries[block]]
             self.evictions += 1
             # A block that a sequence computed for itself may follow one that is idle.
-            if entry.block in self._idle:
-                del self._idle[entry.block]
-                freed.append(entry.block)
+            if block in self._idle:
+                del self._idle[block]
+                freed.append(block)
         return freed
 
-    def _key(self, parent: CachedBlock | None, tokens: bytes) -> bytes:
-        return self._hash((self._root_key if parent is None else parent.key) + tokens)
+    def _whole_blocks(self, token_ids: Sequence[int], max_tokens: int) -> Iterator[bytes]:
+        stop = max_tokens // self._block_size * self._block_size
+        num_bytes = self._block_size * array("i").itemsize
+        step = self._block_size * _BLOCKS_READ_AT_ONCE
+        for begin in range(0, stop, step):
+            data = array("i", token_ids[begin : min(begin + step, stop)]).tobytes()
+            for at in range(0, len(data), num_bytes):
+                yield data[at : at + num_bytes]
 
+    def _key(self, parent: int, tokens: bytes) -> bytes:
+        before = self._root_key if parent == _NO_PARENT else self._keys[self._blocks[parent]]
+        return self._hash(before + tokens)
 
-def _as_bytes(token_ids: Sequence[int]) -> bytes:
-    return np.array(token_ids, dtype=np.int32).tobytes()
+    def _is(self, entry: int, parent: int, tokens: bytes) -> bool:
+        block = self._blocks[entry]
+        return self._parents[block] == parent and self._tokens[block] == tokens
 
+    def _insert(self, block: int, key: bytes, parent: int, tokens: bytes) -> int:
+        entry = next(self._numbers)
+        self._by_key[key] = entry
+        self._blocks[entry] = block
+        self._entries[block] = entry
+        self._keys[block] = key
+        self._tokens[block] = tokens
+        self._parents[block] = parent
+        self._first_child[block] = _NO_BLOCK
+        self._previous_sibling[block] = _NO_BLOCK
+        self._next_sibling[block] = _NO_BLOCK
+        if parent != _NO_PARENT:
+            above = self._blocks[parent]
+            younger = self._first_child[above]
+            self._first_child[above] = block
+            self._next_sibling[block] = younger
+            if younger != _NO_BLOCK:
+                self._previous_sibling[younger] = block
+        return entry
 
-def _holds(entry: CachedBlock, parent: CachedBlock | None, tokens: bytes) -> bool:
-    return entry.parent is parent and entry.tokens == tokens
+    def _unlink(self, block: int) -> None:
+        """Take a block out of the list of those that follow its parent."""
+        before, behind = self._previous_sibling[block], self._next_sibling[block]
+        if behind != _NO_BLOCK:
+            self._previous_sibling[behind] = before
+        if before != _NO_BLOCK:
+            self._next_sibling[before] = behind
+        elif self._parents[block] != _NO_PARENT:
+            self._first_child[self._blocks[self._parents[block]]] = behind
+
+    def _make_room(self, block: int) -> None:
+        """Make the columns long enough for a block."""
+        missing = block + 1 - len(self._entries)
+        if missing <= 0:
+            return
+        for numbers in (self._entries, self._parents):
+            numbers.extend([_NO_PARENT] * missing)
+        for texts in (self._keys, self._tokens):
+            texts.extend([b""] * missing)
+        for links in (self._first_child, self._next_sibling, self._previous_sibling):
+            links.extend([_NO_BLOCK] * missing)
