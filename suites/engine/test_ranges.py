@@ -23,7 +23,7 @@ from stagegate import LLM, SamplingParams
 from stagegate_harness.kernel_trace import kernel_trace
 
 model, layout, steps = sys.argv[1:]
-llm = LLM(model, device="cuda", layout=layout, kv_capacity_tokens=512)
+llm = LLM(model, device="cuda", layout=layout, linear_backend="composed", kv_capacity_tokens=512)
 params = SamplingParams(temperature=0, max_tokens=int(steps), ignore_eos=True)
 for _ in range(2):
     llm.generate("Down the rabbit hole", params)

@@ -36,7 +36,8 @@ def test_attention_input_is_its_parts(device: str, sizes: Sizes, dtype: str, pla
 def test_attention_input_takes_a_residual_that_is_normed(
     device: str, sizes: Sizes, dtype: str, place: Place
 ) -> None:
-    whole, normed = (AttentionInput(Context(device), sizes, dtype, place) for _ in range(2))
+    context = Context(device, linear_backend="composed")
+    whole, normed = (AttentionInput(context, sizes, dtype, place) for _ in range(2))
     whole.run()
     residual, norm = (normed.weights[name] for name in ("residual", "norm"))
     assert residual is not None

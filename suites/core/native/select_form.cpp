@@ -1,8 +1,15 @@
 // Which forms of a block operator take a call, on devices that need not be here.
 
+#include <string>
+
 #include "check.h"
+#include "ops/attention_input/forms.h"
+#include "ops/attention_output/forms.h"
 #include "ops/block_form.h"
 #include "ops/linear/kernels/wide_form.h"
+#include "ops/logits/forms.h"
+#include "ops/mlp_input/forms.h"
+#include "ops/mlp_output/forms.h"
 
 namespace {
 
@@ -112,6 +119,49 @@ void what_blocks_send_each_other_has_room() {
   }
 }
 
+// Whether the form for few rows is one of a table and takes a problem.
+template <typename Forms>
+bool narrow_takes(const Forms& forms, const BlockProblem& problem) {
+  for (const auto& form : forms) {
+    if (std::string(form.traits.name) == "narrow") return stagegate::takes(form.traits, problem);
+  }
+  return false;
+}
+
+BlockProblem with(BlockProblem problem, std::int64_t rows, std::int64_t width, std::int64_t depth) {
+  problem.rows = rows;
+  problem.width = width;
+  problem.depth = depth;
+  return problem;
+}
+
+void few_rows_of_the_models_are_computed_whole() {
+  for (const std::int64_t rows : {1, 8, 16}) {
+    BlockProblem qkv = with(decode(), rows, 2048, 1536);
+    qkv.head_dim = 128;
+    CHECK(narrow_takes(stagegate::attention_input_forms(), qkv));
+    qkv.has_head_norms = true;
+    CHECK(!narrow_takes(stagegate::attention_input_forms(), qkv));
+    CHECK(narrow_takes(stagegate::attention_output_forms(), with(decode(), rows, 1536, 1536)));
+    CHECK(narrow_takes(stagegate::mlp_input_forms(), with(decode(), rows, 17920, 1536)));
+    CHECK(narrow_takes(stagegate::mlp_output_forms(), with(decode(), rows, 1536, 8960)));
+    CHECK(narrow_takes(stagegate::logits_forms(), with(decode(), rows, 151936, 1536)));
+    CHECK(narrow_takes(stagegate::mlp_input_forms(), with(decode(), rows, 37888, 3584)));
+    CHECK(narrow_takes(stagegate::mlp_output_forms(), with(decode(), rows, 3584, 18944)));
+  }
+}
+
+void what_the_copies_cannot_read_is_composed() {
+  BlockProblem unaligned = decode();
+  unaligned.alignment = 8;
+  CHECK(!narrow_takes(stagegate::mlp_output_forms(), unaligned));
+  CHECK(!narrow_takes(stagegate::mlp_output_forms(), with(decode(), 8, 64, 100)));
+  CHECK(!narrow_takes(stagegate::mlp_input_forms(), with(decode(), 8, 64, 0)));
+  CHECK(!narrow_takes(stagegate::mlp_input_forms(), with(decode(), 17, 17920, 1536)));
+  // Sixteen rows that a multiprocessor does not hold.
+  CHECK(!narrow_takes(stagegate::mlp_input_forms(), with(decode(), 16, 64, 8192)));
+}
+
 }  // namespace
 
 int main() {
@@ -120,4 +170,6 @@ int main() {
   wide_forms_take_products_of_one_round_of_blocks();
   a_wide_product_has_a_stage_for_every_block();
   what_blocks_send_each_other_has_room();
+  few_rows_of_the_models_are_computed_whole();
+  what_the_copies_cannot_read_is_composed();
 }

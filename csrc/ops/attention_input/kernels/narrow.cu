@@ -21,6 +21,7 @@ struct AttentionInputOperands {
   int heads;
   int kv_heads;
   int half;  // of head_dim
+  int step;  // pairs of a tile
   Fault* fault;
 };
 
@@ -55,6 +56,7 @@ class RotateEpilogue {
   __device__ void prepare(int tile) {
     const int pair = pair_of(tile);
     const int head = head_of(tile);
+    if (pair < 0) return;
     const auto* bias = static_cast<const T*>(to_.bias);
     const int at = head * 2 * to_.half + pair;
     bias_[0] = bias != nullptr ? to_float(bias[at]) : 0.0f;
@@ -72,6 +74,7 @@ class RotateEpilogue {
     const int pair = pair_of(tile);
     const int head = head_of(tile);
     const int width = 2 * to_.half;
+    if (pair < 0) return;
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) {
       const int row = row_of(i);
@@ -101,10 +104,13 @@ class RotateEpilogue {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     return i / 2 * 8 + 2 * (lane % 4) + i % 2;
   }
-  __device__ int head_of(int tile) const { return tile / (to_.half / 8); }
+  __device__ int tiles_of_head() const { return (to_.half + to_.step - 1) / to_.step; }
+  __device__ int head_of(int tile) const { return tile / tiles_of_head(); }
+  // -1 where there is none.
   __device__ int pair_of(int tile) const {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    return tile % (to_.half / 8) * 8 + lane / 4;
+    const int of_tile = static_cast<int>(threadIdx.x) % kWarp / 4;
+    const int pair = tile % tiles_of_head() * to_.step + of_tile;
+    return of_tile < to_.step && pair < to_.half ? pair : -1;
   }
 
   const Operands& to_;
@@ -132,6 +138,9 @@ void attention_input_narrow(const Context& context, const AttentionInputCall& ca
       const LinearWeight& weight = call.weights.qkv;
       const std::int64_t kv_heads = call.kv.keys.dim(1);
       const std::int64_t head_dim = call.qkv.dim(2);
+      const auto half = static_cast<int>(head_dim / 2);
+      const int step =
+          narrow::half_rows(call.qkv.dim(1), half, context.stream->num_multiprocessors());
       const AttentionInputOperands operands{
           .qkv = call.qkv.raw_data(),
           .bias = weight.bias.defined() ? weight.bias.raw_data() : nullptr,
@@ -145,10 +154,11 @@ void attention_input_narrow(const Context& context, const AttentionInputCall& ca
           .num_slots = call.kv.keys.dim(0),
           .heads = static_cast<int>(call.qkv.dim(1) - 2 * kv_heads),
           .kv_heads = static_cast<int>(kv_heads),
-          .half = static_cast<int>(head_dim / 2),
+          .half = half,
+          .step = step,
           .fault = context.stream->fault()};
       narrow::launch_normed_product<T, RotateEpilogue>(
-          context, input, narrow::halved_tiles(weight.data, head_dim), operands);
+          context, input, narrow::halved_tiles(weight.data, head_dim, step), operands);
     }
   });
 }

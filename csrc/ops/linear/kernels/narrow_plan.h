@@ -31,6 +31,10 @@ constexpr int row_bytes(int boxes) { return boxes * kBoxColumns * 2 + 16; }
 // Bytes that hold the sums of a tile, one a warp.
 constexpr int sums_bytes(std::int64_t rows) { return kWarps * kTileRows * columns_of(rows) * 4; }
 
+// Rows of each half of a group that a tile has, so that blocks, one a multiprocessor, have nearly
+// equal shares: 5 to 8.
+int half_rows(std::int64_t groups, std::int64_t half, int multiprocessors);
+
 // A product with rows that are normed first: every block holds all of them.
 struct NormedPlan {
   int ring;          // boxes of a warp's ring; 0: it does not fit
@@ -45,11 +49,11 @@ struct AddedPlan {
   int ring;     // boxes of a warp's ring; 0: it does not fit
   int cluster;  // blocks of a cluster
   int clusters;
-  int most_tiles;     // of a cluster
-  int most_boxes;     // along the depth of a block
-  int most_segments;  // tiles that the boxes of one warp belong to
-  int stride;         // bytes from row to row of activations
-  int shared_bytes;   // of a block
+  int tile_rows;     // of the weight
+  int most_tiles;    // of a cluster
+  int most_boxes;    // along the depth of a block
+  int stride;        // bytes from row to row of activations
+  int shared_bytes;  // of a block
 };
 AddedPlan plan_added(std::int64_t rows, std::int64_t width, std::int64_t depth,
                      int multiprocessors);

@@ -1,8 +1,9 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
-#include "device/cuda/tensor_map.h"
 #include "ops/linear/kernels/narrow_plan.h"
 #include "ops/ptx_hopper.cuh"
 
@@ -11,97 +12,139 @@ namespace stagegate::cuda::narrow {
 
 using namespace stagegate::narrow;
 
-// A weight in tiles of 16 rows. A tile may be 8 rows each of the two halves of a group of rows:
-// what one thread needs together, gate and up, or the two elements that rotate with each other, is
-// then in one thread.
+// A weight [N, K] in tiles of at most 16 rows. The first and the second eight rows of a tile may be
+// far apart: what one thread needs together, gate and up, or the two elements that rotate with each
+// other, is then in one thread.
 struct WeightTiles {
-  CUtensorMap map;
-  int tiles;
-  int tiles_per_group;
-  int step;   // rows from one tile of a group to the next
+  const void* data;
+  int depth;
   int boxes;  // of a tile
+  int tiles;
+  // Tiles come in groups of rows, of two halves each where they are halved.
+  int tiles_per_group;
+  int group_rows;
+  int half_rows;    // from one half to the other; 8 where tiles are whole
+  int step;         // rows of the weight from one tile of a group to the next
+  int first_rows;   // of the first eight rows of a tile, those there are
+  int second_rows;  // of the second
+  int limit;        // rows of a half, or of all
 };
 
-// weight [N, K]. halved: in groups of group_rows rows, of two halves each.
-inline WeightTiles whole_tiles(const Tensor& weight) {
-  const std::int64_t rows = weight.dim(0);
-  const std::int64_t depth = weight.dim(1);
-  const auto tiles = static_cast<int>((rows + kTileRows - 1) / kTileRows);
-  return {.map = make_tensor_map(weight.raw_data(), weight.dtype(),
-                                 {{depth, 1, kBoxColumns},
-                                  {rows, depth, kTileRows},
-                                  {1, rows * depth, 1},
-                                  {1, rows * depth, 1}},
-                                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE),
+// tile_rows: at most 16.
+inline WeightTiles whole_tiles(const Tensor& weight, int tile_rows) {
+  const auto rows = static_cast<int>(weight.dim(0));
+  const int tiles = (rows + tile_rows - 1) / tile_rows;
+  constexpr int kHalf = kTileRows / 2;
+  return {.data = weight.raw_data(),
+          .depth = static_cast<int>(weight.dim(1)),
+          .boxes = boxes_of(weight.dim(1)),
           .tiles = tiles,
           .tiles_per_group = tiles,
-          .step = kTileRows,
-          .boxes = boxes_of(depth)};
+          .group_rows = rows,
+          .half_rows = kHalf,
+          .step = tile_rows,
+          .first_rows = std::min(tile_rows, kHalf),
+          .second_rows = std::max(tile_rows - kHalf, 0),
+          .limit = rows};
 }
-inline WeightTiles halved_tiles(const Tensor& weight, std::int64_t group_rows) {
-  const std::int64_t depth = weight.dim(1);
-  const std::int64_t groups = weight.dim(0) / group_rows;
-  const std::int64_t half = group_rows / 2;
-  constexpr int kStep = kTileRows / 2;
-  const auto tiles = static_cast<int>((half + kStep - 1) / kStep);
-  return {.map = make_tensor_map(weight.raw_data(), weight.dtype(),
-                                 {{depth, 1, kBoxColumns},
-                                  {half, depth, kStep},
-                                  {2, half * depth, 2},
-                                  {groups, group_rows * depth, 1}},
-                                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE),
-          .tiles = static_cast<int>(groups) * tiles,
+// In groups of group_rows rows, of two halves each. step: rows of each half in a tile, at most 8.
+inline WeightTiles halved_tiles(const Tensor& weight, std::int64_t group_rows, int step) {
+  const auto half = static_cast<int>(group_rows / 2);
+  const int tiles = (half + step - 1) / step;
+  return {.data = weight.raw_data(),
+          .depth = static_cast<int>(weight.dim(1)),
+          .boxes = boxes_of(weight.dim(1)),
+          .tiles = static_cast<int>(weight.dim(0) / group_rows) * tiles,
           .tiles_per_group = tiles,
-          .step = kStep,
-          .boxes = boxes_of(depth)};
+          .group_rows = static_cast<int>(group_rows),
+          .half_rows = half,
+          .step = step,
+          .first_rows = step,
+          .second_rows = step,
+          .limit = half};
 }
 
-// The boxes of one warp on their way, in slots of shared memory that only this warp uses. One lane
-// asks for them. Whoever refills a slot has read it, so no barrier says that one is free.
+// Which part of a box a lane copies: 16 bytes of four rows.
+template <typename T>
+class BoxSource {
+ public:
+  // All lanes call it for a new tile.
+  __device__ void move_to(const WeightTiles& weight, int tile) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int first = tile % weight.tiles_per_group * weight.step;
+    const auto group = static_cast<std::int64_t>(tile / weight.tiles_per_group) * weight.group_rows;
+    column_ = lane % 8 * kPack;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int row = (lane / 8 + 4 * i) % 8;
+      const bool second = i >= kRows / 2;
+      // Whole tiles end with the weight, halves each with itself.
+      const bool whole = weight.half_rows == kTileRows / 2 && weight.limit == weight.group_rows;
+      const int at = first + row + (second && whole ? weight.half_rows : 0);
+      const bool there =
+          row < (second ? weight.second_rows : weight.first_rows) && at < weight.limit;
+      const std::int64_t of = group + first + row + (second ? weight.half_rows : 0);
+      rows_[i] = there ? static_cast<const T*>(weight.data) + of * weight.depth + column_ : nullptr;
+    }
+  }
+
+  __device__ void copy(const WeightTiles& weight, std::uint8_t* slot, int box,
+                       std::uint64_t policy) const {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const bool present = box * kBoxColumns + column_ < weight.depth;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      if (rows_[i] == nullptr) continue;
+      const int row = lane / 8 + 4 * i;
+      // Swizzled: 16 bytes of a row are moved by the row in its group of eight.
+      ptx::copy_async(slot + row * 128 + ((lane % 8 ^ row % 8) << 4),
+                      rows_[i] + (present ? box * kBoxColumns : 0), present, policy);
+    }
+  }
+
+ private:
+  static constexpr int kPack = 16 / sizeof(T);
+  static constexpr int kRows = 4;
+
+  int column_;
+  const T* rows_[kRows];
+};
+
+// The boxes of one warp on their way, in slots of shared memory that only this warp uses: no
+// barrier says that one is full or free. All lanes call everything.
+template <typename T, int kDepth>
 class WarpRing {
  public:
-  // slots: 1024-byte aligned. All lanes call it.
-  __device__ WarpRing(std::uint8_t* slots, std::uint64_t* barriers, int depth)
-      : slots_(slots), barriers_(barriers), depth_(depth), policy_(ptx::evict_first()) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    if (lane < depth) ptx::init_barrier(barriers + lane, 1);
-    ptx::fence_barriers();
-    __syncwarp();
-  }
+  __device__ explicit WarpRing(std::uint8_t* slots) : slots_(slots), policy_(ptx::evict_first()) {}
 
-  // One lane asks for the box of a tile into the next slot.
+  // Asks for a box into the next slot.
   __device__ void ask(const WeightTiles& weight, int tile, int box) {
-    std::uint64_t* barrier = barriers_ + next_;
-    ptx::arrive_expecting(barrier, kBoxBytes);
-    ptx::copy_box(slots_ + next_ * kBoxBytes, weight.map, barrier, policy_, box * kBoxColumns,
-                  tile % weight.tiles_per_group * weight.step, 0, tile / weight.tiles_per_group);
-    if (++next_ == depth_) next_ = 0;
+    if (tile != tile_) source_.move_to(weight, tile_ = tile);
+    source_.copy(weight, slots_ + next_ * kBoxBytes, box, policy_);
+    if (++next_ == kDepth) next_ = 0;
   }
+  // Ends the request for one box, or for none where there is none left.
+  __device__ void commit() { ptx::commit_copies(); }
 
-  // The oldest box that was asked for, when it is there.
+  // The oldest of kDepth boxes that were asked for, when it is there.
   __device__ const std::uint8_t* front() {
-    ptx::wait(barriers_ + oldest_, parity_);
+    ptx::wait_copies<kDepth - 1>();
+    __syncwarp();
     return slots_ + oldest_ * kBoxBytes;
   }
   // All lanes have read it.
   __device__ void pop() {
     __syncwarp();
-    if (++oldest_ == depth_) {
-      oldest_ = 0;
-      parity_ ^= 1;
-    }
+    if (++oldest_ == kDepth) oldest_ = 0;
   }
-
-  __device__ int depth() const { return depth_; }
 
  private:
   std::uint8_t* slots_;
-  std::uint64_t* barriers_;
-  int depth_;
   std::uint64_t policy_;
+  BoxSource<T> source_;
+  int tile_ = -1;
   int next_ = 0;
   int oldest_ = 0;
-  unsigned parity_ = 0;
 };
 
 // The part of the product that one thread has: of element j of a fragment, the row of the tile is
@@ -130,7 +173,7 @@ template <typename T, int kColumns>
 __device__ void multiply_box(TileSums<kColumns>& sums, const std::uint8_t* box,
                              const RowAddresses<kColumns>& rows, int column) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const std::uint8_t* row = box + lane % 16 * 128;  // swizzled: 16 bytes are moved by the row % 8
+  const std::uint8_t* row = box + lane % 16 * 128;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     std::uint32_t x[kColumns / 8][4];
@@ -158,6 +201,14 @@ __device__ void clear(TileSums<kColumns>& sums) {
 #pragma unroll
     for (float& value : fragment) value = 0.0f;
   }
+}
+
+// Calls fn with the number of boxes of a ring that a plan chose, as a constant.
+template <typename Fn>
+void with_ring(int ring, Fn&& fn) {
+  if (ring >= 6) return fn(std::integral_constant<int, 6>{});
+  if (ring >= 4) return fn(std::integral_constant<int, 4>{});
+  fn(std::integral_constant<int, 3>{});
 }
 
 __device__ inline std::uint8_t* aligned_shared(std::uint8_t* shared) {

@@ -73,7 +73,7 @@ void logits_narrow(const Context& context, const LogitsCall& call) {
           .width = static_cast<int>(call.out.dim(1)),
           .fault = context.stream->fault()};
       narrow::launch_normed_product<T, LogitsEpilogue>(
-          context, input, narrow::whole_tiles(call.head.data), operands);
+          context, input, narrow::whole_tiles(call.head.data, narrow::kTileRows), operands);
     }
   });
 }

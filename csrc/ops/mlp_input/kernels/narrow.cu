@@ -9,6 +9,7 @@ struct MlpInputOperands {
   void* activated;   // [rows, width]
   const void* bias;  // [2 · width], or null
   int width;
+  int step;  // units of a tile
   Fault* fault;
 };
 
@@ -24,7 +25,7 @@ class SwigluEpilogue {
   __device__ void prepare(int tile) {
     const int unit = unit_of(tile);
     const auto* bias = static_cast<const T*>(to_.bias);
-    const bool has_bias = bias != nullptr && unit < to_.width;
+    const bool has_bias = bias != nullptr && unit >= 0;
     gate_bias_ = has_bias ? to_float(bias[unit]) : 0.0f;
     up_bias_ = has_bias ? to_float(bias[to_.width + unit]) : 0.0f;
   }
@@ -32,7 +33,7 @@ class SwigluEpilogue {
   __device__ void finish(int tile, const narrow::TileSums<kColumns>& sums) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const int unit = unit_of(tile);
-    if (unit >= to_.width) return;
+    if (unit < 0) return;
 #pragma unroll
     for (int i = 0; i < kColumns / 8; ++i) {
 #pragma unroll
@@ -48,9 +49,11 @@ class SwigluEpilogue {
   }
 
  private:
-  __device__ static int unit_of(int tile) {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    return tile * (narrow::kTileRows / 2) + lane / 4;
+  // -1 where there is none.
+  __device__ int unit_of(int tile) const {
+    const int of_tile = static_cast<int>(threadIdx.x) % kWarp / 4;
+    const int unit = tile * to_.step + of_tile;
+    return of_tile < to_.step && unit < to_.width ? unit : -1;
   }
 
   const Operands& to_;
@@ -72,13 +75,16 @@ void mlp_input_narrow(const Context& context, const MlpInputCall& call) {
                                      .eps = call.eps,
                                      .count = static_cast<int>(call.residual.dim(0)),
                                      .depth = static_cast<int>(call.residual.dim(1))};
+      const auto width = static_cast<int>(call.activated.dim(1));
+      const int step = narrow::half_rows(1, width, context.stream->num_multiprocessors());
       const MlpInputOperands operands{
           .activated = call.activated.raw_data(),
           .bias = call.gate_up.bias.defined() ? call.gate_up.bias.raw_data() : nullptr,
-          .width = static_cast<int>(call.activated.dim(1)),
+          .width = width,
+          .step = step,
           .fault = context.stream->fault()};
       narrow::launch_normed_product<T, SwigluEpilogue>(
-          context, input, narrow::halved_tiles(call.gate_up.data, call.gate_up.data.dim(0)),
+          context, input, narrow::halved_tiles(call.gate_up.data, call.gate_up.data.dim(0), step),
           operands);
     }
   });
