@@ -26,6 +26,19 @@ __device__ inline void copy_async(void* to, const void* from, bool present) {
                "l"(from), "r"(present ? 16 : 0)
                : "memory");
 }
+// createpolicy: data that is read once, and leaves the second cache first.
+__device__ inline std::uint64_t evict_first() {
+  std::uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;\n" : "=l"(policy));
+  return policy;
+}
+// copy_async with a policy of the second cache.
+__device__ inline void copy_async(void* to, const void* from, bool present, std::uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;\n" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(present ? 16 : 0), "l"(policy)
+               : "memory");
+}
 // cp.async.commit_group: the copies since the last call become one group.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
 // cp.async.wait_group: all but the kPending newest groups of this thread are there.

@@ -76,19 +76,6 @@ __device__ inline void wait(std::uint64_t* barrier, unsigned parity) {
   }
 }
 
-// createpolicy: data that is read once, and leaves the second cache first.
-__device__ inline std::uint64_t evict_first() {
-  std::uint64_t policy;
-  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;\n" : "=l"(policy));
-  return policy;
-}
-// cp.async as in ptx.cuh, with a policy of the second cache.
-__device__ inline void copy_async(void* to, const void* from, bool present, std::uint64_t policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;\n" ::"r"(
-                   shared_address(to)),
-               "l"(from), "r"(present ? 16 : 0), "l"(policy)
-               : "memory");
-}
 // cp.async.bulk: contiguous bytes from global to shared memory, addresses and size multiples of 16,
 // which the barrier counts.
 __device__ inline void copy_bulk(void* to, const void* from, unsigned bytes,

@@ -53,6 +53,8 @@ struct Loader {
   int unit;
   Item item;      // of that unit or one before
   Located ahead;  // the unit to copy next; its slots are looked up a turn before
+  // A step comes back to a key after all weights and keys of the model went through the cache.
+  std::uint64_t policy = ptx::evict_first();
 
   static __device__ int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 
@@ -85,8 +87,8 @@ struct Loader {
       const std::int64_t at = present ? slot : 0;
       const int place = swizzled<kDim>(row, piece);
       if (row >= from && row < to) {
-        ptx::copy_async(ring.k[stage] + place, k + at * cache.k_stride, present);
-        ptx::copy_async(ring.v[stage] + place, v + at * cache.v_stride, present);
+        ptx::copy_async(ring.k[stage] + place, k + at * cache.k_stride, present, policy);
+        ptx::copy_async(ring.v[stage] + place, v + at * cache.v_stride, present, policy);
       }
     }
   }
