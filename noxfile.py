@@ -89,7 +89,9 @@ def build_cuda(session: nox.Session) -> None:
     before = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
     if before[-1] == "build-cuda":  # else the arguments are those of the session that requires it
         parser = argparse.ArgumentParser(prog="nox -s build-cuda --")
-        parser.add_argument("--flashinfer", action="store_true", help="with --backend flashinfer")
+        parser.add_argument(
+            "--flashinfer", action="store_true", help="with --attention-backend flashinfer"
+        )
         parser.parse_args(session.posargs)
     make_environment(session, cuda=True)
 
@@ -107,7 +109,7 @@ def serve(session: nox.Session) -> None:
 
 @with_engine(default=False, tags=["gate"])
 def suite(session: nox.Session) -> None:
-    """Build, then test and measure one stage: nox -s suite -- stage0 [--layout slot] [PYTEST...]"""
+    """Build, then test and measure one stage: nox -s suite -- stage0 [--kv-layout slot] [PYTEST]"""
     parser = argparse.ArgumentParser(prog="nox -s suite --")
     parser.add_argument("stage", help="stage0 to stage7, see suites/stages.toml")
     arguments, others = parser.parse_known_args(paths_of_the_caller(session))
@@ -119,7 +121,7 @@ def suite(session: nox.Session) -> None:
 
 @with_engine()
 def tests(session: nox.Session) -> None:
-    """Build, then run every test but no benchmark: nox -s tests -- [--layout slot] [PYTEST...]"""
+    """Build, then run every test but no benchmark: nox -s tests -- [--kv-layout slot] [PYTEST]"""
     python(session, "-m", "pytest", "--benchmark-skip", *paths_of_the_caller(session))
 
 
@@ -275,13 +277,13 @@ def record_of(name: str, arguments: list[str]) -> Path:
     """Where a run leaves its record: the parts of a proof, such as a layout each, side by side."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("-m")
-    parser.add_argument("--layout")
+    parser.add_argument("--kv-layout")
     parser.add_argument("--model-path", type=Path, default=Path())
     wanted, others = parser.parse_known_args(arguments)
     places = [Path(argument.partition("::")[0]) for argument in others]
     parts = [
         wanted.m,
-        wanted.layout,
+        wanted.kv_layout,
         wanted.model_path.name,
         *(path.stem for path in places if path.exists()),
     ]
@@ -290,7 +292,7 @@ def record_of(name: str, arguments: list[str]) -> Path:
 
 
 def wants_flashinfer(arguments: list[str]) -> bool:
-    return "--flashinfer" in arguments or option(arguments, "--backend") == "flashinfer"
+    return "--flashinfer" in arguments or option(arguments, "--attention-backend") == "flashinfer"
 
 
 def install_engine(session: nox.Session, *, cuda: bool, flashinfer: bool = False) -> None:

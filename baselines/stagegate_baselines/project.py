@@ -142,9 +142,7 @@ def _project(root: Path, document: Mapping[str, Any], table: _Table) -> Project:
         out=root / table.text("out", "reports"),
         build=table.commands("build"),
         devices=table.names("devices", {"cpu": "cpu"}),
-        axes={
-            axis: table.inside("axes").texts(axis) for axis in table.inside("axes").known_by_use()
-        },
+        axes=_axes(table.inside("axes")),
         opt_in=table.names("opt_in", {}),
         metrics={
             metric: _kind(table.inside("metrics").inside(metric))
@@ -155,6 +153,14 @@ def _project(root: Path, document: Mapping[str, Any], table: _Table) -> Project:
     )
     table.refuse_others()
     return project
+
+
+def _axes(table: _Table) -> dict[str, tuple[str, ...]]:
+    axes = {axis: table.texts(axis) for axis in table.known_by_use()}
+    for axis in axes:
+        if not axis.isidentifier():
+            raise table.error(axis, "under the name of a parameter of tests, such as kv_layout")
+    return axes
 
 
 def _kind(table: _Table) -> Kind:

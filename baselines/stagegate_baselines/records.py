@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from stagegate_baselines.escaping import printable
 from stagegate_baselines.states import CriterionState
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 
 def _printable(value: object) -> object:
@@ -240,7 +240,7 @@ class Record(Strict):
     started it.
     """
 
-    schema_version: Literal[5]
+    schema_version: Literal[6]
     created: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
     stage: Text | None
     machine_key: Digest

@@ -208,5 +208,31 @@ def _by_engine_4(case: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _from_5(section: Section, _: Mapping[str, Any]) -> Section:
+    """Version 5 called the KV layout `layout` and the attention backend `backend`."""
+    return {**section, "schema_version": 6, "cases": list(map(_with_names_6, section["cases"]))}
+
+
+# A parameter of such a name with another value is not the engine's, and stays what it is.
+_NAMES_5 = {
+    "layout": ("kv_layout", ("block", "slot")),
+    "backend": ("attention_backend", ("native", "csr", "flashinfer")),
+}
+
+
+def _with_names_6(case: dict[str, Any]) -> dict[str, Any]:
+    renamed: Section = {
+        place: {_name_6(name, value): value for name, value in case[place].items()}
+        for place in ("params", "setup")
+        if place in case
+    }
+    return {**case, **renamed}
+
+
+def _name_6(name: str, value: object) -> str:
+    new, values = _NAMES_5.get(name, (name, ()))
+    return new if value in values else name
+
+
 # STEPS[n] turns version n into version n + 1.
-STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2, _from_3, _from_4)
+STEPS: tuple[Step, ...] = (_from_0, _from_1, _from_2, _from_3, _from_4, _from_5)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stagegate.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, LINEAR_BACKENDS
+from stagegate.config import ATTENTION_BACKENDS, DEVICES, DTYPES, KV_LAYOUTS, LINEAR_BACKENDS
 from stagegate.errors import StagegateError
 from stagegate.kv.sizing import kv_memory_from_text
 from stagegate.server.command import INTERRUPTED
@@ -69,8 +69,8 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ignore-eos", action="store_true")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--dtype", choices=DTYPES, default="auto")
-    parser.add_argument("--layout", choices=LAYOUTS, default="block")
-    parser.add_argument("--backend", choices=BACKENDS, default="native")
+    parser.add_argument("--kv-layout", choices=KV_LAYOUTS, default="block")
+    parser.add_argument("--attention-backend", choices=ATTENTION_BACKENDS, default="native")
     parser.add_argument("--linear-backend", choices=LINEAR_BACKENDS, default="auto")
     parser.add_argument("--max-model-len", type=int)
     parser.add_argument("--kv-capacity-tokens", type=int)
@@ -91,8 +91,8 @@ def _generate(arguments: argparse.Namespace) -> int:
         arguments.model,
         device=arguments.device,
         dtype=arguments.dtype,
-        layout=arguments.layout,
-        backend=arguments.backend,
+        kv_layout=arguments.kv_layout,
+        attention_backend=arguments.attention_backend,
         linear_backend=arguments.linear_backend,
         max_model_len=arguments.max_model_len,
         kv_capacity_tokens=arguments.kv_capacity_tokens,

@@ -71,12 +71,12 @@ def build_engine(config: EngineConfig, *, executor: Executor | None = None) -> L
 
 
 def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManager:
-    if config.layout == "slot":
+    if config.kv_layout == "slot":
         return SlotManager(capacity)
     return BlockManager(
         capacity,
         block_size=config.block_size,
-        backend=config.backend,
+        attention_backend=config.attention_backend,
         prefix_cache=(
             PrefixCache(config.block_size, salt=salt) if config.enable_prefix_cache else None
         ),
@@ -98,17 +98,17 @@ def _max_model_len(config: EngineConfig, decoder: DecoderConfig) -> int:
 
 def _check_flashinfer(config: EngineConfig, decoder: DecoderConfig, dtype: str) -> None:
     """What is known only with the checkpoint."""
-    if config.backend != "flashinfer":
+    if config.attention_backend != "flashinfer":
         return
     if dtype == "f32":
         msg = (
-            "backend='flashinfer' needs dtype 'f16' or 'bf16', the checkpoint is in 'f32'; state "
-            "one, or use backend='native'"
+            "attention_backend='flashinfer' needs dtype 'f16' or 'bf16', the checkpoint is in "
+            "'f32'; state one, or use attention_backend='native'"
         )
         raise ConfigError(msg)
     if decoder.head_dim not in (64, 128):
         msg = (
-            "backend='flashinfer' needs a model with heads of 64 or 128, this one has "
-            f"{decoder.head_dim}; use backend='native'"
+            "attention_backend='flashinfer' needs a model with heads of 64 or 128, this one has "
+            f"{decoder.head_dim}; use attention_backend='native'"
         )
         raise ConfigError(msg)

@@ -10,8 +10,8 @@ from stagegate.errors import ConfigError
 
 DEVICES = ("cpu", "cuda")
 DTYPES = ("auto", "f32", "f16", "bf16")
-LAYOUTS = ("block", "slot")
-BACKENDS = ("native", "csr", "flashinfer")
+KV_LAYOUTS = ("block", "slot")
+ATTENTION_BACKENDS = ("native", "csr", "flashinfer")
 LINEAR_BACKENDS = ("auto", "composed")
 
 # Log-probabilities of a prompt take a row of logits a token. Fewer rows would cost more steps, more
@@ -27,10 +27,10 @@ class EngineConfig:
 
     model: folder with a Hugging Face checkpoint.
     dtype: of weights, activations and KV cache; auto takes the checkpoint's.
-    layout: where keys and values live: paged blocks with a prefix cache, or single-token cells.
-    backend: the attention form: native takes block tables under the block layout, csr lists every
-        visible slot, as the slot layout does for all but decodes. flashinfer takes block tables to
-        the kernels of FlashInfer: on a GPU, in a build with them, in f16 or bf16.
+    kv_layout: where keys and values live: paged blocks with a prefix cache, or single-token cells.
+    attention_backend: native takes block tables under the block layout. csr lists every visible
+        slot, as the slot layout does for all but decodes. flashinfer takes block tables to the
+        kernels of FlashInfer: on a GPU, in a build with them, in f16 or bf16.
     linear_backend: what computes the blocks of a layer that multiply by a weight. auto takes the
         fastest form for each batch size: a kernel that fuses a whole block where there is one for
         the device, the dtype and the model. composed runs the primitive operators one by one, to
@@ -58,8 +58,8 @@ class EngineConfig:
     model: Path
     device: str = "cpu"
     dtype: str = "auto"
-    layout: str = "block"
-    backend: str = "native"
+    kv_layout: str = "block"
+    attention_backend: str = "native"
     linear_backend: str = "auto"
     block_size: int = 16
     kv_capacity_tokens: int | None = None
@@ -90,10 +90,10 @@ class EngineConfig:
             object.__setattr__(self, "deterministic", self.device == "cpu")
         self._one_of("device", DEVICES)
         self._one_of("dtype", DTYPES)
-        self._one_of("layout", LAYOUTS)
-        self._one_of("backend", BACKENDS)
+        self._one_of("kv_layout", KV_LAYOUTS)
+        self._one_of("attention_backend", ATTENTION_BACKENDS)
         self._one_of("linear_backend", LINEAR_BACKENDS)
-        if self.backend == "flashinfer":
+        if self.attention_backend == "flashinfer":
             self._flashinfer_can()
         for name in ("block_size", "max_num_seqs"):
             self._positive(name)
@@ -129,23 +129,24 @@ class EngineConfig:
         """How it cuts the keys of a sequence depends on the others: it is never deterministic."""
         wanted = {
             "device": ("cuda",),
-            "layout": ("block",),
+            "kv_layout": ("block",),
             "dtype": ("auto", "f16", "bf16"),
             "deterministic": (False,),
         }
         for name, choices in wanted.items():
             if getattr(self, name) not in choices:
                 msg = (
-                    f"backend='flashinfer' needs {name} {' or '.join(map(repr, choices))}, got "
-                    f"{getattr(self, name)!r}; change that, or use backend='native'"
+                    f"attention_backend='flashinfer' needs {name} "
+                    f"{' or '.join(map(repr, choices))}, got {getattr(self, name)!r}; change that, "
+                    "or use attention_backend='native'"
                 )
                 raise ConfigError(msg)
         from stagegate.native import _C
 
         if _C.build_info()["flashinfer"] is None:
             msg = (
-                "backend='flashinfer': this build has no FlashInfer; build with it "
-                "(nox -s build-cuda -- --flashinfer), or use backend='native'"
+                "attention_backend='flashinfer': this build has no FlashInfer; build with it "
+                "(nox -s build-cuda -- --flashinfer), or use attention_backend='native'"
             )
             raise ConfigError(msg)
 

@@ -65,7 +65,7 @@ def assemble(
         stages=tuple(stages),
         unstaged=others,
         # Attention of the slot layout has one form only.
-        layouts=compare_along("layout", "block", cases, free=("backend",)),
+        layouts=compare_along("kv_layout", "block", cases, free=("attention_backend",)),
         peers=compare_along(ENGINE, OURS, cases, same_rounds=True),
         machines=machines(ordered),
         environments=environments(ordered),

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from stagegate.config import BACKENDS, LAYOUTS
+from stagegate.config import ATTENTION_BACKENDS, KV_LAYOUTS
 from stagegate_harness.ceilings import Ceilings, measure_ceilings
 from suites.adapter.gpu_ceilings import measure_gpu_ceilings
 from suites.adapter.options import ENGINE, Workload, attention_of
 from suites.models.multilingual import write_multilingual_qwen2
 
 
-@pytest.fixture(scope="session", params=LAYOUTS)
-def layout(request: pytest.FixtureRequest) -> str:
-    """KV cache layout; the test runs once for each that --layout leaves in."""
+@pytest.fixture(scope="session", params=KV_LAYOUTS)
+def kv_layout(request: pytest.FixtureRequest) -> str:
+    """KV cache layout; the test runs once for each that --kv-layout leaves in."""
     return str(request.param)
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    """Attention form; with layout, only combinations the engine distinguishes are run."""
+@pytest.fixture(scope="session", params=ATTENTION_BACKENDS)
+def attention_backend(request: pytest.FixtureRequest) -> str:
+    """Attention backend; with kv_layout, only combinations the engine distinguishes are run."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def attention(pytestconfig: pytest.Config) -> str:
-    """Whose kernels attention over block tables takes in tests without `backend`."""
+    """Whose kernels attention over block tables takes in tests without `attention_backend`."""
     return attention_of(pytestconfig.stash[ENGINE])
 
 

@@ -43,7 +43,7 @@ _COMPLETION_TOKENS = 4050
 
 @dataclass(frozen=True)
 class _Row:
-    layout: str
+    kv_layout: str
     seconds: float
     tokens_per_sec: float
     avg_req_latency_ms: float
@@ -63,7 +63,7 @@ _ROWS = (
 def records() -> list[tuple[str, Record]]:
     """Label and record of each row, in the order they were written down."""
     return [
-        (f"legacy-{row.layout}-{1 + index // 2}", _record(index, row))
+        (f"legacy-{row.kv_layout}-{1 + index // 2}", _record(index, row))
         for index, row in enumerate(_ROWS)
     ]
 
@@ -103,10 +103,10 @@ def _record(index: int, row: _Row) -> Record:
 
 
 def _case(row: _Row) -> Case:
-    params = {"layout": row.layout, **_PARAMS}
+    params = {"kv_layout": row.kv_layout, **_PARAMS}
     higher, lower, info = Better.HIGHER, Better.LOWER, MetricClass.INFO
     return Case(
-        name=f"legacy_kv_layout[{row.layout}]",
+        name=f"legacy_kv_layout[{row.kv_layout}]",
         suite="offline",
         params=params,
         workload_hash=digest({"code": "unknown", "params": params}),

@@ -47,7 +47,7 @@ class EngineSettings:
     """
 
     device: str
-    backend: str | None
+    attention_backend: str | None
     model_path: Path
     recorded_model: Path
     run_parity: str
@@ -127,7 +127,7 @@ def read_settings(config: pytest.Config) -> EngineSettings:
     _check_checkpoint(model_path)
     return EngineSettings(
         device=settings.device,
-        backend=settings.axes["backend"],
+        attention_backend=settings.axes["attention_backend"],
         model_path=model_path.resolve(),
         recorded_model=recorded_model,
         run_parity=config.getoption("--run-parity"),
@@ -149,9 +149,9 @@ def read_settings(config: pytest.Config) -> EngineSettings:
 
 def attention_of(settings: EngineSettings) -> str:
     """Whose kernels attention over block tables takes where a test does not say: native, or on a
-    GPU flashinfer when --backend asks for it.
+    GPU flashinfer when --attention-backend asks for it.
     """
-    asked_for = settings.backend == "flashinfer" and settings.device == "cuda"
+    asked_for = settings.attention_backend == "flashinfer" and settings.device == "cuda"
     return "flashinfer" if asked_for else "native"
 
 

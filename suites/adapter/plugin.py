@@ -17,9 +17,9 @@ from suites.adapter import options, requirements, selection
 from suites.adapter.device_control import device_control
 from suites.adapter.fixtures import (  # noqa: F401 - pytest finds fixtures by name in a plugin
     attention,
-    backend,
+    attention_backend,
     ceilings,
-    layout,
+    kv_layout,
     model_path,
     multilingual_model,
     num_threads,

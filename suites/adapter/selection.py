@@ -47,15 +47,18 @@ def why_cut_short(item: pytest.Item) -> str | None:
 def _is_duplicate(item: pytest.Item) -> bool:
     """Slots have no block tables: slot on native would be the csr case under another name."""
     params = _params(item)
-    return params.get("layout") == "slot" and params.get("backend") in ("native", "flashinfer")
+    return params.get("kv_layout") == "slot" and params.get("attention_backend") in (
+        "native",
+        "flashinfer",
+    )
 
 
 def _waits_to_be_asked_for(item: pytest.Item, settings: EngineSettings) -> bool:
     """What needs FlashInfer: native once more by somebody else's kernels, which few builds have."""
-    if settings.backend == "flashinfer":
+    if settings.attention_backend == "flashinfer":
         return False
     marked = item.get_closest_marker("requires_flashinfer") is not None
-    return marked or _params(item).get("backend") == "flashinfer"
+    return marked or _params(item).get("attention_backend") == "flashinfer"
 
 
 def _params(item: pytest.Item) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 def make_document(second: int = 0, *, rate: float = 100.0, **changes: Any) -> Document:
     """What a suite writes, with another time and rate; changes: fields of its record."""
-    document: Document = json.loads((RECORDS / "version_5.json").read_text())
+    document: Document = json.loads((RECORDS / "version_6.json").read_text())
     section = document["stagegate"]
     section["created"] = f"2026-03-01T00:00:{second:02}Z"
     section["environment"]["git_dirty"] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stagegate_baselines.records import Record
+from stagegate_baselines.records import SCHEMA_VERSION, Record
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def sample_record(
     return Record.model_validate(
         {
             "device": "cpu" if device_control is None else "cuda",
-            "schema_version": 5,
+            "schema_version": SCHEMA_VERSION,
             "created": "2026-01-02T03:04:05Z",
             "stage": stage,
             "machine_key": "0123456789abcdef",
@@ -76,7 +76,7 @@ def _case(
     case: dict[str, object] = {
         "name": "test_case[block]",
         "suite": "offline",
-        "params": {"layout": "block", "seed": 0},
+        "params": {"kv_layout": "block", "seed": 0},
         "workload_hash": "1" * 16,
         "model_digest": None,
         "control": [] if control is None else [control],

@@ -10,7 +10,7 @@ from stagegate_baselines.store import Store
 from suites.adapter import legacy
 from suites.baselines.conftest import ROOT
 
-# layout -> seconds, tokens/s, ms, hits, misses, saved tokens
+# KV layout -> seconds, tokens/s, ms, hits, misses, saved tokens
 ROWS = [
     ("slot", 1087.2130, 3.7251, 45300.54, 0, 0, 0),
     ("block", 801.0294, 5.0560, 33376.23, 16, 9, 2656),
@@ -33,7 +33,7 @@ def test_the_rows() -> None:
         # The row agrees with itself: 4050 tokens, 24 requests.
         assert samples["tokens_per_sec"] == pytest.approx(4050 / seconds, rel=2e-5)
         assert samples["avg_req_latency_ms"] == pytest.approx(1000 * seconds / 24)
-        found.append((case.params["layout"], *list(samples.values())[1:]))
+        found.append((case.params["kv_layout"], *list(samples.values())[1:]))
         assert record.machine.cpu == "unknown"
         assert list(faults(record)) == ["it is a legacy record, of no run of these suites"]
     assert found == ROWS

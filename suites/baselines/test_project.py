@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stagegate.config import BACKENDS, LAYOUTS
+from stagegate.config import ATTENTION_BACKENDS, KV_LAYOUTS
 from stagegate_baselines.kinds import Kind
 from stagegate_baselines.project import (
     ProjectError,
@@ -86,6 +86,7 @@ METRIC = "[tool.stagegate.metrics.m]\nunit = 's'\nbetter = 'lower'\nclass = 'lat
         ("[tool.stagegate]\nbuild = [1]", "build in .* has to be a command or a list of commands"),
         ("[tool.stagegate]\ndevices = []", "devices in .* a table of texts or a list of names"),
         ("[tool.stagegate.axes]\nlayout = 'x'", r"layout in \[tool.stagegate.axes\] is 'x', and"),
+        ("[tool.stagegate.axes]\nkv-layout = ['x']", r"kv-layout in .* of a parameter of tests"),
         (METRIC.replace("unit", "unitt"), r"\[tool.stagegate.metrics.m\] has no unit"),
         (METRIC.replace("lower", "less"), "better in .* is 'less', .* one of higher, lower"),
         (METRIC.replace("latency-p50", "fast"), "class in .* one of kernel, throughput, latency"),
@@ -142,6 +143,6 @@ def test_a_command_is_filled_in() -> None:
 
 def test_the_axes_of_this_project_are_those_of_its_engine() -> None:
     axes = load_project(ROOT).axes
-    assert set(axes["layout"]) == set(LAYOUTS)
-    assert set(axes["backend"]) == set(BACKENDS)
+    assert set(axes["kv_layout"]) == set(KV_LAYOUTS)
+    assert set(axes["attention_backend"]) == set(ATTENTION_BACKENDS)
     assert axes["dtype"] == DTYPES

@@ -26,7 +26,7 @@ VOCAB = 23
 EOS = 5
 STOP = 7
 GARBAGE = VOCAB
-LAYOUTS = ("block", "csr", "slot")
+KV_LAYOUTS = ("block", "csr", "slot")
 
 
 def next_token(prefix: list[int]) -> int:
@@ -85,13 +85,13 @@ class PrefixModel:
         self.sampled = np.full(len(step.logits_indices), GARBAGE, dtype=np.int32)
 
 
-def make_kv(layout: str, capacity: int) -> KVManager:
-    if layout == "slot":
+def make_kv(kv_layout: str, capacity: int) -> KVManager:
+    if kv_layout == "slot":
         return SlotManager(capacity)
     return BlockManager(
         capacity,
         block_size=BLOCK_SIZE,
-        backend="csr" if layout == "csr" else "native",
+        attention_backend="csr" if kv_layout == "csr" else "native",
         prefix_cache=PrefixCache(BLOCK_SIZE),
     )
 
@@ -100,7 +100,7 @@ class Bench:
     """A scheduler with its cache and model."""
 
     def __init__(
-        self, layout: str = "block", *, capacity: int = 64, budget: int = 16, seqs: int = 8,
+        self, kv_layout: str = "block", *, capacity: int = 64, budget: int = 16, seqs: int = 8,
         max_tpot_ms: float | None = None,
     ) -> None:  # fmt: skip
         config = EngineConfig(
@@ -109,7 +109,7 @@ class Bench:
         )  # fmt: skip
         self.budget = budget
         self.max_num_seqs = config.max_num_seqs
-        self.kv = make_kv(layout, capacity)
+        self.kv = make_kv(kv_layout, capacity)
         self.capacity = self.kv.capacity_tokens
         self.model = PrefixModel(self.kv.num_slots)
         self.max_rows = config.max_logits_rows

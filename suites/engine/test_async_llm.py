@@ -22,9 +22,9 @@ OPENINGS = ("Alice was", "Down the", "The Queen", "Oh", "I am", "The Mock Turtle
 
 
 @pytest.fixture(scope="module")
-def engine_config(model_path: Path, device: str, layout: str, num_threads: int) -> EngineConfig:
+def engine_config(model_path: Path, device: str, kv_layout: str, num_threads: int) -> EngineConfig:
     return EngineConfig(
-        model=model_path, device=device, dtype="f32", layout=layout, kv_capacity_tokens=1024,
+        model=model_path, device=device, dtype="f32", kv_layout=kv_layout, kv_capacity_tokens=1024,
         num_threads=num_threads, max_num_seqs=16, deterministic=True,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def test_each_of_many_gets_what_it_gets_alone(llm: AsyncLLM, engine_config: Engi
     ]
     offline = LLM(
         engine_config.model, device=engine_config.device, dtype="f32",
-        layout=engine_config.layout, kv_capacity_tokens=4096, deterministic=True,
+        kv_layout=engine_config.kv_layout, kv_capacity_tokens=4096, deterministic=True,
     )  # fmt: skip
     expected = offline.generate([prompt for prompt, _ in jobs], [chosen for _, chosen in jobs])
 

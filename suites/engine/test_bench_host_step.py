@@ -41,7 +41,9 @@ class HostSteps:
         )  # fmt: skip
         cache = PrefixCache(BLOCK_SIZE, salt=b"host steps")
         capacity = num_sequences * (PROMPT_TOKENS + MAX_TOKENS)
-        kv = BlockManager(capacity, block_size=BLOCK_SIZE, backend="native", prefix_cache=cache)
+        kv = BlockManager(
+            capacity, block_size=BLOCK_SIZE, attention_backend="native", prefix_cache=cache
+        )
         self._scheduler = Scheduler(config, kv)
         self._inputs = StepInputs(kv, num_rows=num_sequences, has_tables=True)
         params = SamplingParams(temperature=0, ignore_eos=True, max_tokens=MAX_TOKENS)

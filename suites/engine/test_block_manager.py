@@ -42,9 +42,13 @@ def begin(kv: KVManager, member: Sequence) -> int:
     )
 
 
-def manager(capacity: int = 32, block_size: int = 4, backend: str = "native") -> BlockManager:
+def manager(
+    capacity: int = 32, block_size: int = 4, attention_backend: str = "native"
+) -> BlockManager:
     cache = PrefixCache(block_size)
-    return BlockManager(capacity, block_size=block_size, backend=backend, prefix_cache=cache)
+    return BlockManager(
+        capacity, block_size=block_size, attention_backend=attention_backend, prefix_cache=cache
+    )
 
 
 def run(kv: BlockManager, member: Sequence) -> int:
@@ -210,17 +214,20 @@ class BlockMachine(RuleBasedStateMachine):
         self.next_id = 0
 
     @initialize(
-        backend=st.sampled_from(["native", "csr"]),
+        attention_backend=st.sampled_from(["native", "csr"]),
         hash_function=st.sampled_from([None, constant_hash, weak_hash]),
     )
-    def start(self, backend: str, hash_function: Callable[[bytes], bytes] | None) -> None:
+    def start(self, attention_backend: str, hash_function: Callable[[bytes], bytes] | None) -> None:
         cache = (
             PrefixCache(self.SIZE)
             if hash_function is None
             else PrefixCache(self.SIZE, hash_function=hash_function)
         )
         self.kv = BlockManager(
-            self.SIZE * self.NUM_BLOCKS, block_size=self.SIZE, backend=backend, prefix_cache=cache
+            self.SIZE * self.NUM_BLOCKS,
+            block_size=self.SIZE,
+            attention_backend=attention_backend,
+            prefix_cache=cache,
         )
 
     @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=12))

@@ -31,18 +31,19 @@ def llm(
     request: pytest.FixtureRequest,
     model_path: Path,
     device: str,
-    layout: str,
+    kv_layout: str,
     attention: str,
     num_threads: int,
 ) -> LLM:
     return LLM(
-        model_path, device=device, layout=layout, kv_capacity_tokens=1024, num_threads=num_threads,
-        backend=attention if layout == "block" else "csr", linear_backend=request.param,
+        model_path, device=device, kv_layout=kv_layout, kv_capacity_tokens=1024,
+        attention_backend=attention if kv_layout == "block" else "csr",
+        linear_backend=request.param, num_threads=num_threads,
     )  # fmt: skip
 
 
 @pytest.mark.criterion("s2.no-fallback", "s5.no-fallback")
-def test_every_operator_runs_on_the_device(llm: LLM, device: str, layout: str) -> None:
+def test_every_operator_runs_on_the_device(llm: LLM, device: str, kv_layout: str) -> None:
     with Ledger() as ledger:
         llm.generate(PROMPTS, SAMPLED)
     used = {op for op, _ in ledger.dispatches}
@@ -57,7 +58,7 @@ def test_every_operator_runs_on_the_device(llm: LLM, device: str, layout: str) -
     if llm.engine.config.linear_backend == "composed":
         assert used >= passes[device] | {"linear", "swiglu"}
     # The prompt by its rows of slots, what follows by tables of blocks, which are slots here.
-    by_slots = layout == "slot"
+    by_slots = kv_layout == "slot"
     assert len(used & attention) == 1 + by_slots
     assert {where.partition(":")[0] for _, where in ledger.dispatches} == {device}
 
@@ -115,10 +116,10 @@ def test_16_bit_decode_agrees_between_the_attention_forms(
     greedy = SamplingParams(temperature=0, max_tokens=48, ignore_eos=True, logprobs=5)
     answers: list[list[CompletionOutput]] = []
     tolerance = 0.0
-    for backend in ("native", "csr"):
+    for attention_backend in ("native", "csr"):
         llm = LLM(
-            model_path, device=device, dtype=dtype, backend=backend, kv_capacity_tokens=1024,
-            num_threads=num_threads,
+            model_path, device=device, dtype=dtype, attention_backend=attention_backend,
+            kv_capacity_tokens=1024, num_threads=num_threads,
         )  # fmt: skip
         tolerance = max(tolerance, near_tie(llm.engine.config))
         for _ in range(2):  # the second time behind prefix hits
@@ -135,10 +136,10 @@ def test_decode_agrees_between_the_attention_forms(
 ) -> None:
     params = SamplingParams(temperature=0, max_tokens=48, ignore_eos=True, logprobs=0)
     found = []
-    for backend in ("native", "csr"):
+    for attention_backend in ("native", "csr"):
         llm = LLM(
-            model_path, device=device, dtype="f32", backend=backend, kv_capacity_tokens=1024,
-            num_threads=num_threads,
+            model_path, device=device, dtype="f32", attention_backend=attention_backend,
+            kv_capacity_tokens=1024, num_threads=num_threads,
         )  # fmt: skip
         for _ in range(2):  # the second time behind prefix hits
             found.append([output.outputs[0] for output in llm.generate(PROMPTS, params)])
@@ -150,14 +151,14 @@ def test_decode_agrees_between_the_attention_forms(
 
 
 @pytest.mark.criterion("s3.decode-path")
-def test_a_decode_goes_by_the_rows_of_its_sequences(llm: LLM, layout: str, device: str) -> None:
+def test_a_decode_goes_by_the_rows_of_its_sequences(llm: LLM, kv_layout: str, device: str) -> None:
     """Nothing but new blocks crosses, wherever attention takes block tables."""
     params = SamplingParams(temperature=0.7, seed=3, max_tokens=12, ignore_eos=True)
     llm.generate("warm up", params)
     with Ledger() as ledger:
         llm.generate(PROMPTS, params)
     gathered = sum(count for (op, _), count in ledger.dispatches.items() if op == "gather_rows")
-    by_tables = layout == "slot" or llm.engine.config.backend == "native"
+    by_tables = kv_layout == "slot" or llm.engine.config.attention_backend == "native"
     assert gathered == (11 if by_tables else 0)
     if device != "cpu" and by_tables:
         crossed = {key: size for key, (_, size) in ledger.copies.items()}

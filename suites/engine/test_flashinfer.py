@@ -23,22 +23,22 @@ MARGIN = 0.25
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({}, r"needs device 'cuda', got 'cpu'; change that, or use backend='native'"),
-        ({"device": "cuda", "layout": "slot"}, r"needs layout 'block', got 'slot'"),
+        ({}, r"needs device 'cuda', got 'cpu'; change that, or use attention_backend='native'"),
+        ({"device": "cuda", "kv_layout": "slot"}, r"needs kv_layout 'block', got 'slot'"),
         ({"device": "cuda", "dtype": "f32"}, r"needs dtype 'auto' or 'f16' or 'bf16', got 'f32'"),
         ({"device": "cuda", "deterministic": True}, r"needs deterministic False, got True"),
     ],
 )
 def test_settings_it_cannot_have(model_path: Path, settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=f"backend='flashinfer' {words}"):
-        LLM(model_path, backend="flashinfer", **settings)
+    with pytest.raises(ConfigError, match=f"attention_backend='flashinfer' {words}"):
+        LLM(model_path, attention_backend="flashinfer", **settings)
 
 
 def test_a_build_without_it(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stagegate._C.build_info", lambda: {"flashinfer": None})
     words = r"this build has no FlashInfer; build with it \(nox -s build-cuda -- --flashinfer\)"
     with pytest.raises(ConfigError, match=words):
-        LLM(model_path, device="cuda", backend="flashinfer")
+        LLM(model_path, device="cuda", attention_backend="flashinfer")
 
 
 @pytest.mark.parametrize(
@@ -51,12 +51,17 @@ def test_a_checkpoint_it_has_no_kernel_for(
     monkeypatch.setattr("stagegate._C.build_info", lambda: {"flashinfer": "any"})
     path = write_random_qwen2(tmp_path / "model", PRESETS["group-7"], dtype=dtype)
     with pytest.raises(ConfigError, match=words):
-        LLM(path, device="cuda", backend="flashinfer")
+        LLM(path, device="cuda", attention_backend="flashinfer")
 
 
-def start(path: Path, dtype: str, backend: str, **settings: int) -> LLM:
+def start(path: Path, dtype: str, attention_backend: str, **settings: int) -> LLM:
     return LLM(
-        path, device="cuda", dtype=dtype, backend=backend, kv_capacity_tokens=4096, **settings
+        path,
+        device="cuda",
+        dtype=dtype,
+        attention_backend=attention_backend,
+        kv_capacity_tokens=4096,
+        **settings,
     )
 
 

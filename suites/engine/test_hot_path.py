@@ -79,12 +79,12 @@ class WaitedWorker(Worker):
 
 def start(
     model_path: Path,
-    layout: str,
+    kv_layout: str,
     kind: type[Worker] = WaitedWorker,
     linear_backend: str = "auto",
 ) -> LLMEngine:
     config = EngineConfig(
-        model_path, device="cuda", layout=layout, linear_backend=linear_backend,
+        model_path, device="cuda", kv_layout=kv_layout, linear_backend=linear_backend,
         kv_capacity_tokens=2048,
     )  # fmt: skip
     model = load_model_config(model_path)
@@ -104,10 +104,10 @@ def params(request: pytest.FixtureRequest) -> SamplingParams:
 
 @pytest.fixture(params=LINEAR_BACKENDS)
 def steps(
-    request: pytest.FixtureRequest, model_path: Path, layout: str, params: SamplingParams
+    request: pytest.FixtureRequest, model_path: Path, kv_layout: str, params: SamplingParams
 ) -> list[tuple[Trace, Ledger]]:
     """Each of some decode steps of three sequences, when all memory has been taken."""
-    engine = start(model_path, layout, linear_backend=request.param)
+    engine = start(model_path, kv_layout, linear_backend=request.param)
     queue(engine, params)  # the longest step there will be, and the products of its shapes
     while engine.unfinished_requests:
         engine.step()
@@ -180,9 +180,9 @@ def test_a_decode_is_one_graph(steps: list[tuple[Trace, Ledger]]) -> None:
         assert len(graphs) == 1
 
 
-def test_steps_are_queued_ahead_as_graphs(model_path: Path, layout: str) -> None:
+def test_steps_are_queued_ahead_as_graphs(model_path: Path, kv_layout: str) -> None:
     """Without a wait for anything but the results of the step before."""
-    engine = start(model_path, layout, Worker)
+    engine = start(model_path, kv_layout, Worker)
     queue(engine, SAMPLING["greedy"])  # to take all memory
     while engine.unfinished_requests:
         engine.step()
@@ -212,10 +212,10 @@ def test_every_step_launches_the_same(steps: list[tuple[Trace, Ledger]]) -> None
     }
 
 
-def test_a_trace_shows_what_a_step_must_not_do(model_path: Path, layout: str) -> None:
+def test_a_trace_shows_what_a_step_must_not_do(model_path: Path, kv_layout: str) -> None:
     """Starting an engine does all of it, so the patterns above are of names that occur."""
     with kernel_trace(calls=True) as trace:
-        engine = start(model_path, layout)
+        engine = start(model_path, kv_layout)
         engine.add_request("Alice", SamplingParams(max_tokens=1))
         engine.step()
     assert names_of(trace, ALLOCATION)

@@ -68,16 +68,16 @@ def test_tokens_are_whole_blocks(decoder: DecoderConfig) -> None:
     assert kv_bytes_per_token(decoder, "bf16") == PER_TOKEN
     assert capacity(decoder, kv_capacity_tokens=1000) == 992
     assert capacity(decoder, kv_capacity_tokens=1000, block_size=64) == 960
-    assert capacity(decoder, kv_capacity_tokens=1000, layout="slot") == 1000
+    assert capacity(decoder, kv_capacity_tokens=1000, kv_layout="slot") == 1000
 
 
 def test_bytes_and_shares_count_alike(decoder: DecoderConfig) -> None:
-    assert capacity(decoder, kv_memory=1000 * PER_TOKEN + 1, layout="slot") == 1000
-    assert capacity(decoder, 4000 * PER_TOKEN, kv_memory=0.25, layout="slot") == 1000
+    assert capacity(decoder, kv_memory=1000 * PER_TOKEN + 1, kv_layout="slot") == 1000
+    assert capacity(decoder, 4000 * PER_TOKEN, kv_memory=0.25, kv_layout="slot") == 1000
     # Unasked, a GPU gives more of what is free than a host.
     for_steps = 512 << 20
-    assert capacity(decoder, for_steps + 4000 * PER_TOKEN, device="cuda", layout="slot") == 3600
-    assert capacity(decoder, 4000 * PER_TOKEN, device="cpu", layout="slot") == 2000
+    assert capacity(decoder, for_steps + 4000 * PER_TOKEN, device="cuda", kv_layout="slot") == 3600
+    assert capacity(decoder, 4000 * PER_TOKEN, device="cpu", kv_layout="slot") == 2000
     # What steps need on a GPU is nobody's to give.
     assert capacity(decoder, for_steps + 16 * PER_TOKEN, device="cuda", kv_memory=1.0) == 16
 
@@ -116,10 +116,10 @@ def test_a_share_is_of_the_memory_of_the_device(model_path: Path, device: str) -
     assert 3 <= large / small <= 5  # others take and give back memory meanwhile
 
 
-def test_bytes_are_taken_as_they_are(model_path: Path, device: str, layout: str) -> None:
+def test_bytes_are_taken_as_they_are(model_path: Path, device: str, kv_layout: str) -> None:
     model = load_model_config(model_path)
     per_token = kv_bytes_per_token(model.decoder, model.dtype)
-    engine = start(model_path, device, layout=layout, kv_memory=1024 * per_token).engine
+    engine = start(model_path, device, kv_layout=kv_layout, kv_memory=1024 * per_token).engine
     assert engine.kv_stats().capacity == 1024
     assert engine.executor.memory_bytes["kv"] == 1024 * per_token
 

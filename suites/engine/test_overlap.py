@@ -76,9 +76,9 @@ class Bench:
         return ended
 
 
-def start(model_path: Path, layout: str, num_threads: int, *, capacity: int = 1024) -> Bench:
+def start(model_path: Path, kv_layout: str, num_threads: int, *, capacity: int = 1024) -> Bench:
     config = EngineConfig(
-        model_path, layout=layout, kv_capacity_tokens=capacity, max_num_batched_tokens=96,
+        model_path, kv_layout=kv_layout, kv_capacity_tokens=capacity, max_num_batched_tokens=96,
         max_num_seqs=32, num_threads=num_threads,
     )  # fmt: skip
     worker = BesideWorker(config)
@@ -86,8 +86,8 @@ def start(model_path: Path, layout: str, num_threads: int, *, capacity: int = 10
 
 
 @pytest.fixture
-def bench(model_path: Path, layout: str, num_threads: int) -> Bench:
-    return start(model_path, layout, num_threads)
+def bench(model_path: Path, kv_layout: str, num_threads: int) -> Bench:
+    return start(model_path, kv_layout, num_threads)
 
 
 def answers(bench: Bench, count: int) -> list[RequestOutput]:

@@ -23,7 +23,7 @@ from stagegate import LLM, SamplingParams
 from stagegate_harness.kernel_trace import kernel_trace
 
 model, layout, steps = sys.argv[1:]
-llm = LLM(model, device="cuda", layout=layout, linear_backend="composed", kv_capacity_tokens=512)
+llm = LLM(model, device="cuda", kv_layout=layout, linear_backend="composed", kv_capacity_tokens=512)
 params = SamplingParams(temperature=0, max_tokens=int(steps), ignore_eos=True)
 for _ in range(2):
     llm.generate("Down the rabbit hole", params)
@@ -41,16 +41,16 @@ def cupti_library() -> Path:
 
 
 @pytest.mark.requires_cupti
-def test_a_profiler_sees_steps_layers_and_operators(model_path: Path, layout: str) -> None:
+def test_a_profiler_sees_steps_layers_and_operators(model_path: Path, kv_layout: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(model_path), layout, str(STEPS)],
+        [sys.executable, "-c", PROGRAM, str(model_path), kv_layout, str(STEPS)],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=600,
         env=os.environ | {RANGES_VARIABLE: str(cupti_library())},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ranges = json.loads(done.stdout.splitlines()[-1])
     layers = load_model_config(model_path).decoder.num_layers
-    attention = "paged_attention" if layout == "block" else "self_attention_paged"
+    attention = "paged_attention" if kv_layout == "block" else "self_attention_paged"
     every_step = {"step", "operands", "results", "wait"}
     forward = {
         "logits": 1, "layer": layers, "rope_kv_write": layers, attention: layers,

@@ -7,16 +7,16 @@ import pytest
 from stagegate.core.sequence import SequenceStatus
 from stagegate.errors import CapacityError
 from stagegate.sampling import SamplingParams
-from suites.engine.scheduler_bench import BLOCK_SIZE, LAYOUTS, Bench, ids, next_token
+from suites.engine.scheduler_bench import BLOCK_SIZE, KV_LAYOUTS, Bench, ids, next_token
 
 
-@pytest.fixture(params=LAYOUTS)
-def layout(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=KV_LAYOUTS)
+def kv_layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_prompts_are_prefilled_in_chunks_beside_decodes(layout: str) -> None:
-    bench = Bench(layout, budget=6)
+def test_prompts_are_prefilled_in_chunks_beside_decodes(kv_layout: str) -> None:
+    bench = Bench(kv_layout, budget=6)
     first = bench.add(1, [1, 2], max_tokens=6)
     second = bench.add(2, list(range(10, 20)), max_tokens=2)
     shapes = [
@@ -33,8 +33,8 @@ def test_prompts_are_prefilled_in_chunks_beside_decodes(layout: str) -> None:
     bench.check_alone(second)
 
 
-def test_no_more_sequences_than_allowed(layout: str) -> None:
-    bench = Bench(layout, seqs=2)
+def test_no_more_sequences_than_allowed(kv_layout: str) -> None:
+    bench = Bench(kv_layout, seqs=2)
     for seq_id in range(5):
         bench.add(seq_id, [seq_id, 1])
     assert ids(bench.step()) == [0, 1]
@@ -42,8 +42,8 @@ def test_no_more_sequences_than_allowed(layout: str) -> None:
     bench.drain()
 
 
-def test_lower_priority_value_goes_first_and_ties_by_arrival(layout: str) -> None:
-    bench = Bench(layout, seqs=1)
+def test_lower_priority_value_goes_first_and_ties_by_arrival(kv_layout: str) -> None:
+    bench = Bench(kv_layout, seqs=1)
     for seq_id, priority in enumerate([1, 0, 1, -3, 0]):
         bench.add(seq_id, [1], max_tokens=1, priority=priority)
     order = []
@@ -52,8 +52,8 @@ def test_lower_priority_value_goes_first_and_ties_by_arrival(layout: str) -> Non
     assert order == [3, 1, 4, 0, 2]
 
 
-def test_the_newest_is_preempted_and_comes_back_first(layout: str) -> None:
-    bench = Bench(layout, capacity=12, seqs=2)
+def test_the_newest_is_preempted_and_comes_back_first(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=12, seqs=2)
     old = bench.add(0, [1, 2, 3, 4], max_tokens=8)
     young = bench.add(1, [5, 6, 7, 8], max_tokens=8)
     late = bench.add(2, [9, 9], max_tokens=1)
@@ -67,8 +67,8 @@ def test_the_newest_is_preempted_and_comes_back_first(layout: str) -> None:
         bench.check_alone(sequence)
 
 
-def test_a_less_urgent_sequence_is_the_victim_of_a_newer_one(layout: str) -> None:
-    bench = Bench(layout, capacity=12)
+def test_a_less_urgent_sequence_is_the_victim_of_a_newer_one(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=12)
     relaxed = bench.add(0, [1, 2, 3, 4], max_tokens=8, priority=1)
     urgent = bench.add(1, [5, 6, 7, 8], max_tokens=8)
     while not urgent.is_finished:
@@ -137,8 +137,8 @@ def test_prompt_logprobs_compute_every_position() -> None:
     bench.check_alone(with_prompt_logprobs)
 
 
-def test_prompt_logprobs_share_the_rows_of_a_step(layout: str) -> None:
-    bench = Bench(layout, capacity=256, budget=128, seqs=3)
+def test_prompt_logprobs_share_the_rows_of_a_step(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=256, budget=128, seqs=3)
     assert bench.max_rows == 32
     decode = bench.add(0, [1, 2], max_tokens=9)
     bench.step()
@@ -162,8 +162,8 @@ def test_prompt_logprobs_share_the_rows_of_a_step(layout: str) -> None:
         bench.check_alone(sequence)
 
 
-def test_a_prompt_that_has_begun_waits_for_a_row_with_its_last_token(layout: str) -> None:
-    bench = Bench(layout, capacity=256, budget=64, seqs=3)
+def test_a_prompt_that_has_begun_waits_for_a_row_with_its_last_token(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=256, budget=64, seqs=3)
     urgent = bench.add(0, [token % 5 for token in range(80)], prompt_logprobs=True)
     plain = bench.add(1, [4] * 40)
     bench.step()
@@ -175,16 +175,16 @@ def test_a_prompt_that_has_begun_waits_for_a_row_with_its_last_token(layout: str
         bench.check_alone(sequence)
 
 
-def test_outgrowing_the_cache_ends_with_length(layout: str) -> None:
-    bench = Bench(layout, capacity=8)
+def test_outgrowing_the_cache_ends_with_length(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=8)
     sequence = bench.add(0, [1, 2, 3], max_tokens=100)
     bench.drain()
     assert sequence.status is SequenceStatus.FINISHED_LENGTH
     assert sequence.num_tokens == 9  # the last one needs no room
 
 
-def test_a_prompt_that_never_fits_is_refused_with_the_numbers(layout: str) -> None:
-    bench = Bench(layout, capacity=8)
+def test_a_prompt_that_never_fits_is_refused_with_the_numbers(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=8)
     with pytest.raises(CapacityError, match=r"has 8 tokens .* holds 8;") as e:
         bench.add(0, [1] * 8)
     assert e.value.parameter == "prompt"
@@ -193,8 +193,8 @@ def test_a_prompt_that_never_fits_is_refused_with_the_numbers(layout: str) -> No
     bench.drain()
 
 
-def test_stop_token_is_kept_and_named(layout: str) -> None:
-    bench = Bench(layout)
+def test_stop_token_is_kept_and_named(kv_layout: str) -> None:
+    bench = Bench(kv_layout)
     token = next_token([1, 2])
     params = SamplingParams(max_tokens=None, stop_token_ids=(token,), ignore_eos=True)
     sequence = bench.add(0, [1, 2], params=params)
@@ -204,8 +204,8 @@ def test_stop_token_is_kept_and_named(layout: str) -> None:
     assert sequence.stop_reason == token
 
 
-def test_abort_frees_running_and_waiting_sequences(layout: str) -> None:
-    bench = Bench(layout, seqs=1)
+def test_abort_frees_running_and_waiting_sequences(kv_layout: str) -> None:
+    bench = Bench(kv_layout, seqs=1)
     running, waiting = bench.add(0, [1, 2]), bench.add(1, [3, 4])
     bench.step()
     assert bench.scheduler.abort(0)
@@ -216,8 +216,8 @@ def test_abort_frees_running_and_waiting_sequences(layout: str) -> None:
     assert running.status is waiting.status is SequenceStatus.FINISHED_ABORTED
 
 
-def test_abort_while_the_step_runs_drops_its_token(layout: str) -> None:
-    bench = Bench(layout)
+def test_abort_while_the_step_runs_drops_its_token(kv_layout: str) -> None:
+    bench = Bench(kv_layout)
     gone, stays = bench.add(0, [1, 2]), bench.add(1, [3, 4])
     step = bench.schedule()
     tokens = bench.execute(step)
@@ -228,8 +228,8 @@ def test_abort_while_the_step_runs_drops_its_token(layout: str) -> None:
     bench.check_alone(stays)
 
 
-def test_finish_from_outside_carries_the_reason(layout: str) -> None:
-    bench = Bench(layout)
+def test_finish_from_outside_carries_the_reason(kv_layout: str) -> None:
+    bench = Bench(kv_layout)
     sequence = bench.add(0, [1, 2])
     bench.step()
     assert bench.scheduler.finish(0, SequenceStatus.FINISHED_STOPPED, "END")
@@ -237,8 +237,8 @@ def test_finish_from_outside_carries_the_reason(layout: str) -> None:
     assert not bench.scheduler.has_work
 
 
-def test_a_failed_step_ends_its_sequences_only(layout: str) -> None:
-    bench = Bench(layout, budget=4, seqs=2)
+def test_a_failed_step_ends_its_sequences_only(kv_layout: str) -> None:
+    bench = Bench(kv_layout, budget=4, seqs=2)
     failed, queued = bench.add(0, [1, 2, 3]), bench.add(1, [1, 2, 3, 4])
     bench.scheduler.abort(1)
     step = bench.schedule()

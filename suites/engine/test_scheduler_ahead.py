@@ -6,11 +6,11 @@ import pytest
 
 from stagegate.core.sequence import SequenceStatus
 from stagegate.sampling import SamplingParams
-from suites.engine.scheduler_bench import LAYOUTS, Bench, ids, next_token, output_of
+from suites.engine.scheduler_bench import KV_LAYOUTS, Bench, ids, next_token, output_of
 
 
-@pytest.fixture(params=LAYOUTS)
-def layout(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=KV_LAYOUTS)
+def kv_layout(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
@@ -30,8 +30,8 @@ def test_two_steps_are_in_flight_at_most_and_come_back_in_order() -> None:
     bench.scheduler.update(second, output_of(second, 1))
 
 
-def test_a_step_goes_on_with_tokens_that_another_samples(layout: str) -> None:
-    bench = Bench(layout, budget=6)
+def test_a_step_goes_on_with_tokens_that_another_samples(kv_layout: str) -> None:
+    bench = Bench(kv_layout, budget=6)
     first = bench.add(1, [1, 2], max_tokens=4)
     second = bench.add(2, list(range(10, 16)), max_tokens=3)
     shapes = []
@@ -54,8 +54,8 @@ def test_a_step_goes_on_with_tokens_that_another_samples(layout: str) -> None:
     bench.check_alone(second)
 
 
-def test_what_ends_with_the_token_in_flight_has_no_other(layout: str) -> None:
-    bench = Bench(layout, capacity=8)
+def test_what_ends_with_the_token_in_flight_has_no_other(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=8)
     limited = bench.add(0, [1, 2], max_tokens=1)
     outgrown = bench.add(1, [1, 2, 3], max_tokens=100)
     step = bench.schedule()
@@ -76,8 +76,8 @@ def test_what_ends_with_the_token_in_flight_has_no_other(layout: str) -> None:
     bench.check_alone(outgrown)
 
 
-def test_a_place_is_free_while_its_last_token_is_in_flight(layout: str) -> None:
-    bench = Bench(layout, seqs=2)
+def test_a_place_is_free_while_its_last_token_is_in_flight(kv_layout: str) -> None:
+    bench = Bench(kv_layout, seqs=2)
     for seq_id in range(3):
         bench.add(seq_id, [seq_id, 1], max_tokens=1 + seq_id)
     step = bench.schedule()
@@ -90,8 +90,8 @@ def test_a_place_is_free_while_its_last_token_is_in_flight(layout: str) -> None:
     bench.drain()
 
 
-def test_what_ends_by_its_token_has_one_too_many_dropped(layout: str) -> None:
-    bench = Bench(layout)
+def test_what_ends_by_its_token_has_one_too_many_dropped(kv_layout: str) -> None:
+    bench = Bench(kv_layout)
     token = next_token([1, 2])
     params = SamplingParams(max_tokens=None, stop_token_ids=(token,), ignore_eos=True)
     sequence = bench.add(0, [1, 2], params=params)
@@ -106,8 +106,8 @@ def test_what_ends_by_its_token_has_one_too_many_dropped(layout: str) -> None:
     assert sequence.stop_reason == token
 
 
-def test_a_victim_waits_for_the_step_that_it_is_in(layout: str) -> None:
-    bench = Bench(layout, capacity=8)
+def test_a_victim_waits_for_the_step_that_it_is_in(kv_layout: str) -> None:
+    bench = Bench(kv_layout, capacity=8)
     old = bench.add(0, [1, 2, 3], max_tokens=6)
     victim = bench.add(1, [4, 5, 6], max_tokens=6)
     bench.step()
@@ -147,9 +147,9 @@ def test_a_victim_that_would_fit_at_once_waits_too() -> None:
 
 
 def test_an_interrupt_of_planning_leaves_nothing_planned(
-    layout: str, monkeypatch: pytest.MonkeyPatch
+    kv_layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = Bench(layout, seqs=1)
+    bench = Bench(kv_layout, seqs=1)
     running, waiting = bench.add(0, [1, 2, 3]), bench.add(1, [4])
     bench.step()
 
@@ -165,8 +165,8 @@ def test_an_interrupt_of_planning_leaves_nothing_planned(
     bench.check_alone(waiting)
 
 
-def test_a_failed_step_takes_its_sequences_out_of_the_one_behind_it(layout: str) -> None:
-    bench = Bench(layout)
+def test_a_failed_step_takes_its_sequences_out_of_the_one_behind_it(kv_layout: str) -> None:
+    bench = Bench(kv_layout)
     failed = bench.add(0, [1, 2, 3])
     step = bench.schedule()
     bench.fail(step)
@@ -180,8 +180,8 @@ def test_a_failed_step_takes_its_sequences_out_of_the_one_behind_it(layout: str)
     bench.check_alone(late)
 
 
-def test_the_step_behind_one_that_runs_may_fail_alone(layout: str) -> None:
-    bench = Bench(layout)
+def test_the_step_behind_one_that_runs_may_fail_alone(kv_layout: str) -> None:
+    bench = Bench(kv_layout)
     failed = bench.add(0, [1, 2, 3])
     step = bench.schedule()
     tokens = bench.execute(step)

@@ -17,9 +17,10 @@ from hypothesis.stateful import (
 
 from stagegate.core.sequence import Sequence, SequenceStatus
 from stagegate.execution.step import ScheduledStep
+from stagegate.kv.block_manager import BlockManager
 from stagegate.sampling import SamplingParams
 from suites.engine.fake_executor import FakeStep
-from suites.engine.scheduler_bench import BLOCK_SIZE, LAYOUTS, STOP, Bench, generate_alone
+from suites.engine.scheduler_bench import BLOCK_SIZE, KV_LAYOUTS, STOP, Bench, generate_alone
 
 STATEFUL = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
@@ -46,17 +47,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.in_flight: list[InFlight] = []
 
     @initialize(
-        layout=st.sampled_from(LAYOUTS),
+        kv_layout=st.sampled_from(KV_LAYOUTS),
         capacity=st.integers(4, 32),
         budget=st.integers(1, 40),
         seqs=st.integers(1, 5),
         max_tpot_ms=st.sampled_from([None, 1.0]),
     )
     def start(
-        self, layout: str, capacity: int, budget: int, seqs: int, max_tpot_ms: float | None
+        self, kv_layout: str, capacity: int, budget: int, seqs: int, max_tpot_ms: float | None
     ) -> None:
         self.bench = Bench(
-            layout, capacity=capacity, budget=budget, seqs=seqs, max_tpot_ms=max_tpot_ms
+            kv_layout, capacity=capacity, budget=budget, seqs=seqs, max_tpot_ms=max_tpot_ms
         )
         self.scheduler = self.bench.scheduler
 
@@ -214,7 +215,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 if other is member:
                     continue
                 end = (position // BLOCK_SIZE + 1) * BLOCK_SIZE
-                assert self.bench.kv.layout == "block"
+                assert isinstance(self.bench.kv, BlockManager)
                 assert there == position
                 assert other.token_ids[:end] == member.token_ids[:end]
                 assert end <= min(map(self.bench.num_computed, (other, member)))

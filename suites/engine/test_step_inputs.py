@@ -199,12 +199,12 @@ def build_arrays_of_nothing(step: ScheduledStep) -> StepInput:
 
 
 @pytest.mark.criterion("s3.decode-path")
-@pytest.mark.parametrize("layout", ["block", "slot"])
+@pytest.mark.parametrize("kv_layout", ["block", "slot"])
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
-def test_rows_say_what_the_arrays_say(device: str, layout: str, data: st.DataObject) -> None:
-    bench = Bench(layout, capacity=CAPACITY, budget=8, seqs=SEQS)
-    runs = Device(Context(device), bench, slot=layout == "slot")
+def test_rows_say_what_the_arrays_say(device: str, kv_layout: str, data: st.DataObject) -> None:
+    bench = Bench(kv_layout, capacity=CAPACITY, budget=8, seqs=SEQS)
+    runs = Device(Context(device), bench, slot=kv_layout == "slot")
     traffic = Traffic(runs, data)
     for _ in range(data.draw(st.integers(1, 40))):
         if len(traffic.sequences) < 10 and data.draw(st.integers(0, 2)) == 0:

@@ -188,14 +188,14 @@ class Traffic:
     """Texts that decode, and prompts of a few thousand tokens that come again and again."""
 
     def __init__(
-        self, max_tpot_ms: float | None, *, layout: str = "block", overlaps: bool = True,
+        self, max_tpot_ms: float | None, *, kv_layout: str = "block", overlaps: bool = True,
         stalls: float = 0.0,
     ) -> None:  # fmt: skip
         config = EngineConfig(
             Path(), max_num_seqs=64, max_num_batched_tokens=MAX_TOKENS, max_tpot_ms=max_tpot_ms
         )
         capacity = 400_000
-        kv = SlotManager(capacity) if layout == "slot" else BlockManager(capacity, block_size=16)
+        kv = SlotManager(capacity) if kv_layout == "slot" else BlockManager(capacity, block_size=16)
         self.scheduler = Scheduler(config, kv)
         self.clock = Clock()
         self.executor = TimedExecutor(self.clock, overlaps=overlaps, stalls=stalls)
@@ -224,13 +224,13 @@ class Traffic:
         return self.executor.steps[before:]
 
 
-@pytest.mark.parametrize("layout", ["block", "slot"])
+@pytest.mark.parametrize("kv_layout", ["block", "slot"])
 @pytest.mark.parametrize("overlaps", [False, True])
 @pytest.mark.parametrize(("stalls", "budget_ms"), [(0.0, 6.0), (0.05, 6.0), (0.0, 3.0)])
 def test_a_step_with_decodes_keeps_its_time(
-    layout: str, overlaps: bool, stalls: float, budget_ms: float
+    kv_layout: str, overlaps: bool, stalls: float, budget_ms: float
 ) -> None:
-    traffic = Traffic(budget_ms, layout=layout, overlaps=overlaps, stalls=stalls)
+    traffic = Traffic(budget_ms, kv_layout=kv_layout, overlaps=overlaps, stalls=stalls)
     for _ in range(20):
         traffic.add(50, 100_000)
     traffic.run(100)  # it learns

@@ -32,9 +32,9 @@ PROMPT = "Alice was beginning to get very tired of sitting by her sister on the 
 
 
 @pytest.fixture(scope="module")
-def llm(model_path: Path, device: str, layout: str, num_threads: int) -> LLM:
+def llm(model_path: Path, device: str, kv_layout: str, num_threads: int) -> LLM:
     return LLM(
-        model_path, device=device, dtype="f32", layout=layout, kv_capacity_tokens=2048,
+        model_path, device=device, dtype="f32", kv_layout=kv_layout, kv_capacity_tokens=2048,
         num_threads=num_threads,
     )  # fmt: skip
 

@@ -18,11 +18,11 @@ MOST_PROMPTS = 12
 
 @pytest.mark.tiny_model  # about shapes, of which a large model takes minutes to meet as many
 def test_engines_do_not_disturb_each_other(
-    model_path: Path, device: str, layout: str, num_threads: int
+    model_path: Path, device: str, kv_layout: str, num_threads: int
 ) -> None:
     def start() -> LLM:
         return LLM(
-            model_path, device=device, layout=layout, dtype="f32", kv_capacity_tokens=2048,
+            model_path, device=device, kv_layout=kv_layout, dtype="f32", kv_capacity_tokens=2048,
             num_threads=num_threads, deterministic=True,
         )  # fmt: skip
 

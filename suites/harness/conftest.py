@@ -45,8 +45,8 @@ adapter = "suites.adapter.plugin"
 cpu = "cpu"
 nvidia = "cuda"
 [tool.stagegate.axes]
-layout = ["block", "slot"]
-backend = ["native", "csr", "flashinfer"]
+kv_layout = ["block", "slot"]
+attention_backend = ["native", "csr", "flashinfer"]
 dtype = ["f32", "f16", "bf16"]
 [tool.stagegate.opt_in]
 soak = "nox -s soak"

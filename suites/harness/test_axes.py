@@ -5,8 +5,8 @@ import pytest
 from suites.harness.conftest import Project
 
 CASES = """
-def test_layout(layout): pass
-def test_form(layout, backend): pass
+def test_layout(kv_layout): pass
+def test_form(kv_layout, attention_backend): pass
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 def test_dtype(dtype): pass
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -20,9 +20,9 @@ def test_plain(): pass
     [
         # block x {native, csr} and slot x csr; the cuda case and flashinfer are off by default.
         ([], 2 + 3 + 2 + 1 + 1, 3 + 1),
-        (["--layout", "slot"], 1 + 1 + 2 + 1 + 1, 1 + 5 + 1),
-        (["--layout", "block", "--backend", "native"], 1 + 1 + 2 + 1 + 1, 1 + 5 + 1),
-        (["--backend", "flashinfer"], 2 + 1 + 2 + 1 + 1, 5 + 1),
+        (["--kv-layout", "slot"], 1 + 1 + 2 + 1 + 1, 1 + 5 + 1),
+        (["--kv-layout", "block", "--attention-backend", "native"], 1 + 1 + 2 + 1 + 1, 1 + 5 + 1),
+        (["--attention-backend", "flashinfer"], 2 + 1 + 2 + 1 + 1, 5 + 1),
         (["--dtype", "f32"], 2 + 3 + 1 + 1 + 1, 3 + 1 + 1),
     ],
 )
@@ -34,14 +34,14 @@ def test_other_values_are_deselected(
 
 
 def test_an_unknown_value_is_a_usage_error(project: Project) -> None:
-    result = project.run("--layout", "ring")
+    result = project.run("--kv-layout", "ring")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--layout*'ring'*"])
+    result.stderr.fnmatch_lines(["*--kv-layout*'ring'*"])
 
 
 def test_nothing_left_is_red(project: Project) -> None:
-    project.add_test("core/test_cases.py", "def test_form(layout, backend): pass")
-    result = project.run("--layout", "slot", "--backend", "native")
+    project.add_test("core/test_cases.py", "def test_form(kv_layout, attention_backend): pass")
+    result = project.run("--kv-layout", "slot", "--attention-backend", "native")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 

@@ -158,7 +158,7 @@ def test_paths_are_those_of_the_caller(noxfile: ModuleType) -> None:
         (["--gate", "a", "--gate", "b"], ["--gate=/here/a", "--gate=/here/b"]),
         (["--peer-python", "v/bin/python"], ["--peer-python=/here/v/bin/python"]),
         (["--model-path"], ["--model-path"]),
-        (["--layout", "slot", "--stage=stage0"], ["--layout", "slot", "--stage=stage0"]),
+        (["--kv-layout", "slot", "--stage=stage0"], ["--kv-layout", "slot", "--stage=stage0"]),
     ],
 )
 def test_absolute_paths(
@@ -169,7 +169,7 @@ def test_absolute_paths(
 
 
 def test_a_record_is_named_by_its_parts(noxfile: ModuleType) -> None:
-    arguments = ["--layout", "slot", "--model-path=/models/Qwen2.5-0.5B"]
+    arguments = ["--kv-layout", "slot", "--model-path=/models/Qwen2.5-0.5B"]
     assert noxfile.record_of("stage0", arguments).name == "stage0-slot-Qwen2-5-0-5B.json"
     assert noxfile.record_of("stage0", []).name == "stage0.json"
 

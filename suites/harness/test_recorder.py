@@ -35,10 +35,10 @@ BENCHMARK = """
 import time
 
 @pytest.mark.criterion("s0.one")
-@pytest.mark.parametrize("layout", ["block", "slot"])
-def test_case(measure, layout):
+@pytest.mark.parametrize("kv_layout", ["block", "slot"])
+def test_case(measure, kv_layout):
     def run(index):
-        if layout == "slot" and index == 1:
+        if kv_layout == "slot" and index == 1:
             measure.invalid("wrong tokens")
         return {"tokens_per_sec": 100.0 + index, "completion_tokens": 64}
     assert len(measure(run)["tokens_per_sec"]) == 4
@@ -69,7 +69,7 @@ def test_the_record_holds_samples_and_evidence(file: Path) -> None:
     record = read_record(file)
     assert record.stage == "stage0"
     block, slot = record.cases
-    assert (block.name, block.suite, block.params["layout"]) == (
+    assert (block.name, block.suite, block.params["kv_layout"]) == (
         "test_case[block]",
         "core",
         "block",
@@ -167,8 +167,8 @@ def test_evidence_alone_makes_a_record(project: Project) -> None:
 WAITS = """
 @pytest.mark.soak
 @pytest.mark.criterion("s0.two")
-@pytest.mark.parametrize("layout", ["block", "slot"])
-def test_long(layout): pass
+@pytest.mark.parametrize("kv_layout", ["block", "slot"])
+def test_long(kv_layout): pass
 @pytest.mark.criterion("s0.one")
 def test_short(): pass
 """
@@ -179,7 +179,7 @@ def test_a_stage_and_what_waits_to_be_asked_for_add_up(project: Project) -> None
     project.commit()
     plans = load_plans(project.path / "suites" / "stages.toml")
     records, states = [], []
-    soak = ["-m", "soak", "--layout"]
+    soak = ["-m", "soak", "--kv-layout"]
     for arguments in ([], [*soak, "block"], [*soak, "slot"]):
         done = project.run_process("--stage", "stage0", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr

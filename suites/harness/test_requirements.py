@@ -55,12 +55,12 @@ def test_flashinfer_runs_when_asked_for_and_where_it_is(
     project.add_test(
         "core/test_cases.py",
         "@pytest.mark.requires_flashinfer\ndef test_it(): pass\n"
-        "def test_native(backend): pass\n"
+        "def test_native(attention_backend): pass\n"
         "def test_attention(attention): print('attention', attention)\n" + PLAIN_TEST,
     )
-    project.run("--backend", "native").assert_outcomes(passed=3, deselected=3)
+    project.run("--attention-backend", "native").assert_outcomes(passed=3, deselected=3)
     monkeypatch.setattr(requirements, "missing_gpu", lambda: None)
-    asked = ("--backend", "flashinfer", "-s")
+    asked = ("--attention-backend", "flashinfer", "-s")
     result = project.run(*asked)
     result.assert_outcomes(passed=3, skipped=1, deselected=2)
     result.stdout.fnmatch_lines(["*attention native*", "SKIPPED*no FlashInfer in this test"])

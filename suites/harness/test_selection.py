@@ -19,7 +19,7 @@ from suites.harness.conftest import Project
 
 FIRST = """
 pytestmark = pytest.mark.criterion("s0.one")
-def test_layout(layout): pass
+def test_layout(kv_layout): pass
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 def test_dtype(dtype): pass
 @pytest.mark.parity
@@ -79,7 +79,7 @@ SELECTIONS = {
     "a file twice": (["suites/core/test_second.py"] * 2, 1, "not in the paths"),
     "an ignored file": (["--ignore", "suites/core/test_first.py"], 1, "left out by --ignore"),
     "an ignored pattern": (["--ignore-glob", "*/test_s*.py"], FIRST_ALONE, "left out by --ignore"),
-    "a layout": (["--layout", "slot"], ALL - 1, "left out by --layout slot"),
+    "a layout": (["--kv-layout", "slot"], ALL - 1, "left out by --kv-layout slot"),
     "a dtype": (["--dtype", "bf16"], ALL - 1, "left out by --dtype bf16"),
     "no parity": (["--run-parity", "never"], ALL - 1, "left out by --run-parity never"),
     "a sample": (["--cases-per-test", "1"], ALL - 3, "left out by --cases-per-test 1"),
@@ -278,7 +278,7 @@ FILES = [["suites/core/test_first.py"], ["suites/core/test_second.py"]]
     [
         FILES,
         [["-k", "second"], ["-k", "not second"]],
-        [["--layout", "block"], ["--layout", "slot", "-k", "layout"]],
+        [["--kv-layout", "block"], ["--kv-layout", "slot", "-k", "layout"]],
         [["--deselect", "suites/core/test_first.py"], ["-k", "not layout"], ["-k", "layout"]],
     ],
 )

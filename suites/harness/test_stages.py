@@ -56,7 +56,7 @@ def test_a_mark_where_its_stage_does_not_run_is_a_usage_error(project: Project) 
 def test_proved_when_every_case_that_ran_passed(project: Project) -> None:
     project.add_test(
         "core/test_core.py",
-        "@pytest.mark.criterion('s0.one', 's0.two')\ndef test_core(layout): pass",
+        "@pytest.mark.criterion('s0.one', 's0.two')\ndef test_core(kv_layout): pass",
     )
     project.run("--stage", "stage0").stdout.fnmatch_lines(
         [
@@ -69,9 +69,9 @@ def test_proved_when_every_case_that_ran_passed(project: Project) -> None:
 
 def test_one_layout_is_not_the_whole_proof(project: Project) -> None:
     project.add_test(
-        "core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_core(layout): pass"
+        "core/test_core.py", "@pytest.mark.criterion('s0.one')\ndef test_core(kv_layout): pass"
     )
-    project.run("--stage", "stage0", "--layout", "block").stdout.fnmatch_lines(
+    project.run("--stage", "stage0", "--kv-layout", "block").stdout.fnmatch_lines(
         ["s0.one  unproved *1 passed *0 failed *0 skipped *1 left out  one works"]
     )
 

@@ -60,8 +60,8 @@ def test_another_axis_still_leaves_out(project: Project) -> None:
     project.add_test(
         "core/test_cases.py",
         TINY.format("s0.one")
-        + "@pytest.mark.criterion('s0.one')\ndef test_layouts(layout): pass\n",
+        + "@pytest.mark.criterion('s0.one')\ndef test_layouts(kv_layout): pass\n",
     )
-    project.run("--stage", "stage0", OTHER, "--layout", "slot").stdout.fnmatch_lines(
+    project.run("--stage", "stage0", OTHER, "--kv-layout", "slot").stdout.fnmatch_lines(
         ["s0.one  unproved *1 passed *1 left out*"]
     )

@@ -14,13 +14,13 @@ from suites.offline.throughput_model import DIMENSIONS
 
 
 @pytest.fixture(scope="module")
-def llm(model_path: Path, device: str, layout: str, num_threads: int) -> LLM:
+def llm(model_path: Path, device: str, kv_layout: str, num_threads: int) -> LLM:
     """An engine in f32; every test must leave it without requests and without used memory."""
     return LLM(
         model_path,
         device=device,
         dtype="f32",
-        layout=layout,
+        kv_layout=kv_layout,
         kv_capacity_tokens=2048,
         num_threads=num_threads,
     )

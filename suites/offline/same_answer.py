@@ -20,7 +20,7 @@ def near_tie(config: EngineConfig) -> float:
     """
     if not config.deterministic:
         return 0.25
-    return 0.1 if config.layout == "slot" or config.backend == "csr" else 0.0
+    return 0.1 if config.kv_layout == "slot" or config.attention_backend == "csr" else 0.0
 
 
 def is_same_answer(tokens: Sequence[int], alone: CompletionOutput, tolerance: float) -> bool:

@@ -20,7 +20,7 @@ from suites.offline.throughput_cases import throughput_cases
 from suites.offline.throughput_model import preset_for
 
 STAGE = "stage6"
-LAYOUTS = ("slot", "block")
+KV_LAYOUTS = ("slot", "block")
 CASES = throughput_cases()
 # Fewer give an interval that says little.
 LEAST_ROUNDS = 3
@@ -57,8 +57,8 @@ def table_faults(launches: Sequence[Record]) -> Iterator[str]:
     for number, record in enumerate(launches):
         yield from _case_faults(record, f"launch {number}", "test_start_up", "startup_s")
         for name, case in CASES.items():
-            for layout in LAYOUTS:
-                where = f"test_throughput[{preset_for('cuda')}-{layout}-{name}]"
+            for kv_layout in KV_LAYOUTS:
+                where = f"test_throughput[{preset_for('cuda')}-{kv_layout}-{name}]"
                 yield from _case_faults(record, f"launch {number}", where, case.metric)
         if not any(case.name.startswith("test_decode_curve") for case in record.cases):
             yield f"launch {number} has no cost curve"
@@ -101,9 +101,9 @@ def block_faults(launches: Sequence[Record]) -> Iterator[str]:
                 _value(found, case.metric)
                 for record in launches
                 for found in record.cases
-                if found.name == f"test_throughput[{preset_for('cuda')}-{layout}-{name}]"
+                if found.name == f"test_throughput[{preset_for('cuda')}-{kv_layout}-{name}]"
             ]
-            for layout in LAYOUTS
+            for kv_layout in KV_LAYOUTS
         )
         better = next(_metrics(launches, case.metric)).better
         gain = gain_of(block, slot, better)

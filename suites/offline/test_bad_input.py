@@ -68,16 +68,16 @@ def test_prompt_longer_than_the_model(llm: LLM) -> None:
         llm.generate([[5] * longest], GREEDY)
 
 
-def test_prompt_larger_than_the_cache(model_path: Path, device: str, layout: str) -> None:
-    llm = LLM(model_path, device=device, layout=layout, kv_capacity_tokens=64)
+def test_prompt_larger_than_the_cache(model_path: Path, device: str, kv_layout: str) -> None:
+    llm = LLM(model_path, device=device, kv_layout=kv_layout, kv_capacity_tokens=64)
     with unharmed(llm), pytest.raises(CapacityError, match="64"):
         llm.generate([[5] * 64], GREEDY)
 
 
 def test_output_that_outgrows_the_cache_ends_with_length(
-    model_path: Path, device: str, layout: str
+    model_path: Path, device: str, kv_layout: str
 ) -> None:
-    llm = LLM(model_path, device=device, layout=layout, kv_capacity_tokens=64)
+    llm = LLM(model_path, device=device, kv_layout=kv_layout, kv_capacity_tokens=64)
     with unharmed(llm):
         [output] = llm.generate(
             [[5] * 32], SamplingParams(temperature=0, max_tokens=None, ignore_eos=True)
@@ -166,7 +166,7 @@ def test_an_interrupt_leaves_nothing_behind(llm: LLM, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"layout": "pages"}, "layout"),
+        ({"kv_layout": "pages"}, "kv_layout"),
         ({"dtype": "int8"}, "dtype"),
         ({"block_size": 0}, "block_size"),
         ({"kv_capacity_tokens": 8}, "kv_capacity_tokens=8"),

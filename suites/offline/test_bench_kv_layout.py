@@ -31,12 +31,12 @@ def prompts_of_round(workload: Workload, vocab_size: int, index: int) -> list[li
 
 @pytest.mark.benchmark(group="kv-layout")
 @pytest.mark.criterion("s0.baseline", "s5.kv-layout-bench")
-@pytest.mark.parametrize(("layout", "cache"), [case.split("-") for case in CASES], ids=CASES)
+@pytest.mark.parametrize(("kv_layout", "cache"), [case.split("-") for case in CASES], ids=CASES)
 def test_kv_layout(
     measure: Measure,
     workload: Workload,
     model_path: Path,
-    layout: str,
+    kv_layout: str,
     cache: str,
     device: str,
     num_threads: int,
@@ -47,7 +47,7 @@ def test_kv_layout(
         return LLM(
             model_path,
             device=device,
-            layout=layout,
+            kv_layout=kv_layout,
             num_threads=num_threads,
             kv_capacity_tokens=prompts * length,
             enable_prefix_cache=cached,

@@ -41,19 +41,19 @@ def engine(random_checkpoint: Checkpoint, device: str, num_threads: int) -> Iter
     cases = cases_for(device).values()
     running: dict[tuple[str, str], LLM] = {}
 
-    def start(preset: str, layout: str) -> LLM:
-        if (preset, layout) not in running:
+    def start(preset: str, kv_layout: str) -> LLM:
+        if (preset, kv_layout) not in running:
             running.clear()
-            running[preset, layout] = LLM(
+            running[preset, kv_layout] = LLM(
                 random_checkpoint(preset),
                 device=device,
-                layout=layout,
+                kv_layout=kv_layout,
                 num_threads=num_threads,
                 # Room for what runs at a time, so that nothing is computed twice.
                 kv_capacity_tokens=max(case.kv_tokens for case in cases),
                 max_model_len=max(case.longest for case in cases),
             )
-        return running[preset, layout]
+        return running[preset, kv_layout]
 
     yield start
     running.clear()
@@ -115,14 +115,14 @@ def test_start_up(
 
 
 @pytest.mark.parametrize("case", throughput_cases())
-@pytest.mark.parametrize("layout", ["slot", "block"])
+@pytest.mark.parametrize("kv_layout", ["slot", "block"])
 def test_throughput(
     measure: Measure,
     ceilings: Ceilings,
     engine: Engine,
     random_checkpoint: Checkpoint,
     preset: str,
-    layout: str,
+    kv_layout: str,
     case: str,
     device: str,
     num_threads: int,
@@ -130,7 +130,7 @@ def test_throughput(
     work = cases_for(device)[case]
 
     def run(index: int) -> Metrics:
-        llm = engine(preset, layout)
+        llm = engine(preset, kv_layout)
         first = generate(llm, work.one_token(), index) if work.decode_only else None
         seconds = generate(llm, work, index)
         shares = case_work(llm.engine.model, work).shares(

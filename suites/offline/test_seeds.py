@@ -13,9 +13,9 @@ OTHERS = ["Down the", "The Queen", "I am", "The Hatter opened his eyes", "Alice"
 
 
 @pytest.fixture(scope="module")
-def seeded_llm(model_path: Path, device: str, layout: str) -> LLM:
+def seeded_llm(model_path: Path, device: str, kv_layout: str) -> LLM:
     return LLM(
-        model_path, device=device, layout=layout, kv_capacity_tokens=4096, num_threads=2,
+        model_path, device=device, kv_layout=kv_layout, kv_capacity_tokens=4096, num_threads=2,
         deterministic=True,
     )  # fmt: skip
 
@@ -66,8 +66,8 @@ def test_bits_do_not_depend_on_the_company(model_path: Path, device: str, num_th
     prompt = "Alice was beginning to get very tired of sitting by her sister on the bank"
     settings: list[dict[str, object]] = [
         {},
-        {"layout": "slot"},
-        {"backend": "csr"},
+        {"kv_layout": "slot"},
+        {"attention_backend": "csr"},
         {"max_num_batched_tokens": 5},
         {"num_threads": 1 if num_threads > 1 else 2},
         {"block_size": 4},

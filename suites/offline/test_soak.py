@@ -167,14 +167,14 @@ class Soak:
 
 
 def readings_of_soak(
-    model_path: Path, device: str, layout: str, num_threads: int, log: Path, *,
+    model_path: Path, device: str, kv_layout: str, num_threads: int, log: Path, *,
     warm_up: int, seconds: int,
 ) -> list[Reading]:  # fmt: skip
     """One behind the warm-up, then one a minute. Each is a line in the log when it is taken."""
 
     def start(**settings: object) -> LLM:
         return LLM(
-            model_path, device=device, layout=layout, kv_capacity_tokens=CAPACITY,
+            model_path, device=device, kv_layout=kv_layout, kv_capacity_tokens=CAPACITY,
             max_num_batched_tokens=192, max_num_seqs=64, num_threads=num_threads, **settings,
         )  # fmt: skip
 
@@ -186,7 +186,7 @@ def readings_of_soak(
     root = Path(__file__).parents[2]
     revision, dirty = fingerprint.source_state(root, ["baselines/store"])
     write(
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {layout} on {fingerprint.machine().kind}, "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, {kv_layout} on {fingerprint.machine().kind}, "
         f"revision {revision}{' with changes' if dirty else ''}: "
         f"{warm_up} and {seconds} s"
     )
@@ -199,12 +199,12 @@ def readings_of_soak(
             stop_s = min(start_s + CHECK_EVERY, seconds)
             soak.run(stop_s - start_s, REPEATED)
             before, now = readings[-1], soak.read()
-            write(f"{layout}, {stop_s} s: {now.line(before)}")
+            write(f"{kv_layout}, {stop_s} s: {now.line(before)}")
             readings.append(now)
             # What did not happen was not tried.
             cached = {"prefix hits", "evictions"}
             for name, number in now.since(before).items():
-                assert number > 0 or (layout == "slot" and name in cached), name
+                assert number > 0 or (kv_layout == "slot" and name in cached), name
         assert len(soak.answers) == REPEATED
 
         alone = start(enable_prefix_cache=False)
@@ -212,7 +212,7 @@ def readings_of_soak(
             watch.alive()
             [output] = alone.generate([job.prompt], replace(job.params, logprobs=MAX_LOGPROBS))
             assert is_same_answer(tokens, output.outputs[0], near_tie(engine.config)), job
-    write(f"{layout}: {REPEATED} answers are the same alone")
+    write(f"{kv_layout}: {REPEATED} answers are the same alone")
     return readings
 
 
@@ -225,10 +225,10 @@ def check_growth_since(warm: Reading, later: list[Reading]) -> None:
 @pytest.mark.tiny_model  # about memory under load, and a large model does little in ten seconds
 @pytest.mark.criterion("s4.no-device-errors")
 def test_mixed_requests(
-    model_path: Path, device: str, layout: str, num_threads: int, run_log: Path
+    model_path: Path, device: str, kv_layout: str, num_threads: int, run_log: Path
 ) -> None:
     warm, *later = readings_of_soak(
-        model_path, device, layout, num_threads, run_log, warm_up=4, seconds=6
+        model_path, device, kv_layout, num_threads, run_log, warm_up=4, seconds=6
     )
     check_growth_since(warm, later)
 
@@ -236,10 +236,15 @@ def test_mixed_requests(
 @pytest.mark.soak
 @pytest.mark.criterion("s4.soak")
 def test_mixed_requests_for_minutes(
-    model_path: Path, device: str, layout: str, num_threads: int, soak_seconds: int, run_log: Path
+    model_path: Path,
+    device: str,
+    kv_layout: str,
+    num_threads: int,
+    soak_seconds: int,
+    run_log: Path,
 ) -> None:
     readings = readings_of_soak(
-        model_path, device, layout, num_threads, run_log, warm_up=60, seconds=soak_seconds
+        model_path, device, kv_layout, num_threads, run_log, warm_up=60, seconds=soak_seconds
     )
     check_growth_since(readings[0], readings[1:])
     half = (len(readings) - 1) // 2

@@ -15,7 +15,7 @@ from stagegate_harness.options import PROJECT
 from suites.adapter.metrics import KINDS
 from suites.baselines.sample_record import sample_record
 from suites.offline import stage6_records
-from suites.offline.stage6_records import CASES, LAYOUTS
+from suites.offline.stage6_records import CASES, KV_LAYOUTS
 
 PEER = "vllm"
 
@@ -80,11 +80,13 @@ def launch(number: int, *, spread: float = 0.001, block: float = 1.5) -> Record:
     """block: how many times faster the block layout is."""
     factor = 1 + spread * (number - 2)
     cases = [case("test_start_up[qwen2-1.5b]", {}, startup_s=1.0), case("test_decode_curve", {})]
-    for layout in LAYOUTS:
+    for kv_layout in KV_LAYOUTS:
         for name, shape in CASES.items():
-            value = factor * (100 * block if layout == "block" else 100)
-            named = f"test_throughput[qwen2-1.5b-{layout}-{name}]"
-            cases.append(case(named, {"layout": layout, "case": name}, **{shape.metric: value}))
+            value = factor * (100 * block if kv_layout == "block" else 100)
+            named = f"test_throughput[qwen2-1.5b-{kv_layout}-{name}]"
+            cases.append(
+                case(named, {"kv_layout": kv_layout, "case": name}, **{shape.metric: value})
+            )
     base = sample_record("stage6")
     return base.model_copy(
         update={

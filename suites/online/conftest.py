@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 
 @pytest.fixture(scope="module")
-def make_llm(model_path: Path, layout: str, device: str, num_threads: int) -> MakeLLM:
+def make_llm(model_path: Path, kv_layout: str, device: str, num_threads: int) -> MakeLLM:
     """An engine behind a loop that is not started; takes fields of EngineConfig and max_waiting."""
 
     def make(*, max_waiting: int = 1024, **settings: object) -> AsyncLLM:
@@ -27,7 +27,7 @@ def make_llm(model_path: Path, layout: str, device: str, num_threads: int) -> Ma
             "model": model_path,
             "device": device,
             "dtype": "f32",
-            "layout": layout,
+            "kv_layout": kv_layout,
             "kv_capacity_tokens": 4096,
             "num_threads": num_threads,
         }

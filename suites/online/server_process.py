@@ -15,7 +15,7 @@ import pytest
 
 @contextmanager
 def server_process(
-    model_path: Path, device: str, layout: str, *flags: str, planted: float = 0.0
+    model_path: Path, device: str, kv_layout: str, *flags: str, planted: float = 0.0
 ) -> Iterator[tuple[str, int]]:
     """Serve a checkpoint as "tiny"; yields address and process id, and kills the process after.
 
@@ -24,7 +24,7 @@ def server_process(
     engine = ["suites.online.planted_engine", str(planted)] if planted else ["stagegate"]
     command = [
         sys.executable, "-m", *engine, "serve", "--model", f"tiny={model_path}", "--port", "0",
-        "--device", device, "--layout", layout, "--dtype", "f32", *flags,
+        "--device", device, "--kv-layout", kv_layout, "--dtype", "f32", *flags,
     ]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:

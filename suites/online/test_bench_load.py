@@ -48,7 +48,7 @@ class ServerLoad:
 
     def run(
         self,
-        layout: str,
+        kv_layout: str,
         arrival: ClosedLoop | OpenLoop,
         *,
         prefix_tokens: int = 0,
@@ -79,7 +79,7 @@ class ServerLoad:
             )
 
         with server_process(
-            self.model_path, self.device, layout, *flags, planted=self.measure.planted
+            self.model_path, self.device, kv_layout, *flags, planted=self.measure.planted
         ) as (url, _):
             target = Target(url, "tiny", Endpoint.CHAT, fields=GREEDY)
 
@@ -109,28 +109,28 @@ def server_load(
 
 
 @pytest.mark.benchmark(group="online")
-def test_closed_loop(server_load: ServerLoad, layout: str) -> None:
-    server_load.run(layout, ClosedLoop(server_load.workload.prompts))
+def test_closed_loop(server_load: ServerLoad, kv_layout: str) -> None:
+    server_load.run(kv_layout, ClosedLoop(server_load.workload.prompts))
 
 
 @pytest.mark.benchmark(group="online")
-def test_open_loop(server_load: ServerLoad, layout: str, rate: float) -> None:
-    samples = server_load.run(layout, OpenLoop(rate))
+def test_open_loop(server_load: ServerLoad, kv_layout: str, rate: float) -> None:
+    samples = server_load.run(kv_layout, OpenLoop(rate))
     assert len(set(samples["intended_rate"])) == 1
 
 
 @pytest.mark.benchmark(group="online")
-@pytest.mark.parametrize("layout", ["block"])
-def test_bursts(server_load: ServerLoad, layout: str, rate: float) -> None:
-    server_load.run(layout, OpenLoop(rate, burst=server_load.workload.prompts))
+@pytest.mark.parametrize("kv_layout", ["block"])
+def test_bursts(server_load: ServerLoad, kv_layout: str, rate: float) -> None:
+    server_load.run(kv_layout, OpenLoop(rate, burst=server_load.workload.prompts))
 
 
 @pytest.mark.benchmark(group="online")
-@pytest.mark.parametrize("layout", ["block"])
-def test_conversations(server_load: ServerLoad, layout: str, rate: float) -> None:
+@pytest.mark.parametrize("kv_layout", ["block"])
+def test_conversations(server_load: ServerLoad, kv_layout: str, rate: float) -> None:
     """Two turns behind a prefix that all share: most of every prompt is in the prefix cache."""
     prefix_tokens = server_load.workload.input_len
-    samples = server_load.run(layout, OpenLoop(rate), prefix_tokens=prefix_tokens, turns=2)
+    samples = server_load.run(kv_layout, OpenLoop(rate), prefix_tokens=prefix_tokens, turns=2)
     for cached, requests in zip(samples["cached_tokens"], samples["requests"], strict=True):
         assert cached is not None
         assert requests is not None

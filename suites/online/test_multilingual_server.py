@@ -37,7 +37,7 @@ def model_path(multilingual_model: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def layout() -> str:
+def kv_layout() -> str:
     """The layout in which results do not depend on where keys are stored."""
     return "block"
 

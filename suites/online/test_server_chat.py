@@ -90,13 +90,13 @@ def test_usage_comes_in_a_last_chunk_without_choices(api: httpx.Client) -> None:
     assert last.usage.prompt_tokens == answer.usage.prompt_tokens
 
 
-def test_a_second_turn_hits_the_prefix_cache(api: httpx.Client, layout: str) -> None:
+def test_a_second_turn_hits_the_prefix_cache(api: httpx.Client, kv_layout: str) -> None:
     turn = [*QUESTION, {"role": "assistant", "content": "Lewis Carroll did."}, *QUESTION]
     chat(api, max_tokens=1)
     usage = chat(api, messages=turn, max_tokens=1).usage
     cached = usage.prompt_tokens_details.cached_tokens
     assert cached < usage.prompt_tokens
-    assert cached >= 16 if layout == "block" else cached == 0
+    assert cached >= 16 if kv_layout == "block" else cached == 0
 
 
 def test_n_choices_stream_as_they_answer(api: httpx.Client) -> None:

@@ -22,10 +22,10 @@ SMALL = ("--kv-capacity-tokens", "4096", "--num-threads", "1")
 LONG = {"prompt": "Alice was", "max_tokens": 200, "ignore_eos": True, "stream": True}
 
 
-def test_sigterm_lets_streams_end(model_path: Path, device: str, layout: str) -> None:
+def test_sigterm_lets_streams_end(model_path: Path, device: str, kv_layout: str) -> None:
     flags = (*SMALL, "--drain-timeout", "300")
     with (
-        server_process(model_path, device, layout, *flags) as (url, pid),
+        server_process(model_path, device, kv_layout, *flags) as (url, pid),
         httpx.stream("POST", f"{url}/v1/completions", json=LONG, timeout=300) as response,
     ):
         assert response.status_code == 200
@@ -45,9 +45,12 @@ def test_sigterm_lets_streams_end(model_path: Path, device: str, layout: str) ->
 
 
 def test_streams_are_cut_off_when_the_time_to_drain_is_over(
-    model_path: Path, device: str, layout: str
+    model_path: Path, device: str, kv_layout: str
 ) -> None:
-    with server_process(model_path, device, layout, *SMALL, "--drain-timeout", "1") as (url, pid):
+    with server_process(model_path, device, kv_layout, *SMALL, "--drain-timeout", "1") as (
+        url,
+        pid,
+    ):
         fields = LONG | {"n": 64, "max_tokens": 1500}
         with httpx.stream("POST", f"{url}/v1/completions", json=fields, timeout=300) as response:
             os.kill(pid, signal.SIGTERM)
@@ -70,9 +73,9 @@ with httpx.stream("POST", sys.argv[1] + "/v1/completions", timeout=300,
 """
 
 
-def test_killed_clients_leave_nothing(model_path: Path, device: str, layout: str) -> None:
+def test_killed_clients_leave_nothing(model_path: Path, device: str, kv_layout: str) -> None:
     fields = {"prompt": "Alice was", "temperature": 0}
-    with server_process(model_path, device, layout, *SMALL) as (url, _):
+    with server_process(model_path, device, kv_layout, *SMALL) as (url, _):
         before = httpx.post(f"{url}/v1/completions", json=fields, timeout=300).json()
         clients = [
             subprocess.Popen([sys.executable, "-c", CLIENT, url], stdout=subprocess.PIPE, text=True)

@@ -121,9 +121,9 @@ async def run_sessions(url: str, jobs: list[Job], sessions: int, seconds: float)
 
 
 @pytest.fixture(scope="module")
-def offline(model_path: Path, layout: str, device: str, num_threads: int) -> LLM:
+def offline(model_path: Path, kv_layout: str, device: str, num_threads: int) -> LLM:
     return LLM(
-        model_path, device=device, dtype="f32", layout=layout, kv_capacity_tokens=8192,
+        model_path, device=device, dtype="f32", kv_layout=kv_layout, kv_capacity_tokens=8192,
         num_threads=num_threads,
     )  # fmt: skip
 
@@ -141,13 +141,13 @@ def test_sessions_do_not_mix(server: LiveServer, offline: LLM) -> None:
 
 @pytest.mark.soak
 def test_two_hundred_sessions_for_five_minutes(
-    model_path: Path, layout: str, device: str, offline: LLM, num_threads: int
+    model_path: Path, kv_layout: str, device: str, offline: LLM, num_threads: int
 ) -> None:
     jobs = jobs_with_texts(offline, count=100, longest=200)
     flags = (
         "--kv-capacity-tokens", "8192", "--num-threads", str(num_threads), "--no-access-log",
     )  # fmt: skip
-    with server_process(model_path, device, layout, *flags) as (url, pid):
+    with server_process(model_path, device, kv_layout, *flags) as (url, pid):
         process = psutil.Process(pid)
         asyncio.run(run_sessions(url, jobs, sessions=200, seconds=20))
         before = process.memory_info().rss

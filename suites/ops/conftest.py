@@ -1,4 +1,4 @@
-"""Where the operators run: --device and --backend choose, the bodies of the tests do not change."""
+"""Where the operators run: --device and --attention-backend choose, the tests stay the same."""
 
 from __future__ import annotations
 

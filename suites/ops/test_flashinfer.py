@@ -1,7 +1,7 @@
 """FlashInfer's attention beside ours and beside float64, where it cuts keys and where it does not.
 
 The cases of test_attention.py and test_attention_metadata.py run on it too, under
---backend flashinfer --device nvidia.
+--attention-backend flashinfer --device nvidia.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_layer_agrees_with_float64(
     if attention == "flashinfer" and dtype == "f32":
         pytest.skip("FlashInfer takes f16 and bf16")
     llm = LLM(
-        layer, device=device, dtype=dtype, backend=attention, kv_capacity_tokens=256,
+        layer, device=device, dtype=dtype, attention_backend=attention, kv_capacity_tokens=256,
         num_threads=num_threads,
     )  # fmt: skip
     prompt = np.random.default_rng(length).integers(0, 500, length).tolist()

@@ -45,23 +45,27 @@ def generate(num_threads: int, device: str) -> Generate:
 
     @cache
     def run_once(
-        path: Path, prompts: tuple[tuple[int, ...], ...], layout: str, backend: str, schedule: str
+        path: Path,
+        prompts: tuple[tuple[int, ...], ...],
+        kv_layout: str,
+        attention_backend: str,
+        schedule: str,
     ) -> list[list[int]]:
         settings = {
             "device": device,
             "dtype": "f32",
-            "layout": layout,
-            "backend": backend,
+            "kv_layout": kv_layout,
+            "attention_backend": attention_backend,
             "kv_capacity_tokens": 4096,
             "num_threads": num_threads,
         }
         return SCHEDULES[schedule](path, list(map(list, prompts)), settings)
 
     def run(
-        path: Path, prompts: list[list[int]], layout: str, backend: str, schedule: str
+        path: Path, prompts: list[list[int]], kv_layout: str, attention_backend: str, schedule: str
     ) -> list[list[int]]:
-        if backend == "flashinfer":
+        if attention_backend == "flashinfer":
             pytest.skip("FlashInfer has no f32, and in 16 bits tokens need not be equal")
-        return run_once(path, tuple(map(tuple, prompts)), layout, backend, schedule)
+        return run_once(path, tuple(map(tuple, prompts)), kv_layout, attention_backend, schedule)
 
     return run

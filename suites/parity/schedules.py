@@ -31,7 +31,7 @@ def prefix_hits(model: Path, prompts: Prompts, settings: dict[str, Any]) -> Toke
     llm = LLM(model, block_size=8, **settings)
     llm.generate(prompts, GREEDY)
     outputs = llm.generate(prompts, GREEDY)
-    if llm.engine.config.layout == "block":
+    if llm.engine.config.kv_layout == "block":
         cached = [output.usage.cached_tokens for output in outputs]
         assert cached == [(len(prompt) - 1) // 8 * 8 for prompt in prompts]
     return _tokens(outputs)

@@ -60,19 +60,19 @@ def check_equal(tokens: list[list[int]], theirs: list[Greedy]) -> None:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_greedy_tokens(
-    model: Model, generate: Generate, layout: str, backend: str, schedule: str
+    model: Model, generate: Generate, kv_layout: str, attention_backend: str, schedule: str
 ) -> None:
     theirs = greedy_of(model.path, tuple(map(tuple, model.prompts)))
-    check_equal(generate(model.path, model.prompts, layout, backend, schedule), theirs)
+    check_equal(generate(model.path, model.prompts, kv_layout, attention_backend, schedule), theirs)
 
 
 def test_greedy_tokens_of_varied_prompts(
-    model_path: Path, generate: Generate, layout: str, backend: str
+    model_path: Path, generate: Generate, kv_layout: str, attention_backend: str
 ) -> None:
     """Chinese, code, emoji and combining marks, from one token to hundreds, in one batch."""
     prompts = varied_prompts(model_path)
     theirs = greedy_of(model_path, tuple(map(tuple, prompts)))
-    check_equal(generate(model_path, prompts, layout, backend, "mixed"), theirs)
+    check_equal(generate(model_path, prompts, kv_layout, attention_backend, "mixed"), theirs)
 
 
 def test_only_a_near_tie_may_be_decided_otherwise() -> None:

@@ -39,12 +39,12 @@ def test_greedy_tokens(
     recording: dict[str, Any],
     model_path: Path,
     generate: Generate,
-    layout: str,
-    backend: str,
+    kv_layout: str,
+    attention_backend: str,
     schedule: str,
 ) -> None:
     assert len(recording["tokens"][0]) >= 64
-    tokens = generate(model_path, recording["prompts"], layout, backend, schedule)
+    tokens = generate(model_path, recording["prompts"], kv_layout, attention_backend, schedule)
     assert tokens == recording["tokens"]
 
 

@@ -50,9 +50,9 @@ def relative_error(logits: npt.NDArray[np.float32], exact: npt.NDArray[np.float6
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_greedy_tokens(
-    model: Model, generate: Generate, layout: str, backend: str, schedule: str
+    model: Model, generate: Generate, kv_layout: str, attention_backend: str, schedule: str
 ) -> None:
-    answers = generate(model.path, model.prompts, layout, backend, schedule)
+    answers = generate(model.path, model.prompts, kv_layout, attention_backend, schedule)
     for prompt, tokens in zip(model.prompts, answers, strict=True):
         assert worst_choice(model.path, tuple(prompt), tuple(tokens)) <= NEAR_TIE
 

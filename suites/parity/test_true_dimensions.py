@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pytest
 
 from stagegate import EngineConfig
-from stagegate.config import LAYOUTS
+from stagegate.config import KV_LAYOUTS
 from stagegate.models.registry import load_model_config
 from suites.models.random_qwen2 import LARGE, PRESETS, write_random_qwen2
 from suites.parity.forced_decode import ForcedEngine
@@ -99,8 +99,8 @@ class Reference:
     bf16: dict[int, Distance]
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
-def layout(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(scope="module", params=KV_LAYOUTS)
+def kv_layout(request: pytest.FixtureRequest) -> str:
     """The harness has it for the whole run, which would start every model once a layout."""
     return str(request.param)
 
@@ -166,27 +166,32 @@ def last_logits(
 
 
 def start(
-    path: Path, device: str, layout: str, dtype: str, num_threads: int, backend: str = "native"
+    path: Path,
+    device: str,
+    kv_layout: str,
+    dtype: str,
+    num_threads: int,
+    attention_backend: str = "native",
 ) -> ForcedEngine:
     room = NUM_TEXTS * (sum(LENGTHS) // len(LENGTHS) + DECODE_STEPS + 32)
     return ForcedEngine(
         EngineConfig(
-            model=path, device=device, dtype=dtype, layout=layout, num_threads=num_threads,
+            model=path, device=device, dtype=dtype, kv_layout=kv_layout, num_threads=num_threads,
             kv_capacity_tokens=room, max_num_seqs=NUM_TEXTS, enable_prefix_cache=False,
-            backend=backend,
+            attention_backend=attention_backend,
         )
     )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def bf16_engine(
-    reference: Reference, device: str, layout: str, num_threads: int, attention: str
+    reference: Reference, device: str, kv_layout: str, num_threads: int, attention: str
 ) -> ForcedEngine:
-    backend = attention if layout == "block" else "csr"
+    attention_backend = attention if kv_layout == "block" else "csr"
     head_dim = load_model_config(reference.path).decoder.head_dim
-    if backend == "flashinfer" and head_dim not in (64, 128):
+    if attention_backend == "flashinfer" and head_dim not in (64, 128):
         pytest.skip(f"FlashInfer has heads of 64 and 128, this model one of {head_dim}")
-    return start(reference.path, device, layout, "bf16", num_threads, backend)
+    return start(reference.path, device, kv_layout, "bf16", num_threads, attention_backend)
 
 
 def batches(batch: int) -> list[range]:
@@ -239,8 +244,8 @@ def test_bf16_error_is_that_of_rounding(
 
 
 @pytest.mark.parametrize("reference", MODELS[:2], indirect=True)
-def test_f32_agrees(reference: Reference, device: str, layout: str, num_threads: int) -> None:
-    engine = start(reference.path, device, layout, "f32", num_threads)
+def test_f32_agrees(reference: Reference, device: str, kv_layout: str, num_threads: int) -> None:
+    engine = start(reference.path, device, kv_layout, "f32", num_threads)
     for together in (batches(1), batches(8)):
         for length, ours in sorted(distances(engine, reference, together, device).items()):
             print(f"\nprompt of {length:4}: relative {ours.relative:.2e}", end="")

@@ -159,12 +159,12 @@ def prompts() -> list[list[int]]:
 
 
 def test_greedy_tokens_are_those_of_hugging_face(
-    variant: tuple[Path, Any], device: str, layout: str
+    variant: tuple[Path, Any], device: str, kv_layout: str
 ) -> None:
     from suites.parity import hugging_face
 
     folder, model = variant
-    llm = LLM(folder, device=device, dtype="f32", layout=layout, kv_capacity_tokens=1024)
+    llm = LLM(folder, device=device, dtype="f32", kv_layout=kv_layout, kv_capacity_tokens=1024)
     params = SamplingParams(temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True)
     outputs = llm.generate(prompts(), params)
     for prompt, output in zip(prompts(), outputs, strict=True):

@@ -185,10 +185,10 @@ def _cases(rng: random.Random, index: int, version: int | None) -> list[Case]:
 
 
 def _case(rng: random.Random, index: int, version: int | None) -> Case:
-    group, layout = divmod(index, 2)
+    group, kv_layout = divmod(index, 2)
     params = {
-        "layout": ("block", "slot")[layout],
-        "backend": ("native", "csr")[layout],
+        "kv_layout": ("block", "slot")[kv_layout],
+        "attention_backend": ("native", "csr")[kv_layout],
         "dtype": ("f32", "bf16", "f16")[group % 3],
         "batch": 2 ** (group % 7),
         "input_len": 128 * (1 + group // 21),
@@ -200,7 +200,7 @@ def _case(rng: random.Random, index: int, version: int | None) -> Case:
     noise = 0.04 if index == 2 else 0.004
     worse = CHANGES.get(index, 0.0) if version is None else 0.0
     speed = 400 * 1.31**group if group < 20 else 900 + 10 * group
-    speed *= drift * (0.82 if layout else 1.0) * (1 - worse) * rng.gauss(1, noise)
+    speed *= drift * (0.82 if kv_layout else 1.0) * (1 - worse) * rng.gauss(1, noise)
     rates = [speed * rng.gauss(1, 0.006) for _ in range(ROUNDS)]
     tokens = 32 * 16
     return Case(
@@ -218,9 +218,9 @@ def _case(rng: random.Random, index: int, version: int | None) -> Case:
             as_metric("avg_req_latency_ms", [1e6 / rate * rng.gauss(1, 0.01) for rate in rates]),
             as_metric("avg_ttft_ms", [4e4 / rate * rng.gauss(1, 0.012) for rate in rates]),
             as_metric("avg_tpot_ms", [9e5 / rate * rng.gauss(1, 0.01) for rate in rates]),
-            as_metric("prefix_hits", [None if layout else 96] * ROUNDS),
-            as_metric("prefix_misses", [None if layout else 32] * ROUNDS),
-            as_metric("prefix_saved_tokens", [None if layout else 1536] * ROUNDS),
+            as_metric("prefix_hits", [None if kv_layout else 96] * ROUNDS),
+            as_metric("prefix_misses", [None if kv_layout else 32] * ROUNDS),
+            as_metric("prefix_saved_tokens", [None if kv_layout else 1536] * ROUNDS),
         ),
         invalid=("round 3: wrong tokens",) if version is None and index == 3 else (),
         hot_path=_hot_path(tokens) if version is None and index % 4 == 0 else None,
@@ -297,11 +297,11 @@ def _evidence(rng: random.Random, plan: StagePlan, number: int) -> tuple[Evidenc
         tests = [
             TestOutcome(
                 test=f"suites/{suite}/test_{criterion.replace('.', '_').replace('-', '_')}.py::"
-                f"test_agrees[{dtype}-{layout}]",
+                f"test_agrees[{dtype}-{kv_layout}]",
                 outcome="passed",
                 seconds=round(rng.uniform(0.001, 2.5), 4),
             )
-            for suite, dtype, layout in itertools.product(
+            for suite, dtype, kv_layout in itertools.product(
                 ("core", "engine"), ("f32", "bf16"), ("block", "slot")
             )
         ]

@@ -50,10 +50,10 @@ def test_gain(
 
 
 def test_layouts_meet_on_the_same_work_alone() -> None:
-    block = {"layout": "block", "backend": "native", "batch": "8"}
-    slot = {"layout": "slot", "backend": "csr", "batch": "8"}
+    block = {"kv_layout": "block", "attention_backend": "native", "batch": "8"}
+    slot = {"kv_layout": "slot", "attention_backend": "csr", "batch": "8"}
     rows = compare_along(
-        "layout",
+        "kv_layout",
         "block",
         [
             case("bench[slot]", slot, metric("latency", 20.0, Better.LOWER)),
@@ -62,7 +62,7 @@ def test_layouts_meet_on_the_same_work_alone() -> None:
             case("other[block]", block, metric("latency", 1.0)),
             case("bench", {"batch": "8"}, metric("latency", 1.0)),
         ],
-        free=("backend",),
+        free=("attention_backend",),
     )
     (row,) = rows
     assert (row.case.name, row.other.name, row.word) == ("bench[block]", "bench[slot]", "slot")
@@ -72,12 +72,16 @@ def test_layouts_meet_on_the_same_work_alone() -> None:
 def test_every_backend_of_block_meets_slot() -> None:
     sides = [("block", "native"), ("block", "csr"), ("slot", "csr")]
     cases = [
-        case(f"b[{layout}-{backend}]", {"layout": layout, "backend": backend}, metric("rate", 1.0))
-        for layout, backend in sides
+        case(
+            f"b[{kv_layout}-{attention_backend}]",
+            {"kv_layout": kv_layout, "attention_backend": attention_backend},
+            metric("rate", 1.0),
+        )
+        for kv_layout, attention_backend in sides
     ]
-    rows = compare_along("layout", "block", cases, free=("backend",))
+    rows = compare_along("kv_layout", "block", cases, free=("attention_backend",))
     assert [row.case.name for row in rows] == ["b[block-csr]", "b[block-native]"]
-    assert compare_along("layout", "block", cases) == tuple(
+    assert compare_along("kv_layout", "block", cases) == tuple(
         row for row in rows if row.case.name == "b[block-csr]"
     )
 

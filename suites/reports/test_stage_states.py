@@ -88,7 +88,7 @@ def part(ran: Sequence[str], left_out: int, *, whole: bool = True) -> Evidence:
 def test_parts_of_the_evidence_add_up_when_they_cover_all(
     records: Sample, parts: list[Evidence], missing: int | None
 ) -> None:
-    """--layout block in one run and --layout slot in the next are all the evidence there is."""
+    """--kv-layout block in one run and slot in the next are all the evidence there is."""
     for order in (parts, parts[::-1]):
         runs = [with_evidence(records, item) for item in order]
         criterion = assemble([PLAN], runs).stages[0].criteria[0]

@@ -47,7 +47,7 @@ class Worker:
             device=config.device,
             num_threads=config.num_threads or default_num_threads(),
             deterministic=bool(config.deterministic),
-            attention="flashinfer" if config.backend == "flashinfer" else "native",
+            attention="flashinfer" if config.attention_backend == "flashinfer" else "native",
             linear_backend=config.linear_backend,
         )
         self._weights = load_weights(config.model, model, dtype, self._context)
@@ -172,9 +172,9 @@ def default_num_threads() -> int:
 
 def _table_block_size(config: EngineConfig) -> int:
     """Slots of a block, as decodes find their keys; 0 where they take the arrays of a step."""
-    if config.layout == "slot":
+    if config.kv_layout == "slot":
         return 1
-    return config.block_size if config.backend == "native" else 0
+    return config.block_size if config.attention_backend == "native" else 0
 
 
 def _tensor(array: npt.NDArray[np.generic]) -> _C.Tensor:

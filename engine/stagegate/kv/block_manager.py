@@ -39,19 +39,17 @@ class BlockManager:
     Args:
         capacity_tokens: room; rounded down to whole blocks, at least one.
         block_size: tokens per block.
-        backend: native and flashinfer give block tables to attention, csr lists the visible slots
-            of each token.
+        attention_backend: native and flashinfer give block tables to attention, csr lists the
+            visible slots of each token.
         prefix_cache: where full blocks are found again; None shares nothing.
     """
-
-    layout = "block"
 
     def __init__(
         self,
         capacity_tokens: int,
         *,
         block_size: int,
-        backend: str = "native",
+        attention_backend: str = "native",
         prefix_cache: PrefixCache | None = None,
     ) -> None:
         num_blocks = capacity_tokens // block_size
@@ -59,7 +57,7 @@ class BlockManager:
             msg = f"capacity_tokens={capacity_tokens} is less than one block of {block_size} tokens"
             raise ConfigError(msg)
         self.block_size = block_size
-        self._backend = backend
+        self._attention_backend = attention_backend
         self._cache = prefix_cache
         self._references = [0] * num_blocks
         self._free = list(range(num_blocks - 1, -1, -1))
@@ -171,7 +169,7 @@ class BlockManager:
     def attention_metadata(
         self, seq_ids: Sequence[int], starts: Sequence[int], context_lens: Sequence[int]
     ) -> AttentionMetadata:
-        if self._backend == "csr":
+        if self._attention_backend == "csr":
             slots = [
                 self.slots(seq_id, 0, length)
                 for seq_id, length in zip(seq_ids, context_lens, strict=True)

@@ -70,10 +70,6 @@ class KVManager(KVTables, Protocol):
     """
 
     @property
-    def layout(self) -> str:
-        """block or slot."""
-
-    @property
     def capacity_tokens(self) -> int:
         """Longest sequence that fits when it is alone."""
 

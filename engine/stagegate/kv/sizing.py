@@ -58,7 +58,7 @@ def kv_capacity_tokens(
     """
     for_steps = _STEP_BYTES[config.device]
     usable = max(0, free_bytes - for_steps)
-    granule = config.block_size if config.layout == "block" else 1
+    granule = config.block_size if config.kv_layout == "block" else 1
     per_token = kv_bytes_per_token(decoder, dtype)
     wanted = config.kv_capacity_tokens
     if wanted is None:

@@ -30,7 +30,6 @@ class SlotManager:
     Position ranges are half open; a stop of None means the end.
     """
 
-    layout = "slot"
     block_size = 1
 
     def __init__(self, capacity_tokens: int) -> None:

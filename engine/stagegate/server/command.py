@@ -9,7 +9,14 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stagegate.config import BACKENDS, DEVICES, DTYPES, LAYOUTS, LINEAR_BACKENDS, EngineConfig
+from stagegate.config import (
+    ATTENTION_BACKENDS,
+    DEVICES,
+    DTYPES,
+    KV_LAYOUTS,
+    LINEAR_BACKENDS,
+    EngineConfig,
+)
 from stagegate.errors import ConfigError
 from stagegate.kv.sizing import kv_memory_from_text
 from stagegate.server.http.listener import BACKLOG, bind, listen
@@ -171,8 +178,8 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
 def _add_engine(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", choices=DEVICES, default="cpu")
     group.add_argument("--dtype", choices=DTYPES, default="auto")
-    group.add_argument("--layout", choices=LAYOUTS, default="block")
-    group.add_argument("--backend", choices=BACKENDS, default="native")
+    group.add_argument("--kv-layout", choices=KV_LAYOUTS, default="block")
+    group.add_argument("--attention-backend", choices=ATTENTION_BACKENDS, default="native")
     group.add_argument(
         "--linear-backend", choices=LINEAR_BACKENDS, default="auto",
         help="fused kernels where one takes a batch, or the primitive operators always [auto]",
@@ -246,8 +253,8 @@ def _load(arguments: argparse.Namespace, folders: dict[str, Path]) -> dict[str, 
             model=folder,
             device=arguments.device,
             dtype=arguments.dtype,
-            layout=arguments.layout,
-            backend=arguments.backend,
+            kv_layout=arguments.kv_layout,
+            attention_backend=arguments.attention_backend,
             linear_backend=arguments.linear_backend,
             max_model_len=arguments.max_model_len,
             max_num_seqs=arguments.max_num_seqs,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from stagegate_harness.options import PROJECT, Settings
+from stagegate_harness.options import PROJECT, Settings, option_of
 
 
 def applies(item: pytest.Item, settings: Settings) -> bool:
@@ -65,7 +65,7 @@ def why_narrowed(item: pytest.Item, settings: Settings) -> str | None:
     """The option that leaves out a case which the full run has; None where none does."""
     for axis, value in settings.axes.items():
         if value is not None and _params(item).get(axis, value) != value:
-            return f"left out by --{axis} {value}"
+            return f"left out by {option_of(axis)} {value}"
     return None
 
 

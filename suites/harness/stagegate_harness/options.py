@@ -44,7 +44,7 @@ def add_options(parser: pytest.Parser, project: Project | None) -> None:
         help="default: the stage's",
     )
     for axis, choices in {} if project is None else project.axes.items():
-        group.addoption(f"--{axis}", choices=choices, help="run cases with this value alone")
+        group.addoption(option_of(axis), choices=choices, help="run cases with this value alone")
     group.addoption(
         "--bench-rounds",
         type=positive,
@@ -72,12 +72,17 @@ def read_settings(config: pytest.Config) -> Settings:
     return Settings(
         stage=stage.name if stage else None,
         device=project.devices[device],
-        axes={axis: config.getoption(f"--{axis}") for axis in project.axes},
+        axes={axis: config.getoption(option_of(axis)) for axis in project.axes},
         rounds=config.getoption("--bench-rounds"),
         # An option of pytest-benchmark, which need not be there.
         bench_seconds=float(config.getoption("benchmark_max_time", 0)),
         cases_per_test=config.getoption("--cases-per-test"),
     )
+
+
+def option_of(axis: str) -> str:
+    """--kv-layout for kv_layout."""
+    return f"--{axis.replace('_', '-')}"
 
 
 def record_path(config: pytest.Config) -> Path | None:

@@ -31,7 +31,7 @@ class Stagegate:
         return {
             "version": installed,
             "dtype": engine.model.dtype,
-            "layout": config.layout,
+            "kv_layout": config.kv_layout,
             "linear_backend": config.linear_backend,
             "max_num_batched_tokens": config.step_tokens,
             "max_num_seqs": config.max_num_seqs,
