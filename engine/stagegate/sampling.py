@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from stagegate.errors import InvalidRequestError
-
-if TYPE_CHECKING:
-    from stagegate.structured.grammar import Grammar
 
 MAX_LOGPROBS = 20
 MAX_STOP_STRINGS = 16
@@ -59,6 +56,18 @@ def _integer(
 def _number(default: float, low: float, high: float, *, above: bool = False) -> Any:
     span = Range(low, high, integer=False, above=above, per_row=True)
     return field(default=default, metadata={_RANGE: span})
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarDescription:
+    """A grammar that generated text must match, as the constructors of
+    `stagegate.structured.grammar.Grammar` make it; the text ends when nothing more can follow.
+
+    grammars: the input of llguidance, a JSON object whose "grammars" are in Lark or JSON Schema.
+    The text matches the first, which may refer to the others.
+    """
+
+    grammars: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ class SamplingParams:
     logprobs: int | None = _integer(None, 0, MAX_LOGPROBS)
     prompt_logprobs: int | None = _integer(None, 0, MAX_LOGPROBS)
     skip_special_tokens: bool = True
-    grammar: Grammar | None = None
+    grammar: GrammarDescription | None = None
 
     def __post_init__(self) -> None:
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)

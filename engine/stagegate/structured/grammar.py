@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stagegate.errors import InvalidRequestError, MissingPackageError
+from stagegate.sampling import GrammarDescription
 from stagegate.structured.json_schema import enforceable
 from stagegate.text.reasoning import CLOSE, OPEN
 
@@ -36,18 +36,14 @@ _WORDING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Grammar:
-    """A grammar that generated text must match; the text ends when nothing more can follow.
+class Grammar(GrammarDescription):
+    """A grammar made by the constructors below.
 
-    grammars: the input of llguidance, a JSON object whose "grammars" are in Lark or JSON Schema.
-    The text matches the first, which may refer to the others.
-
-    The constructors below create it. They raise InvalidRequestError for a grammar that cannot be
-    parsed or enforced, and MissingPackageError if llguidance is not installed.
+    They raise InvalidRequestError for a grammar that cannot be parsed or enforced, and
+    MissingPackageError if llguidance is not installed.
     """
 
-    grammars: str
+    __slots__ = ()
 
     @classmethod
     def json_object(cls) -> Grammar:

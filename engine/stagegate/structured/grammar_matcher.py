@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
     from stagegate.arrays import Int32Array
-    from stagegate.structured.grammar import Grammar
+    from stagegate.sampling import GrammarDescription
     from stagegate.text.tokenizer import Tokenizer
 
     _Start = Callable[[LLMatcher | None], tuple[LLMatcher, LLMatcher]]
-    _Key = tuple[Grammar, bool]
+    _Key = tuple[GrammarDescription, bool]
 
 # Number of compiled grammars kept. An application sends its schema with every request.
 _KEPT = 64
@@ -99,7 +99,7 @@ class GrammarCompiler:
         self._adaptors: dict[bool, LLTokenizer] = {}
         self._compiled: dict[_Key, LLMatcher] = {}  # in the order of their last use
 
-    def matcher(self, grammar: Grammar, *, special_tags: bool = False) -> GrammarMatcher:
+    def matcher(self, grammar: GrammarDescription, *, special_tags: bool = False) -> GrammarMatcher:
         """A matcher at the start of its text.
 
         special_tags: the text omits special tokens, including tags of reasoning and calls that are
