@@ -17,7 +17,8 @@ from stagegate.errors import (
     ShapeError,
     StagegateError,
 )
-from suites.ops.operand_table import OPERATORS, STRIDED, Shape
+from suites.ops.operand_table import OPERATORS, STRIDED
+from suites.ops.refused_operands import Shape
 
 CASES = [(op, name) for op, operator in OPERATORS.items() for name in operator.operands]
 TABLES = [(op, name) for op, name in CASES if len(OPERATORS[op].operands[name].shape) > 1]
