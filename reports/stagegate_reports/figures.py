@@ -151,7 +151,8 @@ def peers(bars: Sequence[PeerBar], *, name: str) -> Markup:
         _draw_shares(right, [bar.limit for bar in shown])
         right.set_xlabel("share of the limit")
         _name_rows(right, [""] * len(shown))
-        figure.legend(loc="outside upper right", ncols=2)
+        if any(bar.limit for bar in shown):  # older records state no share
+            figure.legend(loc="outside upper right", ncols=2)
         said = "; ".join(
             f"{bar.label}: {times(bar.gain)}"
             + (f" ({times_interval(bar.interval)})" if bar.interval else "")

@@ -167,6 +167,9 @@ def test_ratios_to_other_engines(operators: list[CaseView]) -> None:
     texts = [text.text for text in picture.all("text")]
     assert {"1.25×", "0.80×", "60.00×", "64.0 %"} <= set(texts)
     assert figures.peers((), name="none") == ""
+    bare = [replace(bar, limit=None) for bar in bars]
+    picture = Page(figures.peers(bare, name="bare")).root.one("svg")
+    assert "A m1, vllm: 1.25× (1.12× to 1.38×); B m1" in picture.one("desc").text
 
 
 def test_layouts_name_both_ends(report: Report) -> None:
