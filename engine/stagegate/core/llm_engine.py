@@ -181,19 +181,22 @@ class LLMEngine:
             return touched
         for sequence, rows in gains.prompt_logprobs:
             self._owners[sequence.seq_id][0].push_prompt_logprobs(output, rows)
+        begun: list[Request] = []
         ended: list[Request] = []
+        owners = self._owners
         for sequence, rows in gains.tokens:
-            request, choice = self._owners[sequence.seq_id]
+            request, choice = owners[sequence.seq_id]
             touched[request.request_id] = request
+            if request.first_token is None:
+                begun.append(request)
             if choice.is_followed or sequence.status.is_finished:
                 if request.error is None:  # else of another of its sequences, just now
                     self._push_tokens(request, choice, output, rows)
                 if sequence.status.is_finished:
                     ended.append(request)
         now = time.perf_counter()
-        for request in touched.values():
-            if request.first_token is None:
-                request.first_token = now
+        for request in begun:
+            request.first_token = now
         for request in ended:
             if request.finished and request.request_id in self._requests:
                 self._retire(request, now)

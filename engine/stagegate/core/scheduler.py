@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stagegate.arrays import Int32Array
     from stagegate.config import EngineConfig
     from stagegate.core.sequence import Sequence
+    from stagegate.core.step_plan import SequenceRows
     from stagegate.execution.step import StepOutput
     from stagegate.kv.manager import KVManager
 
@@ -63,7 +64,7 @@ class Scheduler:
         self._running = RunningSequences(self._rank)
         self._in_flight: deque[PlannedStep] = deque()
         # Who decoded last: rows and version of the table, the sequences, the batch of these.
-        self._decoding: tuple[Int32Array, int, list[Sequence], DecodeBatch] | None = None
+        self._decoding: tuple[Int32Array, int, list[SequenceRows], DecodeBatch] | None = None
 
     @property
     def has_work(self) -> bool:
@@ -164,9 +165,10 @@ class Scheduler:
         self._commit(planned)
         gains = StepGains()
         token_ids = output.token_ids.tolist()
-        for row, (sequence, token_id) in enumerate(zip(planned.decoding, token_ids, strict=False)):
+        for gained, token_id in zip(planned.decoding, token_ids, strict=False):
+            sequence = gained[0]
             if not sequence.status.is_finished:
-                gains.tokens.append((sequence, range(row, row + 1)))
+                gains.tokens.append(gained)
                 if sequence.append_token(token_id):
                     self._forget(sequence)
         end = len(planned.decoding)
@@ -197,7 +199,7 @@ class Scheduler:
         self._in_flight.remove(planned)
         if not self._in_flight:
             self._running.pending_row[:] = -1
-        members = (*planned.decoding, *planned.chunked)
+        members = (*(sequence for sequence, _ in planned.decoding), *planned.chunked)
         failed = [sequence for sequence in members if not sequence.status.is_finished]
         for sequence in failed:
             self.finish(sequence.seq_id, SequenceStatus.FINISHED_ERROR)
@@ -273,16 +275,20 @@ class Scheduler:
                 plan.tokens -= 1
                 plan.rows -= 1
 
-    def _batch_of(self, rows: Int32Array) -> tuple[list[Sequence], DecodeBatch]:
-        """The sequences in these rows of the table; the same objects while they are the same."""
+    def _batch_of(self, rows: Int32Array) -> tuple[list[SequenceRows], DecodeBatch]:
+        """The sequences in these rows of the table, and the rows of the output that are theirs.
+
+        The same objects while they are the same.
+        """
         running = self._running
         if self._decoding is not None:
             last_rows, version, decoding, batch = self._decoding
             is_same = len(rows) == len(last_rows) and bool((rows == last_rows).all())
             if is_same and version == running.version:
                 return decoding, batch
-        decoding = [running.sequences[row] for row in rows.tolist()]
-        batch = DecodeBatch(tuple(decoding))
+        sequences = [running.sequences[row] for row in rows.tolist()]
+        decoding = [(sequence, range(at, at + 1)) for at, sequence in enumerate(sequences)]
+        batch = DecodeBatch(tuple(sequences))
         self._decoding = (rows, running.version, decoding, batch)
         return decoding, batch
 
@@ -305,7 +311,7 @@ class Scheduler:
         """What a step computed may be shared: a decode's when it is the last of its block."""
         num_computed = planned.step.decodes.starts + 1
         for place in np.flatnonzero(num_computed % self._kv.block_size == 0).tolist():
-            self._commit_one(planned.decoding[place], int(num_computed[place]))
+            self._commit_one(planned.decoding[place][0], int(num_computed[place]))
         for sequence, item in zip(planned.chunked, planned.step.chunks, strict=True):
             self._commit_one(sequence, item.start + item.num_tokens)
 
@@ -314,7 +320,10 @@ class Scheduler:
             self._kv.commit(sequence.seq_id, sequence.token_ids, num_computed)
 
     def _is_in_flight(self, sequence: Sequence) -> bool:
-        return any(sequence in one.decoding or sequence in one.chunked for one in self._in_flight)
+        return any(
+            sequence in one.chunked or any(sequence is decoding for decoding, _ in one.decoding)
+            for one in self._in_flight
+        )
 
     def _room_of(self, num_tokens: int) -> int:
         """Memory comes in whole blocks."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from stagegate.execution.step import ScheduledStep
 
 # Rows of a step's output that are a sequence's.
-_Rows = tuple["Sequence", range]
+SequenceRows = tuple["Sequence", range]
 
 
 @dataclass(slots=True)
@@ -24,8 +24,8 @@ class StepGains:
     the sampled tokens that a sequence was given; none behind the one that ended it.
     """
 
-    prompt_logprobs: list[_Rows] = field(default_factory=list)
-    tokens: list[_Rows] = field(default_factory=list)
+    prompt_logprobs: list[SequenceRows] = field(default_factory=list)
+    tokens: list[SequenceRows] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,8 +62,8 @@ class StepPlan:
 
 
 class PlannedStep(NamedTuple):
-    """A step in flight, and the sequences of its decodes and of its chunks."""
+    """A step in flight, and the sequences of its decodes, with their rows, and of its chunks."""
 
     step: ScheduledStep
-    decoding: list[Sequence]
+    decoding: list[SequenceRows]
     chunked: list[Sequence]
