@@ -33,6 +33,15 @@ __device__ inline void let_next_start() {
   asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
 }
 
+// Both for kernels of every architecture, which launch_following() chains where they can wait.
+__device__ __forceinline__ void follow_previous() {
+  if constexpr (kIsHopper) wait_for_previous();
+}
+__device__ __forceinline__ void follow_previous_and_let_next_start() {
+  follow_previous();
+  if constexpr (kIsHopper) let_next_start();
+}
+
 // mbarrier.init: a barrier in shared memory whose phase ends after so many arrivals and all bytes
 // announced. Before other threads or the copy engine use it: fence_barriers(), __syncthreads().
 __device__ inline void init_barrier(std::uint64_t* barrier, unsigned arrivals) {

@@ -128,6 +128,22 @@ void launch_chained(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_
                   std::forward<Args>(args)...);
 }
 
+// The compute capability of Hopper, the only one whose kernels wait (ptx_hopper.cuh).
+inline constexpr int kHopper = 90;
+
+inline Order order_after_previous(const Context& context) {
+  return context.stream->compute_capability() == kHopper ? Order::kChained : Order::kAfter;
+}
+
+// As launch_chained() where kernels can wait, else as launch(). The kernel calls
+// ptx::follow_previous() where it would have to wait.
+template <typename... Params, typename... Args>
+void launch_following(void (*kernel)(Params...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                      const Context& context, Args&&... args) {
+  launch_in_order(order_after_previous(context), kernel, grid, block, shared_bytes, context,
+                  std::forward<Args>(args)...);
+}
+
 constexpr unsigned ceil_div(std::int64_t a, std::int64_t b) {
   return static_cast<unsigned>((a + b - 1) / b);
 }

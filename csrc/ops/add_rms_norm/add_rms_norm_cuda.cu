@@ -1,5 +1,6 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
+#include "ops/ptx_hopper.cuh"
 #include "ops/rms_norm/norm_row.cuh"
 
 namespace stagegate::cuda {
@@ -11,6 +12,7 @@ template <typename T, int kWidth, int kHeld>
 __global__ void __launch_bounds__(kNormThreads)
     add_rms_norm_kernel(const T* x, T* residual, const T* weight, T* out, int packs, float eps) {
   using Packed = Pack<T, kWidth>;
+  ptx::follow_previous_and_let_next_start();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * packs;
   const auto* in = reinterpret_cast<const Packed*>(x) + row;
   auto* sums = reinterpret_cast<Packed*>(residual) + row;
@@ -67,9 +69,9 @@ void add_rms_norm(const Context& context, const Tensor& x, const Tensor& residua
       dispatch_held(packs, [&](auto held) {
         constexpr int kHeld = decltype(held)::value;
         if constexpr (kHeld > 0) {
-          launch(add_rms_norm_kernel<T, kWidth, kHeld>, static_cast<unsigned>(x.dim(0)),
-                 norm_threads(packs), 0, context, input<T>(x), output<T>(residual),
-                 input<T>(weight), output<T>(out), packs, eps);
+          launch_following(add_rms_norm_kernel<T, kWidth, kHeld>, static_cast<unsigned>(x.dim(0)),
+                           norm_threads(packs), 0, context, input<T>(x), output<T>(residual),
+                           input<T>(weight), output<T>(out), packs, eps);
         }
       });
     });

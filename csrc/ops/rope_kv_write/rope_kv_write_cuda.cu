@@ -2,6 +2,7 @@
 #include "device/cuda/launch.h"
 #include "kv/cache.h"
 #include "ops/kv_write/kv_write_faults.h"
+#include "ops/ptx_hopper.cuh"
 #include "ops/rms_norm/norm_row.cuh"
 #include "ops/rope/rope.h"
 #include "ops/rope/rope_faults.h"
@@ -73,6 +74,7 @@ __global__ void __launch_bounds__(kThreads)
     rope_kv_write_kernel(Heads<T, kWidth> h, const std::int32_t* positions,
                          const std::int32_t* slot_mapping, std::int64_t table_length,
                          std::int64_t num_slots, Fault* fault) {
+  ptx::follow_previous_and_let_next_start();
   const std::int64_t token = blockIdx.x;
   const std::int64_t position = positions[token];
   const std::int64_t slot = slot_mapping[token];
@@ -157,9 +159,10 @@ void rope_kv_write(const Context& context, const Tensor& qkv, const HeadNorms& n
         .kv_heads = static_cast<int>(kv_heads),
         .half_packs = static_cast<int>(qkv.dim(2) / (2 * kWidth)),
     };
-    launch(rope_kv_write_kernel<T, kWidth>, static_cast<unsigned>(qkv.dim(0)), kThreads, 0, context,
-           heads, input<std::int32_t>(positions), input<std::int32_t>(slot_mapping),
-           rope_table.cos.dim(0), kv.keys.dim(0), context.stream->fault());
+    launch_following(rope_kv_write_kernel<T, kWidth>, static_cast<unsigned>(qkv.dim(0)), kThreads,
+                     0, context, heads, input<std::int32_t>(positions),
+                     input<std::int32_t>(slot_mapping), rope_table.cos.dim(0), kv.keys.dim(0),
+                     context.stream->fault());
   });
 }
 

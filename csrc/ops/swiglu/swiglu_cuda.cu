@@ -1,5 +1,6 @@
 #include "device/cuda/kernel.cuh"
 #include "device/cuda/launch.h"
+#include "ops/ptx_hopper.cuh"
 
 namespace stagegate::cuda {
 
@@ -13,6 +14,7 @@ constexpr int kThreads = 256;
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kThreads)
     swiglu_kernel(const T* gate_up, T* out, int packs, unsigned blocks) {
+  ptx::follow_previous_and_let_next_start();
   const unsigned block = gridDim.x - 1 - blockIdx.x;
   const auto row = static_cast<std::int64_t>(block / blocks);
   const int i = static_cast<int>(block % blocks) * kThreads + static_cast<int>(threadIdx.x);
@@ -38,8 +40,9 @@ void swiglu(const Context& context, const Tensor& gate_up, const Tensor& out) {
       constexpr int kWidth = decltype(pack)::value;
       const std::int64_t packs = out.dim(1) / kWidth;
       const unsigned blocks = ceil_div(packs, kThreads);
-      launch(swiglu_kernel<T, kWidth>, static_cast<unsigned>(out.dim(0)) * blocks, kThreads, 0,
-             context, input<T>(gate_up), output<T>(out), static_cast<int>(packs), blocks);
+      launch_following(swiglu_kernel<T, kWidth>, static_cast<unsigned>(out.dim(0)) * blocks,
+                       kThreads, 0, context, input<T>(gate_up), output<T>(out),
+                       static_cast<int>(packs), blocks);
     });
   });
 }

@@ -13,8 +13,6 @@
 namespace stagegate::cuda {
 namespace {
 
-constexpr int kHopper = 90;
-
 // Units of keys a block is worth: with fewer, a short context would be cut among several workers,
 // and joining these costs more than reading one behind the other.
 constexpr int kFewestUnitsOfBlock = 8;
@@ -89,9 +87,7 @@ void launch_decode(const Context& context, const AttentionCall& call) {
   operands.parts.weights = reinterpret_cast<float2*>(operands.parts.sums + slots * kDim);
   const unsigned blocks = static_cast<unsigned>(operands.workers) * cluster;
   operands.parts.arrived = context.stream->counters(blocks);
-  const Order order = operands.reads_early && context.stream->compute_capability() == kHopper
-                          ? Order::kChained
-                          : Order::kAfter;
+  const Order order = operands.reads_early ? order_after_previous(context) : Order::kAfter;
   launch_clusters(order, cluster, kernel, dim3(blocks), dim3(kThreads), kSharedBytes, context,
                   operands);
 }

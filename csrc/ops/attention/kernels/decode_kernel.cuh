@@ -40,11 +40,6 @@ struct Operands {
   bool reads_early;
 };
 
-// Everything the kernel before this one wrote is there.
-__device__ __forceinline__ void follow_previous() {
-  if constexpr (kIsHopper) ptx::wait_for_previous();
-}
-
 // The heads of an item as the query and the result have them: the first, and how many.
 struct Heads {
   std::int64_t first;
@@ -125,7 +120,7 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
   Loader<T, kDim, kKind> loader{operands.cache, operands.lookup, ring,
                                 worker.warps(), share.end,       share.lead,
                                 unit,           share.item,      {}};
-  bool late = loader.fill(follow_previous);
+  bool late = loader.fill(ptx::follow_previous);
 
   Item item = share.item;
   Query query;
@@ -195,7 +190,7 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   if (share.first < share.end) {
     attend_share<T, kDim, kProducts, kKind>(operands, worker, share, shared);
   } else {
-    follow_previous();
+    ptx::follow_previous();
     worker.wait();
   }
   write_zeros<T, kDim, kKind>(operands);

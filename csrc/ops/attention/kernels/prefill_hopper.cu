@@ -60,6 +60,7 @@ __global__ __launch_bounds__(Shape<kDim>::kThreads, 1) void prefill_hopper_kerne
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
     if (threadIdx.x == 0) init_barriers<T, kDim>(shared);
     __syncthreads();
+    ptx::follow_previous_and_let_next_start();
 
     if (threadIdx.x < kWarpgroup) {
       ptx::give_registers_back<S::kProducerRegisters>();
@@ -118,8 +119,9 @@ void launch_prefill(const Context& context, Operands& operands, const PagedKeys&
   operands.joined = operands.taken + 2;
   const std::int64_t blocks =
       std::min<std::int64_t>(std::max<std::int64_t>(most, rules.most_slots), multiprocessors);
-  launch(prefill_hopper_kernel<T, kDim>, dim3(static_cast<unsigned>(blocks)), dim3(S::kThreads),
-         sizeof(Shared<T, kDim>), context, operands, keys, context.stream->fault());
+  launch_following(prefill_hopper_kernel<T, kDim>, dim3(static_cast<unsigned>(blocks)),
+                   dim3(S::kThreads), sizeof(Shared<T, kDim>), context, operands, keys,
+                   context.stream->fault());
 }
 
 }  // namespace
