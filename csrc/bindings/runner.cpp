@@ -108,6 +108,7 @@ void bind_runner(py::module_& module) {
       .def_property_readonly("weight_bytes", &Runner::weight_bytes)
       .def_property_readonly("kv_bytes", &Runner::kv_bytes)
       .def_property_readonly("workspace_bytes", &Runner::workspace_bytes)
+      .def_property_readonly("row_bytes", &Runner::row_bytes)
       .def_property_readonly("num_slots", &Runner::num_slots);
 }
 

@@ -63,7 +63,7 @@ Runner::Runner(DecoderWeights weights, const Context& context, const RunnerLimit
       decoder_(std::move(weights), limits.max_positions),
       workspace_(decoder_.config(), limits.max_tokens, limits.max_rows, decoder_.weights().dtype(),
                  context.device),
-      state_(limits.max_seqs, table_width(limits), context.device),
+      state_(limits.max_seqs, table_width(limits), limits.max_positions, context.device),
       buffers_(limits.max_seqs, table_width(limits), context.device),
       graphs_(context, limits.max_seqs),
       transport_(make_step_transport(context)) {
@@ -75,7 +75,7 @@ Runner::Runner(DecoderWeights weights, const Context& context, const RunnerLimit
 std::size_t Runner::free_bytes() const { return stagegate::free_bytes(context_.device); }
 
 std::size_t Runner::workspace_bytes() const {
-  return workspace_.size_bytes() + state_.size_bytes() + buffers_.size_bytes();
+  return workspace_.size_bytes() + buffers_.size_bytes();
 }
 
 void Runner::allocate_kv(std::int64_t num_slots, DType dtype) {
@@ -125,6 +125,9 @@ PendingStep Runner::step(ArrayStep step) {
   StepOutput output;
   if (step.sampling && rows > 0) {
     const Range sampling("sampling");
+    if (step.sample_rows.defined()) {
+      look_at_rows(*step.sampling, step.sample_rows, step.sample_lens);
+    }
     output = sample_rows(logits, *step.sampling, step.wanted);
     if (step.sample_rows.defined()) {
       record_samples(context_, step.sample_rows, output.token_ids, step.sample_lens,
@@ -158,9 +161,12 @@ PendingStep Runner::decode(DecodeStep step) {
   StepOutput output;
   if (step.sampling) {
     const Range sampling("sampling");
+    const Tensor rows = buffers_.rows(count);
+    const Tensor context_lens = buffers_.operands(count).context_lens;
+    look_at_rows(*step.sampling, rows, context_lens);
     output = sample_rows(logits, *step.sampling, step.wanted);
-    record_samples(context_, buffers_.rows(count), output.token_ids,
-                   buffers_.operands(count).context_lens, step.sampling->draw_index, state_.rows());
+    record_samples(context_, rows, output.token_ids, context_lens, step.sampling->draw_index,
+                   state_.rows());
   } else {
     output.token_ids = buffers_.token_ids(count);
   }
@@ -195,11 +201,19 @@ void Runner::queue_decode(GraphRunner::Part part, std::int64_t batch) {
   const Tensor logits = decoder_.forward(context_, tensors, *kv_, workspace_);
   if (part == GraphRunner::Part::kLayers) return;
   const Range sampling("sampling");
-  const SamplingInputs inputs = buffers_.sampling(batch);
+  const Tensor rows = buffers_.rows(batch);
+  SamplingInputs inputs = buffers_.sampling(batch);
+  look_at_rows(inputs, rows, tensors.context_lens);
   const Tensor token_ids = buffers_.token_ids(batch);
   sample(context_, logits, inputs, {token_ids, Tensor(), Tensor(), Tensor()});
-  record_samples(context_, buffers_.rows(batch), token_ids, tensors.context_lens, inputs.draw_index,
-                 state_.rows());
+  record_samples(context_, rows, token_ids, tensors.context_lens, inputs.draw_index, state_.rows());
+}
+
+void Runner::look_at_rows(SamplingInputs& sampling, const Tensor& rows, const Tensor& lens) const {
+  sampling.history_rows = rows;
+  sampling.history_lens = lens;
+  sampling.history_prompts = state_.rows().prompt_len;
+  sampling.history_tokens = state_.rows().tokens;
 }
 
 StepOutput Runner::sample_rows(const Tensor& logits, const SamplingInputs& sampling,

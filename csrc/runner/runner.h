@@ -52,6 +52,7 @@ class Runner {
   std::size_t weight_bytes() const { return decoder_.weights().size_bytes(); }
   std::size_t kv_bytes() const { return kv_ ? kv_->size_bytes() : 0; }
   std::size_t workspace_bytes() const;
+  std::size_t row_bytes() const { return state_.size_bytes(); }
   std::int64_t num_slots() const { return kv_ ? kv_->num_slots() : 0; }
 
  private:
@@ -59,6 +60,8 @@ class Runner {
   void upload_batch(DecodeStep& step, std::int64_t batch);
   // Queues a part of a decode of so many rows; see GraphRunner.
   void queue_decode(GraphRunner::Part part, std::int64_t batch);
+  // Has penalties look at the tokens of these rows, so many of each.
+  void look_at_rows(SamplingInputs& sampling, const Tensor& rows, const Tensor& lens) const;
   // Samples a token from each row of logits, and its log-probabilities where they are wanted.
   StepOutput sample_rows(const Tensor& logits, const SamplingInputs& sampling,
                          const Wanted& wanted);

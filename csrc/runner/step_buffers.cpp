@@ -64,8 +64,8 @@ SamplingInputs StepBuffers::sampling(std::int64_t batch) const {
   for (const SamplingColumn& column : kSamplingColumns) {
     inputs.*column.tensor = first(operands_.*column.tensor, batch);
   }
-  inputs.history_ptr = inputs.bias_ptr = first(zero_, batch + 1);
-  inputs.history_ids = inputs.history_counts = inputs.bias_ids = no_ids_;
+  inputs.bias_ptr = first(zero_, batch + 1);
+  inputs.bias_ids = no_ids_;
   inputs.bias_values = no_values_;
   return inputs;
 }

@@ -18,7 +18,7 @@ class StepBuffers {
   DecodeOperands operands(std::int64_t batch) const;
   // The same as the layers take it, one token and one row of logits a sequence.
   StepTensors tensors(std::int64_t batch, std::int64_t block_size) const;
-  // The same as sample takes it, without penalties, bias or masks.
+  // The same as sample takes it, without a history, bias or masks.
   SamplingInputs sampling(std::int64_t batch) const;
   Tensor token_ids(std::int64_t batch) const { return first(token_ids_, batch); }  // i32 [batch]
 

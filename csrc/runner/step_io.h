@@ -26,8 +26,9 @@ struct ArrayStep {
   Tensor token_rows;
   // One row per logits index; absent when the step samples nothing.
   std::optional<SamplingInputs> sampling;
-  // i32 [R] both: the row that takes what is sampled, -1 for none, and how many of its tokens have
-  // their keys and values in the cache then. Undefined without sampling.
+  // i32 [R] both: the row whose tokens penalties look at and that takes what is sampled, -1 for
+  // none, and how many of its tokens have their keys and values in the cache then. Undefined: no
+  // logits have a row.
   Tensor sample_rows;
   Tensor sample_lens;
   Wanted wanted;
@@ -37,7 +38,7 @@ struct ArrayStep {
 struct DecodeStep {
   Tensor rows;  // i32 [B], of the host; -1 is a padded row, which samples 0
   std::optional<RowChanges> changes;
-  // One row per sequence, where sampling takes more than the row has: penalties, bias, a mask, or
+  // One row per sequence, where sampling takes more than the row has: bias, a mask, or
   // log-probabilities. Absent: by the parameters in the rows.
   std::optional<SamplingInputs> sampling;
   Wanted wanted;

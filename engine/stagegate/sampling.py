@@ -133,6 +133,15 @@ class SamplingParams:
         self._check_numbers()
         self._check_tokens()
 
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the logits of a token depend on where it has been before."""
+        return (
+            self.repetition_penalty != 1.0
+            or self.presence_penalty != 0.0
+            or self.frequency_penalty != 0.0
+        )
+
     def _check_numbers(self) -> None:
         for name, span in RANGES.items():
             value = getattr(self, name)

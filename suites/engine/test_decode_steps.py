@@ -99,11 +99,7 @@ def test_sampling_by_lists_goes_on_from_the_rows(model_path: Path, device: str) 
         forced = [plain[row][step] for row in (1, 0)]
         sampling = {name: load(host, [GREEDY[name]] * 2, dtype) for name, dtype in SCALARS.items()}
         sampling["draw_index"] = load(host, [step, step], "i64")
-        lists = {
-            "history_ptr": [0, 0, 0], "history_ids": [], "history_counts": [],
-            "bias_ptr": [0, 1, 2], "bias_ids": forced,
-        }  # fmt: skip
-        sampling |= {name: ids(values) for name, values in lists.items()}
+        sampling |= {"bias_ptr": ids([0, 1, 2]), "bias_ids": ids(forced)}
         sampling["bias_values"] = load(host, [1e30, 1e30], "f32")
         output = runner.decode(
             _C.DecodeStep(

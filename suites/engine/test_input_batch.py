@@ -149,7 +149,6 @@ def test_prompt_logprobs_are_rows_of_their_sequence() -> None:
     assert batch.num_logprobs == 3
     assert batch.parameters["temperature"].tolist() == [1, 0, 0, 0, 1]
     assert batch.parameters["repetition_penalty"].tolist() == [1, 1, 1, 1, 1.5]
-    assert batch.history_ptr.tolist() == [0, 0, 0, 0, 0, 2]
     assert batch.bias_ptr.tolist() == [0, 1, 2, 3, 4, 4]
     assert batch.bias_ids.tolist() == [9, 13, 14, 15]  # those that follow positions 2 to 4
     assert batch.bias_values[1] > 1e9
@@ -201,29 +200,6 @@ def test_parameters_become_columns() -> None:
         column = batch.parameters[name]
         assert column.tolist() == values, name
         assert column.dtype == dtype, name
-
-
-def test_history_counts_what_was_generated() -> None:
-    batch = batch_of(
-        sequence([1, 2, 1], output=(2, 3, 3), repetition_penalty=1.1),
-        sequence([1, 2], output=(2, 9)),
-        sequence([1, 2, 1, 4], output=(2, 3, 3), presence_penalty=0.5),
-        sequence([1], output=(6,), frequency_penalty=0.5),
-    )
-    assert batch.history_ptr.tolist() == [0, 3, 3, 5, 6]
-    assert row(batch.history_ptr, batch.history_ids, 0) == [1, 2, 3]
-    assert row(batch.history_ptr, batch.history_counts, 0) == [0, 1, 2]
-    assert row(batch.history_ptr, batch.history_ids, 2) == [2, 3]
-    assert row(batch.history_ptr, batch.history_counts, 2) == [1, 2]
-    assert row(batch.history_ptr, batch.history_ids, 3) == [6]
-
-
-def test_history_of_a_long_generation() -> None:
-    output = tuple(token % 37 for token in range(1000))
-    member = sequence([36, 36, 99], output=output, limit=2000, repetition_penalty=1.1)
-    batch = batch_of(member)
-    counted = dict(zip(batch.history_ids.tolist(), batch.history_counts.tolist(), strict=True))
-    assert counted == {99: 0, **{token: output.count(token) for token in range(37)}}
 
 
 def test_ends_are_forbidden_until_min_tokens() -> None:

@@ -136,5 +136,5 @@ def test_the_table_says_what_took_how_much(model_path: Path, device: str) -> Non
     assert [row.split() for row in rows] == [
         [name, f"{size / 2**20:.1f}", "MiB"] for name, size in held.items()
     ]
-    assert held.keys() == {"weights", "kv", "workspace"}
+    assert held.keys() == {"weights", "kv", "workspace", "rows"}
     assert last.split() == ["room", "for", "4096", "tokens,", "4.0", "sequences", "of", "1024"]

@@ -23,6 +23,8 @@ from stagegate.structured.grammar import Grammar
 from suites.offline.soak_traffic import draw_jobs
 
 GREEDY = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+PENALIZED = replace(GREEDY, repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.2)
+FORM = replace(GREEDY, grammar=Grammar.regex("[a-z ]{30}"))
 
 
 class BesideWorker(Worker):
@@ -148,25 +150,34 @@ def test_the_next_step_runs_before_tokens_are_text(bench: Bench) -> None:
     assert len(request.output().outputs[0].token_ids) == 1
 
 
-def test_a_step_is_queued_behind_the_one_that_runs(bench: Bench) -> None:
+@pytest.mark.parametrize("params", [GREEDY, PENALIZED], ids=["greedy", "penalties"])
+def test_a_step_is_queued_behind_the_one_that_runs(bench: Bench, params: SamplingParams) -> None:
     submitted: list[int] = []
     bench.worker.before_wait = lambda number: submitted.append(bench.worker.submitted)
-    request_id = bench.engine.add_request("Alice was", GREEDY)
+    request_id = bench.engine.add_request("Alice was", params)
     assert len(bench.finish()[request_id].output().outputs[0].token_ids) == 12
     # All but the last, whose token is known to be the last.
     assert submitted == [*range(2, 13), 12]
 
 
-@pytest.mark.parametrize("needs", ["penalty", "form"])
-def test_what_has_to_see_its_tokens_is_waited_for(bench: Bench, needs: str) -> None:
-    if needs == "form":
-        pytest.importorskip("llguidance")
-        params = replace(GREEDY, grammar=Grammar.regex("[a-z ]{30}"))
-    else:
-        params = replace(GREEDY, presence_penalty=0.5)
+def test_penalties_look_at_tokens_that_are_in_flight(bench: Bench) -> None:
+    """Twelve tokens, all of them different from each other and from those of the prompt."""
+    found = []
+    for beside in (False, True):
+        bench.worker.beside = beside
+        prompt = bench.engine.tokenizer.encode("Alice was")
+        ended = bench.engine.add_request(prompt, replace(GREEDY, repetition_penalty=100.0))
+        tokens = bench.finish()[ended].output().outputs[0].token_ids
+        assert len({*prompt, *tokens}) == len(set(prompt)) + 12
+        found.append(tokens)
+    assert found[0] == found[1]
+
+
+def test_what_has_to_see_its_tokens_is_waited_for(bench: Bench) -> None:
+    pytest.importorskip("llguidance")
     submitted: list[int] = []
     bench.worker.before_wait = lambda number: submitted.append(bench.worker.submitted)
-    bench.engine.add_request("Alice was", params)
+    bench.engine.add_request("Alice was", FORM)
     bench.finish()
     assert len(submitted) > 4
     assert submitted == list(range(1, len(submitted) + 1))
@@ -258,7 +269,9 @@ def test_an_interrupt_ends_the_requests_of_its_step_alone(
         if number == 4:
             raise KeyboardInterrupt
 
-    params = replace(GREEDY, presence_penalty=0.5) if needs_its_tokens else GREEDY
+    if needs_its_tokens:
+        pytest.importorskip("llguidance")
+    params = FORM if needs_its_tokens else GREEDY
     whole = bench.engine.add_request("Alice was", params)
     tokens = bench.finish()[whole].output().outputs[0].token_ids
     bench.worker.submitted = 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,16 @@ from stagegate.execution.step import ScheduledSequence, ScheduledStep
 from stagegate.execution.step_inputs import ArrayInput, DecodeInput, StepInputs
 from stagegate.kv.metadata import PagedMetadata
 from stagegate.sampling import SamplingParams
-from suites.engine.scheduler_bench import BLOCK_SIZE, Bench, output_of
+from suites.engine.scheduler_bench import BLOCK_SIZE, VOCAB, Bench, output_of
 from suites.ops.decode_state import DeviceRows, Operands
-from suites.ops.operands import fetch, load
+from suites.ops.operands import fetch, load, poisoned
+from suites.ops.sampling_batch import sample, sampling_tensors
+from suites.ops.sampling_reference import Row
 
 CAPACITY = 40
 SEQS = 4
+PENALTIES = {"repetition_penalty": 1.5, "presence_penalty": 0.5, "frequency_penalty": 0.25}
+PENALIZED = Row(repetition_penalty=1.5, presence_penalty=0.5, frequency_penalty=0.25)
 
 
 class Device:
@@ -36,17 +41,17 @@ class Device:
         self.context = context
         self.block_size = 1 if slot else BLOCK_SIZE
         self.width = -(-(CAPACITY + 1) // self.block_size)
-        self.rows = DeviceRows(context, SEQS, self.width)
+        self.rows = DeviceRows(context, SEQS, self.width, CAPACITY)
         self.inputs = StepInputs(bench.kv, num_rows=SEQS, has_tables=True)
-        self.decodes = 0
 
     def run(self, step: ScheduledStep) -> list[int]:
         arrays = build_step_input(step, self.bench.kv)
         built = self.inputs.build(step)
         self.set(built.changes)
         if isinstance(built, DecodeInput):
-            self.decodes += 1
+            self.check_history(step, arrays, built.rows, arrays.context_lens)
             return self.decode(built, arrays)
+        self.check_history(step, arrays, built.sample_rows, built.sample_lens)
         return self.run_arrays(built, arrays)
 
     def set(self, changes: RowChanges | None) -> None:
@@ -108,6 +113,53 @@ class Device:
             )
         return sampled
 
+    def check_history(
+        self, step: ScheduledStep, arrays: StepInput, rows: np.ndarray, lens: np.ndarray
+    ) -> None:
+        """Penalties look at the tokens of their sequence, those in flight included."""
+        newest = self.filled_in(arrays)[arrays.logits_indices]
+        asked = []
+        for item, end in zip(step.sequences, step.row_ptr[1:].tolist(), strict=True):
+            asked += [Row()] * item.num_prompt_rows
+            if not item.samples:
+                continue
+            sequence, row, length = item.sequence, rows[end - 1], item.start + item.num_tokens
+            assert lens[end - 1] == length
+            if not sequence.params.has_penalty:
+                asked.append(Row())
+                continue
+            tokens = [*sequence.token_ids[: length - 1], int(newest[end - 1])]
+            border = sequence.num_prompt_tokens
+            held = self.rows.fetch()
+            assert held["tokens"][row, :length].tolist() == tokens
+            assert held["prompt_len"][row] == border
+            history = dict.fromkeys(tokens, 0) | Counter(tokens[border:])
+            asked.append(replace(PENALIZED, history=history))
+        self.sample_alike(asked, rows, lens)
+
+    def sample_alike(self, asked: list[Row], rows: np.ndarray, lens: np.ndarray) -> None:
+        """By the tokens in the rows, and by those that the history of each row says."""
+        context = self.context
+        by_rows = sampling_tensors(context, [replace(one, history={}) for one in asked])
+        by_rows |= {
+            "history_rows": load(context, rows, "i32"),
+            "history_lens": load(context, lens, "i32"),
+            "history_prompts": self.rows.tensors["prompt_len"],
+            "history_tokens": self.rows.tensors["tokens"],
+        }
+        size = (len(asked), VOCAB)
+        logits = np.random.default_rng(lens).standard_normal(size).astype(np.float32)
+        token_ids = poisoned(context, (len(asked),), "i32")
+        ops.sample(
+            context,
+            load(context, logits, "f32"),
+            _C.SamplingInputs(**by_rows),
+            _C.SamplingOutputs(token_ids=token_ids),
+        )
+        context.synchronize()
+        expected = sample(context, logits, asked).token_ids
+        np.testing.assert_array_equal(fetch(token_ids), expected)
+
     def filled_in(self, arrays: StepInput) -> np.ndarray:
         ids = arrays.input_ids.copy()
         if arrays.sampled_rows.size:
@@ -150,10 +202,10 @@ class Traffic:
         params = SamplingParams(
             temperature=self.draw(st.sampled_from([0.0, 0.5, 1.0])),
             top_k=self.draw(st.integers(0, 9)),
-            presence_penalty=self.draw(st.sampled_from([0.0, 0.0, 0.0, 1.0])),
             min_tokens=self.draw(st.sampled_from([0, 0, 2])),
             max_tokens=None,
-            ignore_eos=True,
+            ignore_eos=self.draw(st.booleans()),
+            **self.draw(st.sampled_from([{}, *({name: PENALTIES[name]} for name in PENALTIES)])),
         )
         prompt = self.draw(st.lists(st.integers(0, 3), min_size=1, max_size=20))
         self.sequences.append(
@@ -252,7 +304,7 @@ def test_a_decode_sends_nothing_but_its_rows(device: str) -> None:
 @pytest.mark.parametrize(
     ("params", "with_lists"),
     [
-        ({"presence_penalty": 0.5}, 9),
+        (PENALTIES, 0),
         ({"logit_bias": {2: 1.0}}, 9),
         ({"logprobs": 1}, 9),
         ({"min_tokens": 4}, 3),  # the first of the ten comes with the prompt
@@ -266,6 +318,17 @@ def test_what_a_row_lacks_is_sent(device: str, params: dict[str, Any], with_list
     assert [batch is not None for batch in sampling] == [True] * with_lists + [False] * (
         9 - with_lists
     )
+
+
+@pytest.mark.parametrize("params", [{}, *({name: value} for name, value in PENALTIES.items())])
+def test_tokens_are_sent_once_to_those_that_have_a_penalty(
+    device: str, params: dict[str, float]
+) -> None:
+    _, built = run_alone(device, **params)
+    sent = [one.changes.tokens.tolist() for one in built if one.changes is not None]
+    assert sent[0] == ([1, 2, 3] if params else [])
+    assert len(sent) > 1
+    assert not any(sent[1:])
 
 
 def test_a_row_cannot_begin_with_a_token_that_nobody_knows() -> None:

@@ -18,24 +18,30 @@ PADDED = -1
 
 @dataclass
 class RowModel:
-    """What one row holds: as many blocks as it was given, at least for its next token."""
+    """What one row holds: as many blocks as it was given, at least for its next token.
+
+    tokens: those that penalties look at; none where the sequence has no penalty.
+    """
 
     last_token: int
     context_len: int
     columns: dict[str, float]
     blocks: list[int] = field(default_factory=list)
+    prompt_len: int = 0
+    tokens: list[int] = field(default_factory=list)
 
 
 class DeviceRows:
     """The tensors of a state on a device, and their fields by name."""
 
-    def __init__(self, context: Context, num_rows: int, width: int) -> None:
+    def __init__(self, context: Context, num_rows: int, width: int, positions: int = 1) -> None:
         self.context = context
         self.tensors: dict[str, Tensor] = {
             name: load(context, np.zeros(num_rows), dtype) for name, dtype in SCALARS.items()
         }
-        for name in ("last_token", "context_len"):
+        for name in ("last_token", "context_len", "prompt_len"):
             self.tensors[name] = load(context, np.zeros(num_rows), "i32")
+        self.tensors["tokens"] = load(context, np.full((num_rows, positions), -9), "i32")
         self.tensors["block_tables"] = load(context, np.full((num_rows, width), -9), "i32")
         self.state = _C.DecodeRows(**self.tensors)
 
@@ -48,13 +54,23 @@ def row_changes(
     context: Context,
     starts: Mapping[int, RowModel],
     blocks: Sequence[tuple[int, int, int]],
+    *,
+    token_ptr: Sequence[int] | None = None,
 ) -> _C.RowChanges:
-    """Rows that begin, and blocks as (row, index, id)."""
+    """Rows that begin, and blocks as (row, index, id).
+
+    token_ptr: instead of the offsets of the tokens of each row.
+    """
     models = list(starts.values())
+    if token_ptr is None:
+        token_ptr = np.cumsum([0, *(len(row.tokens) for row in models)]).tolist()
     tensors = {
         "rows": load(context, list(starts), "i32"),
         "last_token": load(context, [row.last_token for row in models], "i32"),
         "context_len": load(context, [row.context_len for row in models], "i32"),
+        "prompt_len": load(context, [row.prompt_len for row in models], "i32"),
+        "token_ptr": load(context, token_ptr, "i32"),
+        "tokens": load(context, [token for row in models for token in row.tokens], "i32"),
     }
     for name, dtype in SCALARS.items():
         tensors[name] = load(context, [row.columns[name] for row in models], dtype)

@@ -43,6 +43,8 @@ STATE = {
     "state.block_tables": index((5, 4), (20,), (5, 4, 1)),
     "state.last_token": index((5,), (4,), (5, 1)),
     "state.context_len": index((5,), (4,), (5, 1)),
+    "state.prompt_len": index((5,), (4,), (5, 1)),
+    "state.tokens": index((5, 7), (35,), (4, 7)),
     **columns("state", 5),
 }
 
@@ -54,6 +56,9 @@ DECODE_ROWS = {
             "changes.rows": index((2,), (2, 1)),
             "changes.last_token": index((2,), (3,), (2, 1)),
             "changes.context_len": index((2,), (3,), (2, 1)),
+            "changes.prompt_len": index((2,), (3,), (2, 1)),
+            "changes.token_ptr": index((3,), (2,), (3, 1)),
+            "changes.tokens": index((6,), (6, 1)),
             **columns("changes", 2),
             "changes.block_rows": index((3,), (3, 1)),
             "changes.block_indices": index((3,), (2,), (3, 1)),

@@ -22,9 +22,6 @@ SCALARS = {parameter.name: parameter.dtype for parameter in _C.SAMPLING_PARAMETE
 def sampling_tensors(context: Context, rows: Sequence[Row]) -> dict[str, Tensor]:
     """Keyword arguments of SamplingInputs."""
     lists: dict[str, Any] = {
-        "history_ids": [token for row in rows for token in row.history],
-        "history_counts": [count for row in rows for count in row.history.values()],
-        "history_ptr": np.cumsum([0, *(len(row.history) for row in rows)]),
         "bias_ids": [token for row in rows for token in row.bias],
         "bias_ptr": np.cumsum([0, *(len(row.bias) for row in rows)]),
     }
@@ -32,7 +29,34 @@ def sampling_tensors(context: Context, rows: Sequence[Row]) -> dict[str, Tensor]
     tensors["bias_values"] = load(context, [v for row in rows for v in row.bias.values()], "f32")
     for name, dtype in SCALARS.items():
         tensors[name] = load(context, [getattr(row, name) for row in rows], dtype)
-    return tensors
+    return tensors | history_tensors(context, rows)
+
+
+def history_tensors(context: Context, rows: Sequence[Row]) -> dict[str, Tensor]:
+    """Lists of tokens that add up to the history of each row, in no order; none when no row has
+    one. Of a generated token, the prompt may have some as well."""
+    if not any(row.history for row in rows):
+        return {}
+    random = np.random.default_rng(len(rows))
+    prompts: list[list[int]] = []
+    lists: list[list[int]] = []
+    for row in rows:
+        in_prompt = [token for token, count in row.history.items() if count == 0 or count % 2]
+        generated = [token for token, count in row.history.items() for _ in range(count)]
+        prompts.append(random.permutation(in_prompt * 2).tolist())
+        lists.append([*prompts[-1], *random.permutation(generated).tolist()])
+    # The list of a row is another than its number, and what is behind its end is not looked at.
+    tokens = np.full((len(rows), max(map(len, lists)) + 1), -1)
+    for place, held in enumerate(reversed(lists)):
+        tokens[place, : len(held)] = held
+    places = [len(rows) - 1 - index if row.history else -1 for index, row in enumerate(rows)]
+    values: dict[str, Any] = {
+        "history_tokens": tokens,
+        "history_prompts": [len(prompt) for prompt in reversed(prompts)],
+        "history_rows": places,
+        "history_lens": [len(held) for held in lists],
+    }
+    return {name: load(context, array, "i32") for name, array in values.items()}
 
 
 def mask_tensors(context: Context, rows: Sequence[Row], vocab: int) -> dict[str, Tensor]:

@@ -52,7 +52,8 @@ def test_rows_are_what_the_host_would_build(device: str, data: st.DataObject) ->
     """Sequences come, get blocks, decode in any batches, leave, and others take their rows."""
     context = Context(device)
     num_rows, width, block_size = (data.draw(st.integers(1, most)) for most in (6, 40, 4))
-    state = DeviceRows(context, num_rows, width)
+    positions = width * block_size
+    state = DeviceRows(context, num_rows, width, positions)
     models: dict[int, RowModel] = {}
     for _ in range(data.draw(st.integers(1, 6))):
         starts: dict[int, RowModel] = {}
@@ -62,9 +63,13 @@ def test_rows_are_what_the_host_would_build(device: str, data: st.DataObject) ->
                 continue  # goes on; else one begins here
             starts[row] = models[row] = RowModel(
                 last_token=data.draw(st.integers(0, 10**6)),
-                context_len=data.draw(st.integers(0, width * block_size - 1)),
+                context_len=data.draw(st.integers(0, positions - 1)),
                 columns=columns_of(data),
+                prompt_len=data.draw(st.integers(1, positions)),
             )
+            if data.draw(st.booleans()):  # it has a penalty
+                first = data.draw(st.integers(0, 10**6))
+                starts[row].tokens = list(range(first, first + starts[row].context_len + 1))
         for row, model in models.items():
             while len(model.blocks) <= min(model.context_len // block_size, width - 1):
                 block = data.draw(st.integers(0, 1000))
@@ -73,7 +78,7 @@ def test_rows_are_what_the_host_would_build(device: str, data: st.DataObject) ->
         ops.set_rows(context, row_changes(context, starts, blocks), state.state)
 
         order = data.draw(st.permutations(range(num_rows)))
-        there = [row for row in order if models[row].context_len < width * block_size]
+        there = [row for row in order if models[row].context_len < positions]
         batch = [*there[: data.draw(st.integers(0, num_rows))], -1]
         batch = data.draw(st.permutations(batch))
         operands = Operands(context, len(batch), width)
@@ -92,12 +97,17 @@ def test_rows_are_what_the_host_would_build(device: str, data: st.DataObject) ->
                 model = models[row]
                 model.last_token, model.context_len = token, model.context_len + 1
                 model.columns["draw_index"] += 1
+                if model.tokens:
+                    model.tokens.append(token)
     found = state.fetch()
     for row, model in models.items():
         assert found["last_token"][row] == model.last_token
         assert found["context_len"][row] == model.context_len
         assert found["draw_index"][row] == model.columns["draw_index"]
         assert found["block_tables"][row, : len(model.blocks)].tolist() == model.blocks
+        assert found["prompt_len"][row] == model.prompt_len
+        held = model.tokens[:positions]  # that of the position behind the last is not kept
+        assert found["tokens"][row, : len(held)].tolist() == held
 
 
 def test_a_long_table_is_gathered_whole(context: Context) -> None:
@@ -120,7 +130,7 @@ def test_a_long_table_is_gathered_whole(context: Context) -> None:
 @pytest.fixture
 def state(context: Context) -> DeviceRows:
     """Three rows with tables of two blocks of four."""
-    rows = DeviceRows(context, 3, 2)
+    rows = DeviceRows(context, 3, 2, 8)
     starts = {row: RowModel(1, row, dict(COLUMNS)) for row in range(3)}
     ops.set_rows(context, row_changes(context, starts, []), rows.state)
     return rows
@@ -156,6 +166,42 @@ def test_a_block_that_has_no_place(
     assert_names_one(
         context, lambda: ops.set_rows(context, changes, state.state), [f"decode_rows: {sentence}"]
     )
+
+
+def test_many_tokens_are_set_whole(context: Context) -> None:
+    """By several thread blocks of a GPU, and not beyond their row."""
+    lengths = [5000, 0, 1, 4999]
+    state = DeviceRows(context, 4, 1, 5000)
+    models = {
+        row: RowModel(1, 0, dict(COLUMNS), tokens=list(range(row, row + length)))
+        for row, length in zip([2, 0, 3, 1], lengths, strict=True)
+    }
+    ops.set_rows(context, row_changes(context, models, []), state.state)
+    found = state.fetch()["tokens"]
+    for row, model in models.items():
+        end = len(model.tokens)
+        assert found[row, :end].tolist() == model.tokens
+        assert (found[row, end:] == -9).all()
+
+
+@pytest.mark.parametrize(
+    ("offsets", "sentence"),
+    [
+        ([0, 4, 3], "token_ptr[1] runs from 4 to 3 in a list of 12 tokens"),
+        ([0, 4, 13], "token_ptr[1] runs from 4 to 13 in a list of 12 tokens"),
+        ([0, -1, 12], "token_ptr[0] runs from 0 to -1 in a list of 12 tokens"),
+        ([0, 3, 12], "rows[1] has 9 tokens, a row holds 8"),
+    ],
+)
+def test_tokens_that_have_no_place(
+    context: Context, state: DeviceRows, offsets: list[int], sentence: str
+) -> None:
+    models = {row: RowModel(1, 0, dict(COLUMNS), tokens=[row] * 6) for row in (0, 1)}
+    changes = row_changes(context, models, [], token_ptr=offsets)
+    sentences = [f"decode_rows: {sentence}"]
+    if offsets[1] < 0:  # either may be the first
+        sentences.append("decode_rows: token_ptr[1] runs from -1 to 12 in a list of 12 tokens")
+    assert_names_one(context, lambda: ops.set_rows(context, changes, state.state), sentences)
 
 
 @pytest.mark.parametrize("rows", [[3], [-1, -2], [0, 1, 4]])

@@ -278,6 +278,19 @@ def test_prompt_tokens_count_for_repetition_alone(context: Context) -> None:
     assert sample(context, np.array([1.0, 0.9]), [row]).token_ids.tolist() == [0]
 
 
+def test_a_token_is_penalized_once_for_all_its_places(context: Context) -> None:
+    """Repetition and presence count it once, frequency each time it was generated."""
+    for count in (1, 2, 7, 300):
+        row = Row(
+            temperature=0.0, repetition_penalty=2.0, presence_penalty=0.5, frequency_penalty=0.25,
+            history={1: count, 2: 0},
+        )  # fmt: skip
+        left = 8.0 / 2 - 0.5 - 0.25 * count  # exact in f32
+        for other, expected in ((left - 0.125, 1), (left + 0.125, 0)):
+            logits = np.array([other, 8.0, -1000.0])
+            assert sample(context, logits, [row]).token_ids.tolist() == [expected]
+
+
 def test_greedy_ties_go_to_the_lowest_id(context: Context) -> None:
     logits = np.array([0.0, 2.0, 2.0, 1.0, 2.0])
     assert sample(context, logits, [Row(temperature=0.0)]).token_ids.tolist() == [1]

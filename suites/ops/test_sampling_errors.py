@@ -11,7 +11,7 @@ import pytest
 from stagegate import _C
 from stagegate._C import Context, ops
 from stagegate.errors import ArgumentError, ShapeError
-from suites.ops.operands import load, poisoned
+from suites.ops.operands import fetch, load, poisoned
 from suites.ops.sampling_batch import sample, sampling_tensors
 from suites.ops.sampling_reference import Row
 
@@ -56,8 +56,14 @@ def test_bad_values_are_tried_of_every_parameter() -> None:
         (Row(bias={-1: 0.0}), "bias_ids of row 1 names token -1 of"),
         (Row(bias={4: np.inf}), "bias_values of row 1 must be finite or -inf, got inf"),
         (Row(bias={4: np.nan}), "bias_values of row 1 must be finite or -inf, got nan"),
-        (Row(history={61: 1}), "history_ids of row 1 names token 61 of a vocabulary of 61"),
-        (Row(history={-5: 0}), "history_ids of row 1 names token -5 of"),
+        (
+            Row(history={61: 1}, presence_penalty=1.0),
+            "history_tokens of row 1 names token 61 of a vocabulary of 61",
+        ),
+        (
+            Row(history={-5: 0}, repetition_penalty=2.0),
+            "history_tokens of row 1 names token -5 of",
+        ),
         (Row(bias=dict.fromkeys(range(61), -np.inf)), "row 1 has no finite logit"),
     ],
 )
@@ -115,24 +121,54 @@ def test_a_row_of_nothing_but_nan_is_refused(context: Context) -> None:
         sample(context, np.full(5000, np.nan), [Row()], 5)
 
 
-@pytest.mark.parametrize("name", ["history", "bias"])
+def sample_with(context: Context, name: str, values: list[int]) -> list[int]:
+    """Two rows with lists of two tokens, and one operand replaced."""
+    one = Row(temperature=0.0, repetition_penalty=1.5, history={1: 2}, bias={1: 1.0})
+    tensors = sampling_tensors(context, [one, replace(one, history={2: 2})])
+    tensors[name] = load(context, values, "i32")
+    token_ids = poisoned(context, (2,), "i32")
+    ops.sample(
+        context,
+        load(context, np.zeros((2, 5)), "f32"),
+        _C.SamplingInputs(**tensors),
+        _C.SamplingOutputs(token_ids=token_ids),
+    )
+    context.synchronize()
+    found: list[int] = fetch(token_ids).tolist()
+    return found
+
+
 @pytest.mark.parametrize("offsets", [[0, 5, 2], [0, 1, 3], [-1, 1, 2], [0, 2, 1]])
-def test_offsets_stay_inside_their_list(context: Context, name: str, offsets: list[int]) -> None:
-    rows = [Row(history={1: 1}, bias={1: 1.0}), Row(history={2: 1}, bias={2: 1.0})]
-    tensors = sampling_tensors(context, rows)
-    tensors[f"{name}_ptr"] = load(context, offsets, "i32")
+def test_offsets_stay_inside_their_list(context: Context, offsets: list[int]) -> None:
+    with pytest.raises(ArgumentError, match=r"sample: bias_ptr of row . runs from .* in a list"):
+        sample_with(context, "bias_ptr", offsets)
 
-    def run() -> None:
-        ops.sample(
-            context,
-            load(context, np.zeros((2, 5)), "f32"),
-            _C.SamplingInputs(**tensors),
-            _C.SamplingOutputs(token_ids=poisoned(context, (2,), "i32")),
-        )
-        context.synchronize()
 
-    with pytest.raises(ArgumentError, match=f"sample: {name}_ptr of row . runs from .* in a list"):
-        run()
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("history_rows", [0, 2], "history_rows of row 1 is 2, history_tokens has 2 lists"),
+        ("history_rows", [-2, 0], "history_rows of row 0 is -2, history_tokens has 2 lists"),
+        ("history_lens", [2, 4], "history_lens of row 1 is 4, a list holds 3 tokens"),
+        ("history_lens", [-1, 2], "history_lens of row 0 is -1, a list holds 3 tokens"),
+    ],
+)
+def test_a_history_stays_inside_its_list(
+    context: Context, name: str, values: list[int], message: str
+) -> None:
+    with pytest.raises(ArgumentError, match=f"sample: {message}"):
+        sample_with(context, name, values)
+
+
+def test_a_prompt_is_no_longer_than_its_list(context: Context) -> None:
+    """Nobody knows a sequence whose prompt is cut off or negative, but it reads nothing else."""
+    for border in ([9, 9], [-9, -9]):
+        assert sample_with(context, "history_prompts", border) == [1, 1]
+
+
+def test_a_row_without_a_penalty_reads_no_history(context: Context) -> None:
+    rows = [Row(temperature=0.0, history={-5: 1}), Row(temperature=0.0, history={10**6: 0})]
+    assert sample(context, LOGITS, rows).token_ids.tolist() == [60, 60]
 
 
 def test_wrong_masks_are_refused(context: Context) -> None:

@@ -46,6 +46,8 @@ std::int64_t checked_state(std::string_view op, const Context& context, const De
   const std::int64_t rows = state.block_tables.dim(0);
   check(op, context, "state.last_token", state.last_token, {rows});
   check(op, context, "state.context_len", state.context_len, {rows});
+  check(op, context, "state.prompt_len", state.prompt_len, {rows});
+  check(op, context, "state.tokens", state.tokens, {rows, -1});
   check_columns(op, context, "state", state, rows);
   return rows;
 }
@@ -59,6 +61,9 @@ void set_rows(const Context& context, const RowChanges& changes, const DecodeRow
   const std::int64_t rows = changes.rows.numel();
   check(kOp, context, "changes.last_token", changes.last_token, {rows});
   check(kOp, context, "changes.context_len", changes.context_len, {rows});
+  check(kOp, context, "changes.prompt_len", changes.prompt_len, {rows});
+  check(kOp, context, "changes.token_ptr", changes.token_ptr, {rows + 1});
+  check(kOp, context, "changes.tokens", changes.tokens, {-1});
   check_columns(kOp, context, "changes", changes, rows);
   check(kOp, context, "changes.block_rows", changes.block_rows, {-1});
   check(kOp, context, "changes.block_indices", changes.block_indices, changes.block_rows.shape());

@@ -13,13 +13,22 @@ struct DecodeRows : SamplingColumns {  // [S] each
   Tensor last_token;    // i32 [S], the newest token; its keys and values are not in the cache yet
   Tensor context_len;   // i32 [S], the tokens before it, whose keys and values are
   Tensor block_tables;  // i32 [S, W], as in ops/paged_attention; W is 0 where there are no tables
+  // Of sequences with a penalty: how many tokens their prompts have, i32 [S], and at each position
+  // its token, i32 [S, L]; past context_len there is nothing to read. The last of L positions is
+  // as far as a sequence goes.
+  Tensor prompt_len;
+  Tensor tokens;
 };
 
-// What the host knows and the rows do not: rows that begin, and blocks that were appended.
+// What the host knows and the rows do not: rows that begin, and blocks that were appended. A row
+// whose sequence has a penalty brings its tokens up to the newest that is known, any other none.
 struct RowChanges : SamplingColumns {  // [C] each
   Tensor rows;                         // i32 [C]
   Tensor last_token;                   // i32 [C]
   Tensor context_len;                  // i32 [C]
+  Tensor prompt_len;                   // i32 [C]
+  Tensor token_ptr;                    // i32 [C + 1]
+  Tensor tokens;                       // i32 [N], of row i those from token_ptr[i] on
   Tensor block_rows;                   // i32 [A]
   Tensor block_indices;                // i32 [A], which block of the row's table
   Tensor block_ids;                    // i32 [A]
@@ -39,11 +48,16 @@ inline constexpr Field<DecodeRows> kDecodeRowsFields[] = {
     {"last_token", &DecodeRows::last_token},
     {"context_len", &DecodeRows::context_len},
     {"block_tables", &DecodeRows::block_tables},
+    {"prompt_len", &DecodeRows::prompt_len},
+    {"tokens", &DecodeRows::tokens},
 };
 inline constexpr Field<RowChanges> kRowChangesFields[] = {
     {"rows", &RowChanges::rows},
     {"last_token", &RowChanges::last_token},
     {"context_len", &RowChanges::context_len},
+    {"prompt_len", &RowChanges::prompt_len},
+    {"token_ptr", &RowChanges::token_ptr},
+    {"tokens", &RowChanges::tokens},
     {"block_rows", &RowChanges::block_rows},
     {"block_indices", &RowChanges::block_indices},
     {"block_ids", &RowChanges::block_ids},
@@ -56,10 +70,10 @@ inline constexpr Field<DecodeOperands> kDecodeOperandsFields[] = {
     {"block_tables", &DecodeOperands::block_tables},
 };
 
-// Sets the rows `changes.rows` in all but their tables, and
+// Sets the rows `changes.rows` in all but their tables, their tokens from position 0 on, and
 // block_tables[block_rows[i], block_indices[i]] = block_ids[i]. No row is set twice, nor an entry
-// of a table. Throws ArgumentError naming the first row or index out of range; what is in range may
-// have been set by then.
+// of a table. Throws ArgumentError naming the first row, index or list of tokens out of range; what
+// is in range may have been set by then.
 void set_rows(const Context& context, const RowChanges& changes, const DecodeRows& state);
 
 // Operands of a decode from the rows of its sequences.
@@ -72,7 +86,8 @@ void gather_rows(const Context& context, const DecodeRows& state, const Tensor& 
                  std::int64_t block_size, const DecodeOperands& out);
 
 // Takes what was sampled into the rows of its sequences: row rows[i] has token_ids[i] as its last
-// token, context_lens[i] tokens in the cache, and has sampled draw_index[i] + 1 tokens.
+// token and at position context_lens[i], so many tokens in the cache, and has sampled
+// draw_index[i] + 1 tokens. A position past the last is no fault: nothing decodes from there.
 //   rows, token_ids, context_lens  i32 [n]; a row of -1 is skipped, none is named twice
 //   draw_index                     i64 [n]
 // Throws ArgumentError naming the first row outside [-1, S).

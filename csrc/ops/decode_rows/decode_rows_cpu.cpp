@@ -40,6 +40,22 @@ void clear_columns(const SamplingColumns& to, std::int64_t target) {
   to.draw_index.data<std::int64_t>()[target] = kPaddedRow;
 }
 
+// Puts the tokens of change i at the front of a row.
+void set_tokens(const RowChanges& changes, std::int64_t i, const DecodeRows& state,
+                std::int64_t row) {
+  const std::int64_t first = ints(changes.token_ptr)[i];
+  const std::int64_t last = ints(changes.token_ptr)[i + 1];
+  const std::int64_t given = changes.tokens.numel();
+  SG_CHECK(
+      ArgumentError, 0 <= first && first <= last && last <= given,
+      describe(make_fault(DecodeRowsFault::kTokenPtr, first, i, last, static_cast<double>(given))));
+  const std::int64_t places = state.tokens.dim(1);
+  SG_CHECK(ArgumentError, last - first <= places,
+           describe(make_fault(DecodeRowsFault::kTokens, last - first, i, places)));
+  std::copy(ints(changes.tokens) + first, ints(changes.tokens) + last,
+            state.tokens.data<std::int32_t>() + row * places);
+}
+
 }  // namespace
 
 void set_rows(const Context&, const RowChanges& changes, const DecodeRows& state) {
@@ -49,7 +65,9 @@ void set_rows(const Context&, const RowChanges& changes, const DecodeRows& state
     const std::int64_t row = row_at(changes.rows, i, num_rows);
     state.last_token.data<std::int32_t>()[row] = ints(changes.last_token)[i];
     state.context_len.data<std::int32_t>()[row] = ints(changes.context_len)[i];
+    state.prompt_len.data<std::int32_t>()[row] = ints(changes.prompt_len)[i];
     copy_columns(changes, i, state, row);
+    set_tokens(changes, i, state, row);
   }
   for (std::int64_t i = 0; i < changes.block_rows.numel(); ++i) {
     const std::int64_t row = row_at(changes.block_rows, i, num_rows, DecodeRowsFault::kBlockRow);
@@ -92,11 +110,16 @@ void gather_rows(const Context&, const DecodeRows& state, const Tensor& rows,
 
 void record_samples(const Context&, const Tensor& rows, const Tensor& token_ids,
                     const Tensor& context_lens, const Tensor& draw_index, const DecodeRows& state) {
+  const std::int64_t places = state.tokens.dim(1);
   for (std::int64_t i = 0; i < rows.numel(); ++i) {
     if (ints(rows)[i] == -1) continue;
     const std::int64_t row = row_at(rows, i, state.block_tables.dim(0));
     state.last_token.data<std::int32_t>()[row] = ints(token_ids)[i];
+    const std::int64_t position = ints(context_lens)[i];
     state.context_len.data<std::int32_t>()[row] = ints(context_lens)[i];
+    if (position >= 0 && position < places) {
+      state.tokens.data<std::int32_t>()[row * places + position] = ints(token_ids)[i];
+    }
     state.draw_index.data<std::int64_t>()[row] = draw_index.data<std::int64_t>()[i] + 1;
   }
 }

@@ -50,18 +50,24 @@ struct Rows {
   std::int32_t* last_token;
   std::int32_t* context_len;
   std::int32_t* block_tables;
+  std::int32_t* prompt_len;
+  std::int32_t* tokens;
   std::int64_t* draw_index;
   std::int64_t count;
   std::int64_t width;
+  std::int64_t places;  // for tokens of a row
 };
 
 Rows rows_of(const DecodeRows& state) {
   return {.last_token = output<std::int32_t>(state.last_token),
           .context_len = output<std::int32_t>(state.context_len),
           .block_tables = output<std::int32_t>(state.block_tables),
+          .prompt_len = output<std::int32_t>(state.prompt_len),
+          .tokens = output<std::int32_t>(state.tokens),
           .draw_index = output<std::int64_t>(state.draw_index),
           .count = state.block_tables.dim(0),
-          .width = state.block_tables.dim(1)};
+          .width = state.block_tables.dim(1),
+          .places = state.tokens.dim(1)};
 }
 
 __device__ inline std::int64_t thread_index() {
@@ -69,9 +75,9 @@ __device__ inline std::int64_t thread_index() {
 }
 
 __global__ void set_rows_kernel(const std::int32_t* rows, const std::int32_t* last_token,
-                                const std::int32_t* context_len, std::int64_t count,
-                                const __grid_constant__ ColumnPairs columns, Rows state,
-                                Fault* fault) {
+                                const std::int32_t* context_len, const std::int32_t* prompt_len,
+                                std::int64_t count, const __grid_constant__ ColumnPairs columns,
+                                Rows state, Fault* fault) {
   const std::int64_t i = thread_index();
   if (i >= count) return;
   const std::int64_t row = rows[i];
@@ -81,7 +87,36 @@ __global__ void set_rows_kernel(const std::int32_t* rows, const std::int32_t* la
   }
   state.last_token[row] = last_token[i];
   state.context_len[row] = context_len[i];
+  state.prompt_len[row] = prompt_len[i];
   copy_columns(columns, i, row);
+}
+
+// The blocks of column x of the grid serve one row.
+__global__ void set_tokens_kernel(const std::int32_t* rows, const std::int32_t* token_ptr,
+                                  const std::int32_t* tokens, std::int64_t num_tokens, Rows state,
+                                  Fault* fault) {
+  const std::int64_t i = blockIdx.x;
+  const std::int64_t row = rows[i];
+  const std::int64_t first = token_ptr[i];
+  const std::int64_t last = token_ptr[i + 1];
+  const bool reports = blockIdx.y == 0 && threadIdx.x == 0;
+  if (row < 0 || row >= state.count) return;  // set_rows_kernel says so
+  if (first < 0 || first > last || last > num_tokens) {
+    if (reports) {
+      report(fault, DecodeRowsFault::kTokenPtr, first, i, last, static_cast<double>(num_tokens));
+    }
+    return;
+  }
+  if (last - first > state.places) {
+    if (reports) report(fault, DecodeRowsFault::kTokens, last - first, i, state.places);
+    return;
+  }
+  std::int32_t* const to = state.tokens + row * state.places;
+  const std::int64_t step = std::int64_t{gridDim.y} * kThreads;
+  for (std::int64_t at = std::int64_t{blockIdx.y} * kThreads + threadIdx.x; at < last - first;
+       at += step) {
+    to[at] = tokens[first + at];
+  }
 }
 
 __global__ void append_blocks_kernel(const std::int32_t* rows, const std::int32_t* indices,
@@ -168,7 +203,18 @@ __global__ void record_samples_kernel(const std::int32_t* rows, const std::int32
   }
   state.last_token[row] = token_ids[i];
   state.context_len[row] = context_lens[i];
+  const std::int64_t position = context_lens[i];
+  if (position >= 0 && position < state.places) {
+    state.tokens[row * state.places + position] = token_ids[i];
+  }
   state.draw_index[row] = draw_index[i] + 1;
+}
+
+// Thread blocks that copy a list of so many entries, some by each thread.
+unsigned blocks_for(const Context& context, std::int64_t entries) {
+  constexpr std::int64_t kEntriesOfThread = 8;
+  return static_cast<unsigned>(std::clamp<std::int64_t>(
+      ceil_div(entries, kThreads * kEntriesOfThread), 1, context.stream->num_multiprocessors()));
 }
 
 }  // namespace
@@ -177,8 +223,14 @@ void set_rows(const Context& context, const RowChanges& changes, const DecodeRow
   const std::int64_t rows = changes.rows.numel();
   launch(set_rows_kernel, ceil_div(rows, kThreads), kThreads, 0, context,
          input<std::int32_t>(changes.rows), input<std::int32_t>(changes.last_token),
-         input<std::int32_t>(changes.context_len), rows, pairs_of(changes, state), rows_of(state),
-         context.stream->fault());
+         input<std::int32_t>(changes.context_len), input<std::int32_t>(changes.prompt_len), rows,
+         pairs_of(changes, state), rows_of(state), context.stream->fault());
+  // Also without tokens: an offset may be wrong all the same.
+  launch(set_tokens_kernel,
+         dim3(static_cast<unsigned>(rows), blocks_for(context, changes.tokens.numel())),
+         dim3(kThreads), 0, context, input<std::int32_t>(changes.rows),
+         input<std::int32_t>(changes.token_ptr), input<std::int32_t>(changes.tokens),
+         changes.tokens.numel(), rows_of(state), context.stream->fault());
   const std::int64_t blocks = changes.block_rows.numel();
   launch(append_blocks_kernel, ceil_div(blocks, kThreads), kThreads, 0, context,
          input<std::int32_t>(changes.block_rows), input<std::int32_t>(changes.block_indices),
@@ -187,20 +239,16 @@ void set_rows(const Context& context, const RowChanges& changes, const DecodeRow
 
 void gather_rows(const Context& context, const DecodeRows& state, const Tensor& rows,
                  std::int64_t block_size, const DecodeOperands& out) {
-  // A thread copies some entries of a full table.
-  constexpr std::int64_t kEntriesOfThread = 8;
-  const auto spread = static_cast<unsigned>(
-      std::clamp<std::int64_t>(ceil_div(state.block_tables.dim(1), kThreads * kEntriesOfThread), 1,
-                               context.stream->num_multiprocessors()));
   const Gathered gathered{.input_ids = output<std::int32_t>(out.input_ids),
                           .positions = output<std::int32_t>(out.positions),
                           .slot_mapping = output<std::int32_t>(out.slot_mapping),
                           .context_lens = output<std::int32_t>(out.context_lens),
                           .block_tables = output<std::int32_t>(out.block_tables),
                           .draw_index = output<std::int64_t>(out.draw_index)};
-  launch(gather_rows_kernel, dim3(static_cast<unsigned>(rows.numel()), spread), dim3(kThreads), 0,
-         context, rows_of(state), input<std::int32_t>(rows), static_cast<int>(block_size),
-         pairs_of(state, out), gathered, context.stream->fault());
+  launch(gather_rows_kernel,
+         dim3(static_cast<unsigned>(rows.numel()), blocks_for(context, state.block_tables.dim(1))),
+         dim3(kThreads), 0, context, rows_of(state), input<std::int32_t>(rows),
+         static_cast<int>(block_size), pairs_of(state, out), gathered, context.stream->fault());
 }
 
 void record_samples(const Context& context, const Tensor& rows, const Tensor& token_ids,

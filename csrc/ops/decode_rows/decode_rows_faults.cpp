@@ -15,6 +15,11 @@ std::string sentence(const Fault& f) {
     case DecodeRowsFault::kBlockIndex:
       return message("decode_rows: block_indices[", f.b, "] = ", f.a, " is outside a table of ",
                      f.c, " blocks");
+    case DecodeRowsFault::kTokenPtr:
+      return message("decode_rows: token_ptr[", f.b, "] runs from ", f.a, " to ", f.c,
+                     " in a list of ", static_cast<std::int64_t>(f.value), " tokens");
+    case DecodeRowsFault::kTokens:
+      return message("decode_rows: rows[", f.b, "] has ", f.a, " tokens, a row holds ", f.c);
     case DecodeRowsFault::kTableFull:
       return message("decode_rows: sequence ", f.b, " has ", f.a, " tokens, its table of ",
                      static_cast<std::int64_t>(f.value), " blocks holds ", f.c);

@@ -40,29 +40,46 @@ __device__ inline void add_bias(const Arguments& a, const SamplingRow& row, std:
   }
 }
 
-// Penalizes the tokens of the history, which are named once, in the part that begins at `begin`.
-// No multiplication is fused with an addition, as on the CPU.
-__device__ inline void penalize(const Arguments& a, const SamplingRow& row, std::int64_t r,
-                                std::uint32_t begin, float* part) {
-  for (int i = row.history_begin + static_cast<int>(threadIdx.x); i < row.history_end;
-       i += kThreads) {
-    const std::int32_t id = a.in.history_ids[i];
-    if (id < 0 || static_cast<std::uint32_t>(id) >= a.vocab) {
-      if (begin == 0) report(a.fault, SamplingFault::kHistoryId, id, r, a.vocab);
-      continue;
+// How often each token of a part was generated, and whether it is in the history at all.
+constexpr std::uint32_t kSeen = std::uint32_t{1} << 31;
+
+// Counts the history of a row in the part that begins at `begin`. counts: zeros.
+__device__ inline void count_history(const Arguments& a, const SamplingRow& row, std::int64_t r,
+                                     std::uint32_t begin, std::uint32_t* counts) {
+  constexpr int kLoads = 4;  // of a thread at the same time
+  const std::int32_t* tokens = a.in.history_tokens + row.history * a.in.history_pitch;
+  const int of_prompt = a.in.history_prompts[row.history];
+  for (int base = static_cast<int>(threadIdx.x); base < row.history_len;
+       base += kLoads * kThreads) {
+    std::int32_t ids[kLoads];
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      const int i = base + k * kThreads;
+      ids[k] = i < row.history_len ? tokens[i] : 0;
     }
-    const std::uint32_t at = static_cast<std::uint32_t>(id) - begin;
-    if (static_cast<std::uint32_t>(id) < begin || at >= kPart || !row.penalized()) continue;
-    float logit = part[at];
-    logit = logit > 0 ? __fdiv_rn(logit, row.repetition_penalty)
-                      : __fmul_rn(logit, row.repetition_penalty);
-    const auto count = static_cast<float>(a.in.history_counts[i]);
-    if (count > 0) {
-      logit = __fsub_rn(logit,
-                        __fadd_rn(row.presence_penalty, __fmul_rn(count, row.frequency_penalty)));
+#pragma unroll
+    for (int k = 0; k < kLoads; ++k) {
+      const int i = base + k * kThreads;
+      const auto id = static_cast<std::uint32_t>(ids[k]);
+      if (i >= row.history_len) break;
+      if (id >= a.vocab) {
+        if (begin == 0) report(a.fault, SamplingFault::kHistoryToken, ids[k], r, a.vocab);
+      } else if (id >= begin && id - begin < kPart) {
+        atomicOr(&counts[id - begin], kSeen);
+        if (i >= of_prompt) atomicAdd(&counts[id - begin], 1u);
+      }
     }
-    part[at] = logit;
   }
+}
+
+// No multiplication is fused with an addition, as on the CPU.
+__device__ inline float penalized(const SamplingRow& row, float logit, std::uint32_t seen) {
+  if (seen == 0) return logit;
+  logit = logit > 0 ? __fdiv_rn(logit, row.repetition_penalty)
+                    : __fmul_rn(logit, row.repetition_penalty);
+  const auto count = static_cast<float>(seen & ~kSeen);
+  if (count == 0) return logit;
+  return __fsub_rn(logit, __fadd_rn(row.presence_penalty, __fmul_rn(count, row.frequency_penalty)));
 }
 
 // As packed(), but NaN is above everything: a row that has one names it.
@@ -129,16 +146,17 @@ __device__ __forceinline__ void reduce_logprobs(const Arguments& a, std::int64_t
 }
 
 // Applies mask, bias and penalties to the values of the part, in that order, and stores them for
-// the kernels behind this one. part: shared memory, [kPart].
+// the kernels behind this one. part, counts: shared memory, [kPart] both.
 __device__ __forceinline__ void adjust(const Arguments& a, const SamplingRow& row,
                                        const BlockRow& at, std::uint32_t begin,
                                        const std::uint32_t (&first)[2], float (&values)[2][kQuad],
-                                       float* part) {
+                                       float* part, std::uint32_t* counts) {
 #pragma unroll
   for (int q = 0; q < 2; ++q) {
 #pragma unroll
     for (int i = 0; i < kQuad; ++i) {
       const std::uint32_t id = first[q] + i;
+      counts[id - begin] = 0;
       const bool out = row.mask >= 0 && id < a.vocab && !allowed(a, row, id);
       // A fault of the model is not hidden.
       part[id - begin] = out && values[q][i] < INFINITY ? -INFINITY : values[q][i];
@@ -146,15 +164,15 @@ __device__ __forceinline__ void adjust(const Arguments& a, const SamplingRow& ro
   }
   __syncthreads();
   if (threadIdx.x < kWarp) add_bias(a, row, at.index, begin, part);
-  __syncthreads();
-  penalize(a, row, at.index, begin, part);
+  if (row.penalized()) count_history(a, row, at.index, begin, counts);
   __syncthreads();
   float* adjusted = a.adjusted + at.local * a.pitch;
 #pragma unroll
   for (int q = 0; q < 2; ++q) {
 #pragma unroll
     for (int i = 0; i < kQuad; ++i) {
-      values[q][i] = part[first[q] + i - begin];
+      const std::uint32_t place = first[q] + i - begin;
+      values[q][i] = penalized(row, part[place], counts[place]);
       if (first[q] + i < a.vocab) adjusted[first[q] + i] = values[q][i];
     }
   }
@@ -180,6 +198,7 @@ __device__ __forceinline__ void reduce_best(const Arguments& a, std::int64_t loc
 
 static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments a) {
   __shared__ float part[kPart];
+  __shared__ std::uint32_t counts[kPart];
   const BlockRow at = block_row(a, blockIdx.y);
   const std::uint32_t begin = blockIdx.x * kPart;
   // The logits come while the row is read.
@@ -195,11 +214,7 @@ static __global__ void __launch_bounds__(kThreads) reduce_parts(const Arguments 
   if (row.padded()) return;
   clear_counts(a, row, at.local);
   if (a.logprobs) reduce_logprobs(a, at.local, values);
-  if (row.adjusted()) {
-    adjust(a, row, at, begin, first, values, part);
-  } else if (blockIdx.x == 0) {
-    penalize(a, row, at.index, begin, part);  // changes nothing, but checks the list
-  }
+  if (row.adjusted()) adjust(a, row, at, begin, first, values, part, counts);
   reduce_best(a, at.local, first, values);
 }
 

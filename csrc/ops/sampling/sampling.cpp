@@ -27,16 +27,24 @@ void check(const Context& context, std::string_view name, const Tensor& tensor, 
   checks::dense(kOp, context, {{name, &tensor}});
 }
 
-void check_inputs(const Context& context, const SamplingInputs& in, std::int64_t rows) {
+void check_inputs(const Context& context, const SamplingInputs& in, std::int64_t rows,
+                  std::int64_t vocab) {
   for (const SamplingColumn& column : kSamplingColumns) {
     check(context, column.name, in.*column.tensor, {rows}, column.dtype);
   }
-  check(context, "history_ptr", in.history_ptr, {rows + 1}, DType::kI32);
-  check(context, "history_ids", in.history_ids, {-1}, DType::kI32);
-  check(context, "history_counts", in.history_counts, in.history_ids.shape(), DType::kI32);
   check(context, "bias_ptr", in.bias_ptr, {rows + 1}, DType::kI32);
   check(context, "bias_ids", in.bias_ids, {-1}, DType::kI32);
   check(context, "bias_values", in.bias_values, in.bias_ids.shape(), DType::kF32);
+  if (in.history_tokens.defined()) {
+    check(context, "history_tokens", in.history_tokens, {-1, -1}, DType::kI32);
+    check(context, "history_prompts", in.history_prompts, {in.history_tokens.dim(0)}, DType::kI32);
+    check(context, "history_rows", in.history_rows, {rows}, DType::kI32);
+    check(context, "history_lens", in.history_lens, {rows}, DType::kI32);
+  }
+  if (in.mask_bits.defined()) {
+    check(context, "mask_index", in.mask_index, {rows}, DType::kI32);
+    check(context, "mask_bits", in.mask_bits, {-1, (vocab + 31) / 32}, DType::kI32);
+  }
 }
 
 }  // namespace
@@ -46,12 +54,7 @@ void sample(const Context& context, const Tensor& logits, const SamplingInputs& 
   check(context, "logits", logits, {-1, -1}, DType::kF32);
   const std::int64_t rows = logits.dim(0);
   SG_CHECK(ShapeError, logits.dim(1) > 0, "sample: logits have no columns: ", logits.describe());
-  check_inputs(context, inputs, rows);
-  if (inputs.mask_bits.defined()) {
-    const std::int64_t words = (logits.dim(1) + 31) / 32;
-    check(context, "mask_index", inputs.mask_index, {rows}, DType::kI32);
-    check(context, "mask_bits", inputs.mask_bits, {-1, words}, DType::kI32);
-  }
+  check_inputs(context, inputs, rows, logits.dim(1));
   check(context, "token_ids", outputs.token_ids, {rows}, DType::kI32);
   if (outputs.logprobs.defined()) {
     check(context, "logprobs", outputs.logprobs, {rows}, DType::kF32);

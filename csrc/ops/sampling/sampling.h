@@ -25,11 +25,14 @@ inline constexpr std::int64_t kPaddedRow = -1;
 
 // One row per token to sample. All tensors live on the device of the logits.
 struct SamplingInputs : SamplingColumns {
-  // Tokens the penalties look at, as one list per row: unique ids and how often each was generated
-  // (0: it is in the prompt only, which counts for repetition_penalty alone).
-  Tensor history_ptr;     // i32 [R + 1]
-  Tensor history_ids;     // i32 [P]
-  Tensor history_counts;  // i32 [P]
+  // Tokens the penalties look at: of row r the first history_lens[r] of list history_rows[r]. The
+  // first history_prompts[s] tokens of list s are the prompt's, which count for repetition_penalty
+  // alone; those behind were generated. Undefined, or a row of -1: none. A row without a penalty
+  // reads no token of its list.
+  Tensor history_rows;     // i32 [R]
+  Tensor history_lens;     // i32 [R]
+  Tensor history_prompts;  // i32 [S]
+  Tensor history_tokens;   // i32 [S, L]
   // Added to the logits first; -inf forbids a token.
   Tensor bias_ptr;     // i32 [R + 1]
   Tensor bias_ids;     // i32 [Q]
@@ -63,9 +66,10 @@ inline constexpr SamplingColumn kSamplingColumns[] = {
 };
 // And of SamplingInputs beside them.
 inline constexpr Field<SamplingInputs> kSamplingLists[] = {
-    {"history_ptr", &SamplingInputs::history_ptr},
-    {"history_ids", &SamplingInputs::history_ids},
-    {"history_counts", &SamplingInputs::history_counts},
+    {"history_rows", &SamplingInputs::history_rows, true},
+    {"history_lens", &SamplingInputs::history_lens, true},
+    {"history_prompts", &SamplingInputs::history_prompts, true},
+    {"history_tokens", &SamplingInputs::history_tokens, true},
     {"bias_ptr", &SamplingInputs::bias_ptr},
     {"bias_ids", &SamplingInputs::bias_ids},
     {"bias_values", &SamplingInputs::bias_values},

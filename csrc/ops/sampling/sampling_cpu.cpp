@@ -3,6 +3,7 @@
 #include <limits>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "device/context.h"
@@ -36,11 +37,15 @@ struct Row {
 #undef STAGEGATE_FIELD
   std::uint64_t seed;
   std::uint64_t draw_index;
-  std::span<const std::int32_t> history_ids;
-  std::span<const std::int32_t> history_counts;
+  std::span<const std::int32_t> prompt;  // what penalties look at
+  std::span<const std::int32_t> generated;
   std::span<const std::int32_t> bias_ids;
   std::span<const float> bias_values;
   std::span<const std::int32_t> mask;  // empty: every token may be drawn
+
+  bool penalized() const {
+    return repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0;
+  }
 };
 
 template <typename T>
@@ -54,6 +59,26 @@ std::span<const T> part_of(const Tensor& ptr, const Tensor& values, std::int64_t
   return {values.data<T>() + first, static_cast<std::size_t>(last - first)};
 }
 
+// The prompt and the generated tokens of the row's list.
+std::pair<std::span<const std::int32_t>, std::span<const std::int32_t>> history_of(
+    const SamplingInputs& in, std::int64_t row) {
+  if (!in.history_tokens.defined()) return {};
+  const std::int64_t lists = in.history_tokens.dim(0);
+  const std::int64_t longest = in.history_tokens.dim(1);
+  const std::int64_t list = in.history_rows.data<std::int32_t>()[row];
+  SG_CHECK(ArgumentError, -1 <= list && list < lists,
+           describe(make_fault(SamplingFault::kHistoryRow, list, row, lists)));
+  if (list < 0) return {};
+  const std::int64_t length = in.history_lens.data<std::int32_t>()[row];
+  SG_CHECK(ArgumentError, 0 <= length && length <= longest,
+           describe(make_fault(SamplingFault::kHistoryLen, length, row, longest)));
+  const std::int64_t of_prompt = in.history_prompts.data<std::int32_t>()[list];
+  const std::span<const std::int32_t> tokens(
+      in.history_tokens.data<std::int32_t>() + list * longest, static_cast<std::size_t>(length));
+  const auto border = static_cast<std::size_t>(std::clamp(of_prompt, std::int64_t{0}, length));
+  return {tokens.first(border), tokens.subspan(border)};
+}
+
 std::span<const std::int32_t> mask_of(const SamplingInputs& in, std::int64_t row) {
   if (!in.mask_bits.defined()) return {};
   const std::int32_t index = in.mask_index.data<std::int32_t>()[row];
@@ -65,6 +90,7 @@ std::span<const std::int32_t> mask_of(const SamplingInputs& in, std::int64_t row
 }
 
 Row row_of(const SamplingInputs& in, std::int64_t r) {
+  const auto [prompt, generated] = history_of(in, r);
   const Row row{
       .index = r,
 #define STAGEGATE_LOAD(name, type, ...) .name = in.name.data<type>()[r],
@@ -72,10 +98,8 @@ Row row_of(const SamplingInputs& in, std::int64_t r) {
 #undef STAGEGATE_LOAD
           .seed = static_cast<std::uint64_t>(in.seed.data<std::int64_t>()[r]),
       .draw_index = static_cast<std::uint64_t>(in.draw_index.data<std::int64_t>()[r]),
-      .history_ids =
-          part_of<std::int32_t>(in.history_ptr, in.history_ids, r, SamplingFault::kHistoryPtr),
-      .history_counts =
-          part_of<std::int32_t>(in.history_ptr, in.history_counts, r, SamplingFault::kHistoryPtr),
+      .prompt = prompt,
+      .generated = generated,
       .bias_ids = part_of<std::int32_t>(in.bias_ptr, in.bias_ids, r, SamplingFault::kBiasPtr),
       .bias_values = part_of<float>(in.bias_ptr, in.bias_values, r, SamplingFault::kBiasPtr),
       .mask = mask_of(in, r),
@@ -119,13 +143,29 @@ void apply_bias(const Row& row, std::span<float> logits) {
   }
 }
 
+// A token is penalized once, however often it is in the list.
 void apply_penalties(const Row& row, std::span<float> logits) {
-  for (std::size_t i = 0; i < row.history_ids.size(); ++i) {
-    float& logit = logit_at(row, logits, row.history_ids[i], SamplingFault::kHistoryId);
-    logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
-    const auto count = static_cast<float>(row.history_counts[i]);
-    if (count > 0) logit -= row.presence_penalty + count * row.frequency_penalty;
+  if (!row.penalized()) return;
+  // By token: how often it was generated, and kDone once it is penalized.
+  constexpr std::int32_t kDone = -1;
+  thread_local std::vector<std::int32_t> counts;
+  counts.assign(logits.size(), 0);
+  for (const std::int32_t id : row.generated) {
+    logit_at(row, logits, id, SamplingFault::kHistoryToken);
+    ++counts[static_cast<std::size_t>(id)];
   }
+  const auto penalize = [&](std::int32_t id) {
+    float& logit = logit_at(row, logits, id, SamplingFault::kHistoryToken);
+    std::int32_t& count = counts[static_cast<std::size_t>(id)];
+    if (count == kDone) return;
+    logit = logit > 0 ? logit / row.repetition_penalty : logit * row.repetition_penalty;
+    if (count > 0) {
+      logit -= row.presence_penalty + static_cast<float>(count) * row.frequency_penalty;
+    }
+    count = kDone;
+  };
+  std::ranges::for_each(row.prompt, penalize);
+  std::ranges::for_each(row.generated, penalize);
 }
 
 std::int32_t most_likely(const Row& row, std::span<const float> logits) {

@@ -36,10 +36,12 @@ SamplingParameters parameters_of(const SamplingInputs& in) {
 #undef STAGEGATE_POINTER
           .seed = input<std::int64_t>(in.seed),
       .draw_index = input<std::int64_t>(in.draw_index),
-      .history_ptr = input<std::int32_t>(in.history_ptr),
-      .history_ids = input<std::int32_t>(in.history_ids),
-      .history_counts = input<std::int32_t>(in.history_counts),
-      .history_size = in.history_ids.numel(),
+      .history_rows = nullptr,
+      .history_lens = nullptr,
+      .history_prompts = nullptr,
+      .history_tokens = nullptr,
+      .history_lists = 0,
+      .history_pitch = 0,
       .bias_ptr = input<std::int32_t>(in.bias_ptr),
       .bias_ids = input<std::int32_t>(in.bias_ids),
       .bias_values = input<float>(in.bias_values),
@@ -48,6 +50,14 @@ SamplingParameters parameters_of(const SamplingInputs& in) {
       .mask_bits = nullptr,
       .mask_rows = 0,
   };
+  if (in.history_tokens.defined()) {
+    p.history_rows = input<std::int32_t>(in.history_rows);
+    p.history_lens = input<std::int32_t>(in.history_lens);
+    p.history_prompts = input<std::int32_t>(in.history_prompts);
+    p.history_tokens = input<std::int32_t>(in.history_tokens);
+    p.history_lists = in.history_tokens.dim(0);
+    p.history_pitch = in.history_tokens.dim(1);
+  }
   if (in.mask_bits.defined()) {
     p.mask_index = input<std::int32_t>(in.mask_index);
     p.mask_bits = input<std::int32_t>(in.mask_bits);

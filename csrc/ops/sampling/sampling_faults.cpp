@@ -7,11 +7,6 @@ namespace stagegate {
 
 namespace {
 
-std::string list(const char* name, const Fault& f) {
-  return message("sample: ", name, "_ptr of row ", f.a, " runs from ", f.b, " to ", f.c,
-                 " in a list of ", static_cast<std::int64_t>(f.value));
-}
-
 std::string token(const char* name, const Fault& f) {
   return message("sample: ", name, " of row ", f.b, " names token ", f.a, " of a vocabulary of ",
                  f.c);
@@ -27,12 +22,17 @@ std::string sentence(const Fault& f) {
   switch (static_cast<SamplingFault>(f.code)) {
     case SamplingFault::kParameter:
       return parameter(f);
-    case SamplingFault::kHistoryPtr:
-      return list("history", f);
-    case SamplingFault::kHistoryId:
-      return token("history_ids", f);
+    case SamplingFault::kHistoryRow:
+      return message("sample: history_rows of row ", f.b, " is ", f.a, ", history_tokens has ", f.c,
+                     " lists");
+    case SamplingFault::kHistoryLen:
+      return message("sample: history_lens of row ", f.b, " is ", f.a, ", a list holds ", f.c,
+                     " tokens");
+    case SamplingFault::kHistoryToken:
+      return token("history_tokens", f);
     case SamplingFault::kBiasPtr:
-      return list("bias", f);
+      return message("sample: bias_ptr of row ", f.a, " runs from ", f.b, " to ", f.c,
+                     " in a list of ", static_cast<std::int64_t>(f.value));
     case SamplingFault::kBiasId:
       return token("bias_ids", f);
     case SamplingFault::kBiasValue:

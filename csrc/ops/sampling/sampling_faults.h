@@ -7,8 +7,9 @@ namespace stagegate {
 // What sample finds wrong with values.
 enum class SamplingFault : FaultCode {
   kParameter = first_fault("sample"),  // a = row, b = its place in kSamplingParameters, value
-  kHistoryPtr,                         // a = row, b = first, c = last, value = size of the list
-  kHistoryId,                          // a = id, b = row, c = vocabulary
+  kHistoryRow,                         // a = list, b = row, c = lists there are
+  kHistoryLen,                         // a = tokens, b = row, c = tokens a list holds
+  kHistoryToken,                       // a = id, b = row, c = vocabulary
   kBiasPtr,                            // a = row, b = first, c = last, value = size of the list
   kBiasId,                             // a = id, b = row, c = vocabulary
   kBiasValue,                          // a = row, value

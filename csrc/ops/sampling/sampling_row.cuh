@@ -15,10 +15,12 @@ struct SamplingParameters {
 #undef STAGEGATE_POINTER
   const std::int64_t* seed;
   const std::int64_t* draw_index;
-  const std::int32_t* history_ptr;
-  const std::int32_t* history_ids;
-  const std::int32_t* history_counts;
-  std::int64_t history_size;
+  const std::int32_t* history_rows;  // null: no row has a history
+  const std::int32_t* history_lens;
+  const std::int32_t* history_prompts;
+  const std::int32_t* history_tokens;
+  std::int64_t history_lists;
+  std::int64_t history_pitch;
   const std::int32_t* bias_ptr;
   const std::int32_t* bias_ids;
   const float* bias_values;
@@ -35,8 +37,8 @@ struct SamplingRow {
 #undef STAGEGATE_FIELD
   std::uint64_t seed;
   std::uint64_t draw_index;
-  std::int32_t history_begin;
-  std::int32_t history_end;
+  std::int32_t history;  // its list; -1: none
+  std::int32_t history_len;
   std::int32_t bias_begin;
   std::int32_t bias_end;
   std::int32_t mask;  // -1: none
@@ -46,7 +48,7 @@ struct SamplingRow {
   // A part of the order of likelihood is left out, which min-p alone does without that order.
   __device__ bool filtered() const { return sampled() && (top_k > 0 || top_p < 1); }
   __device__ bool penalized() const {
-    return history_begin < history_end &&
+    return history >= 0 && history_len > 0 &&
            (repetition_penalty != 1 || presence_penalty != 0 || frequency_penalty != 0);
   }
   // The logits that are drawn from are not the given ones.
@@ -62,8 +64,8 @@ __device__ inline SamplingRow load_row(const SamplingParameters& in, std::int64_
 #undef STAGEGATE_LOAD
           .seed = static_cast<std::uint64_t>(in.seed[r]),
       .draw_index = static_cast<std::uint64_t>(in.draw_index[r]),
-      .history_begin = in.history_ptr[r],
-      .history_end = in.history_ptr[r + 1],
+      .history = in.history_rows == nullptr ? -1 : in.history_rows[r],
+      .history_len = in.history_rows == nullptr ? 0 : in.history_lens[r],
       .bias_begin = in.bias_ptr[r],
       .bias_end = in.bias_ptr[r + 1],
       .mask = in.mask_index == nullptr ? -1 : in.mask_index[r],
@@ -76,9 +78,13 @@ __device__ inline Fault fault_of(const SamplingParameters& in, const SamplingRow
   const auto inside = [](std::int64_t first, std::int64_t last, std::int64_t size) {
     return 0 <= first && first <= last && last <= size;
   };
-  if (!inside(row.history_begin, row.history_end, in.history_size)) {
-    return {static_cast<FaultCode>(SamplingFault::kHistoryPtr), r, row.history_begin,
-            row.history_end, static_cast<double>(in.history_size)};
+  if (row.history < -1 || (row.history >= 0 && row.history >= in.history_lists)) {
+    return {static_cast<FaultCode>(SamplingFault::kHistoryRow), row.history, r, in.history_lists,
+            0.0};
+  }
+  if (row.history >= 0 && (row.history_len < 0 || row.history_len > in.history_pitch)) {
+    return {static_cast<FaultCode>(SamplingFault::kHistoryLen), row.history_len, r,
+            in.history_pitch, 0.0};
   }
   if (!inside(row.bias_begin, row.bias_end, in.bias_size)) {
     return {static_cast<FaultCode>(SamplingFault::kBiasPtr), r, row.bias_begin, row.bias_end,
@@ -109,6 +115,7 @@ __device__ inline SamplingRow row_of(const SamplingParameters& in, std::int64_t 
     const std::uint64_t draw_index = row.padded() ? row.draw_index : 0;
     row = SamplingRow{};
     row.draw_index = draw_index;
+    row.history = -1;
     row.mask = -1;
   }
   return row;

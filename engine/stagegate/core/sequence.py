@@ -6,7 +6,6 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stagegate.errors import InvalidRequestError
-from stagegate.execution.token_history import TokenHistory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +49,6 @@ class Sequence:
     stop_reason: the stop token id that ended it, or what `finish` was given.
     ended_by_token: whether the newest token says that the text has ended, and is not part of it.
     grammar_matcher: the position of the output in its grammar; None without a grammar.
-    history: what penalties look at; None when the parameters ask for no penalty.
     """
 
     __slots__ = (
@@ -59,7 +57,6 @@ class Sequence:
         "ended_by_token",
         "eos_token_ids",
         "grammar_matcher",
-        "history",
         "max_tokens",
         "num_cached_tokens",
         "num_prompt_logprobs",
@@ -111,7 +108,6 @@ class Sequence:
         self.ended_by_token = False
         self.status = SequenceStatus.WAITING
         self.stop_reason: int | str | None = None
-        self.history = self._make_history()
 
     def __repr__(self) -> str:
         return (
@@ -154,8 +150,6 @@ class Sequence:
         """
         token_ids = self.token_ids
         token_ids.append(token_id)
-        if self.history is not None:
-            self.history.add(token_id, generated=True)
         if self.grammar_matcher is not None:
             if token_id not in self.eos_token_ids:
                 self.grammar_matcher.accept(token_id)
@@ -201,14 +195,3 @@ class Sequence:
             )
         elif num_output_tokens >= self.max_tokens:
             self.finish(SequenceStatus.FINISHED_LENGTH)
-
-    def _make_history(self) -> TokenHistory | None:
-        params = self.params
-        repetition = params.repetition_penalty != 1.0
-        if not (repetition or params.presence_penalty or params.frequency_penalty):
-            return None
-        history = TokenHistory()
-        if repetition:  # the only penalty that looks at the prompt
-            for token_id in self.token_ids:
-                history.add(token_id, generated=False)
-        return history

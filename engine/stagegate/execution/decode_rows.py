@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,13 +27,17 @@ class RowChanges:
     """What the rows of sequences on the device do not know: see csrc/ops/decode_rows.
 
     C rows begin: their newest token, the tokens before it that are in the cache, and how they are
-    sampled, as in SamplingBatch. A blocks are appended: block_ids[i] is number block_indices[i] in
-    the table of row block_rows[i].
+    sampled, as in SamplingBatch. Row i brings its tokens as tokens[token_ptr[i] : token_ptr[i + 1]]
+    if it has a penalty, which looks at them; else none. A blocks are appended: block_ids[i] is
+    number block_indices[i] in the table of row block_rows[i].
     """
 
     rows: Int32Array  # [C]
     last_token: Int32Array  # [C]
     context_len: Int32Array  # [C]
+    prompt_len: Int32Array  # [C]
+    token_ptr: Int32Array  # [C + 1]
+    tokens: Int32Array  # [N]
     parameters: Mapping[str, Int32Array | Float32Array]  # [C] each
     seed: Int64Array  # [C]
     draw_index: Int64Array  # [C]
@@ -48,6 +53,14 @@ class _Start(NamedTuple):
     sequence: SequenceState
     context_len: int
     num_sampled_before: int
+
+    @property
+    def tokens(self) -> list[int]:
+        """What penalties look at when the first token is sampled."""
+        sequence = self.sequence
+        if not sequence.params.has_penalty:
+            return []
+        return sequence.token_ids[: sequence.num_prompt_tokens + self.num_sampled_before]
 
 
 @dataclass(slots=True)
@@ -196,11 +209,16 @@ class DecodeRows:
         for name, values in parameters.items():
             self._parameters[name][rows] = values
         self._seed[rows] = seed = np.array([one.sequence.seed for one in starts], dtype=np.int64)
-        self._num_prompt_tokens[rows] = [one.sequence.num_prompt_tokens for one in starts]
+        prompt_lens = [one.sequence.num_prompt_tokens for one in starts]
+        self._num_prompt_tokens[rows] = prompt_lens
+        tokens = [one.tokens for one in starts]
         return RowChanges(
             rows=rows,
             last_token=np.array([_first_token(one) for one in starts], dtype=np.int32),
             context_len=np.array([one.context_len for one in starts], dtype=np.int32),
+            prompt_len=np.array(prompt_lens, dtype=np.int32),
+            token_ptr=np.cumsum([0, *map(len, tokens)], dtype=np.int32),
+            tokens=np.array(list(chain.from_iterable(tokens)), dtype=np.int32),
             parameters=parameters,
             seed=seed,
             draw_index=np.array([one.num_sampled_before for one in starts], dtype=np.int64),
@@ -234,9 +252,7 @@ class DecodeRows:
 def _plain_from(sequence: SequenceState) -> int:
     """From which position on parameters alone say how a sequence is sampled: once it may end."""
     params = sequence.params
-    by_lists = (
-        sequence.history is not None or sequence.grammar_matcher is not None or params.logit_bias
-    )
+    by_lists = sequence.grammar_matcher is not None or params.logit_bias
     if by_lists or params.logprobs is not None:
         return _NEVER
     return min(sequence.num_prompt_tokens + params.min_tokens - 1, _NEVER)

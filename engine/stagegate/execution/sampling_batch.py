@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from stagegate.execution.step import ScheduledSequence, SequenceState
-    from stagegate.execution.token_history import TokenHistory
 
 # More than any logit, and finite, as the core wants a bias to be.
 _CERTAIN: Final = 1e30
@@ -29,16 +28,13 @@ _NO_MASK: Final[Int32Array] = np.empty((0, 0), dtype=np.int32)
 class SamplingBatch:
     """Sampling parameters of R rows; the meaning of each field is that of SamplingParams.
 
-    history_*: the tokens penalties look at, one list per row of unique ids and how often each was
-    generated (0: it is in the prompt only). bias_*: what is added to the logits first, per row.
+    bias_*: what is added to the logits first, per row. The tokens that penalties look at are in the
+    rows of the device; see DecodeRows.
     """
 
     parameters: Mapping[str, Int32Array | Float32Array]  # [R] each, by the names of ROW_RANGES
     seed: Int64Array  # [R]
     draw_index: Int64Array  # [R], tokens the sequence has sampled before this one
-    history_ptr: Int32Array  # [R + 1]
-    history_ids: Int32Array  # [P]
-    history_counts: Int32Array  # [P]
     bias_ptr: Int32Array  # [R + 1]
     bias_ids: Int32Array  # [Q]
     bias_values: Float32Array  # [Q]
@@ -57,9 +53,6 @@ def plain_batch(
         parameters=parameters,
         seed=seed,
         draw_index=draw_index,
-        history_ptr=offsets,
-        history_ids=none,
-        history_counts=none,
         bias_ptr=offsets,
         bias_ids=none,
         bias_values=np.empty(0, dtype=np.float32),
@@ -71,7 +64,7 @@ def plain_batch(
 
 def behind_plain(plain: SamplingBatch, other: SamplingBatch) -> SamplingBatch:
     """The rows of a batch behind those of a `plain_batch`."""
-    none = plain.history_ptr[:-1]  # of lists, as many offsets as there are plain rows
+    none = plain.bias_ptr[:-1]  # of lists, as many offsets as there are plain rows
     names = plain.parameters
     return replace(
         other,
@@ -80,17 +73,14 @@ def behind_plain(plain: SamplingBatch, other: SamplingBatch) -> SamplingBatch:
         },
         seed=np.concatenate([plain.seed, other.seed]),
         draw_index=np.concatenate([plain.draw_index, other.draw_index]),
-        history_ptr=np.concatenate([none, other.history_ptr]),
         bias_ptr=np.concatenate([none, other.bias_ptr]),
         mask_index=np.concatenate([plain.mask_index, other.mask_index]),
     )
 
 
-# Parameters, seed, draw index, history, bias, allowed tokens and number of log-probabilities of a
-# row; a plain tuple, for it is made for every token that is sampled.
-_Row = tuple[
-    SamplingParams, int, int, "TokenHistory | None", Mapping[int, float], "Int32Array | None", int
-]
+# Parameters, seed, draw index, bias, allowed tokens and number of log-probabilities of a row; a
+# plain tuple, for it is made for every token that is sampled.
+_Row = tuple[SamplingParams, int, int, Mapping[int, float], "Int32Array | None", int]
 
 
 def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | None:
@@ -107,15 +97,12 @@ def build_sampling_batch(items: Sequence[ScheduledSequence]) -> SamplingBatch | 
             rows.append(_sampled_row(item))
     if not rows:
         return None
-    params, seeds, draws, histories, biases, allowed, num_logprobs = zip(*rows, strict=True)
+    params, seeds, draws, biases, allowed, num_logprobs = zip(*rows, strict=True)
     masks = [bits for bits in allowed if bits is not None]
     return SamplingBatch(
         parameters=parameter_columns(params),
         seed=np.array(seeds, dtype=np.int64),
         draw_index=np.array(draws, dtype=np.int64),
-        history_ptr=_offsets(0 if row is None else len(row.ids) for row in histories),
-        history_ids=_joined(row.ids for row in histories if row is not None),
-        history_counts=_joined(row.counts for row in histories if row is not None),
         bias_ptr=_offsets(map(len, biases)),
         bias_ids=np.array([token_id for row in biases for token_id in row], dtype=np.int32),
         bias_values=np.array([value for row in biases for value in row.values()], dtype=np.float32),
@@ -129,7 +116,7 @@ def _prompt_rows(item: ScheduledSequence) -> Iterator[_Row]:
     sequence = item.sequence
     for position in item.logits[: item.num_prompt_rows]:
         certain = {sequence.token_ids[position + 1]: _CERTAIN}
-        yield _GREEDY, 0, 0, None, certain, None, sequence.params.prompt_logprobs or 0
+        yield _GREEDY, 0, 0, certain, None, sequence.params.prompt_logprobs or 0
 
 
 def _sampled_row(item: ScheduledSequence) -> _Row:
@@ -140,7 +127,6 @@ def _sampled_row(item: ScheduledSequence) -> _Row:
         params,
         sequence.seed,
         num_before,
-        sequence.history,
         params.logit_bias
         if is_plain
         else _bias(sequence, may_stop=num_before >= params.min_tokens),
@@ -182,7 +168,3 @@ def _column(name: str, params: Sequence[SamplingParams]) -> Int32Array | Float32
 
 def _offsets(lengths: Iterable[int]) -> Int32Array:
     return np.cumsum([0, *lengths], dtype=np.int32)
-
-
-def _joined(arrays: Iterable[Int32Array]) -> Int32Array:
-    return np.concatenate([np.empty(0, dtype=np.int32), *arrays])

@@ -12,7 +12,6 @@ import numpy as np
 
 if TYPE_CHECKING:
     from stagegate.arrays import Float32Array, Int32Array
-    from stagegate.execution.token_history import TokenHistory
     from stagegate.sampling import SamplingParams
     from stagegate.structured.grammar_matcher import GrammarMatcher
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 class SequenceState(Protocol):
     """What executing a step reads of a sequence. The rest is the scheduler's affair.
 
-    token_ids: prompt and output, as far as the tokens are known. history: what penalties look at.
+    token_ids: prompt and output, as far as the tokens are known.
     grammar_matcher: the position of the output in its grammar; None without a grammar.
     """
 
@@ -30,7 +29,6 @@ class SequenceState(Protocol):
     params: SamplingParams
     eos_token_ids: frozenset[int]
     seed: int
-    history: TokenHistory | None
     grammar_matcher: GrammarMatcher | None
 
 
@@ -84,11 +82,6 @@ class StepOutput:
     top_logprobs: Float32Array | None = None  # [R, N]
 
 
-def _needs_tokens(sequence: SequenceState) -> bool:
-    """Whether what a sequence samples depends on the tokens before by more than the model."""
-    return sequence.history is not None or sequence.grammar_matcher is not None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodeBatch:
     """Sequences that decode together.
@@ -98,10 +91,11 @@ class DecodeBatch:
     """
 
     sequences: tuple[SequenceState, ...]
-    needs_tokens: bool = field(init=False)
+    has_grammar: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "needs_tokens", any(map(_needs_tokens, self.sequences)))
+        has_grammar = any(one.grammar_matcher is not None for one in self.sequences)
+        object.__setattr__(self, "has_grammar", has_grammar)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,10 +160,10 @@ class ScheduledStep:
     def lets_the_next_run(self) -> bool:
         """Whether the next step can be queued before anybody knows what this one sampled.
 
-        Penalties and grammars are worked out on the host, from the tokens before.
+        Grammars are worked out on the host, from the tokens before.
         """
-        return not self.decodes.batch.needs_tokens and not any(
-            item.samples and _needs_tokens(item.sequence) for item in self.chunks
+        return not self.decodes.batch.has_grammar and not any(
+            item.samples and item.sequence.grammar_matcher is not None for item in self.chunks
         )
 
     def check(self, output: StepOutput) -> None:

@@ -84,12 +84,13 @@ class Worker:
 
     @property
     def memory_bytes(self) -> dict[str, int]:
-        """Bytes held for weights, KV storage and workspace."""
+        """Bytes held for weights, KV storage, workspace, and the rows of running sequences."""
         runner = self._prepared()
         return {
             "weights": runner.weight_bytes,
             "kv": runner.kv_bytes,
             "workspace": runner.workspace_bytes,
+            "rows": runner.row_bytes,
         }
 
     @property
