@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from stagegate.models.registry import load_model_config
 from suites.ops.decode_state import RowModel, row_changes
 from suites.ops.operands import load
 from suites.ops.sampling_batch import SCALARS
+from suites.ops.sampling_reference import Row, may_draw
 
 SEQS = 6
 BLOCK_SIZE = 4
@@ -35,11 +39,19 @@ def make_runner(model_path: Path, device: str, *, block_size: int = BLOCK_SIZE) 
     )  # fmt: skip
 
 
-def start(tokens: list[int]) -> _C.RowChanges:
-    """Rows of one-token texts, each with blocks for all positions, from the second block on."""
+def start(tokens: list[int], columns: Sequence[Mapping[str, float]] = ()) -> _C.RowChanges:
+    """Rows of one-token texts, each with blocks for all positions, from the second block on.
+
+    columns: of each how it is sampled; by default greedily.
+    """
     width = POSITIONS // BLOCK_SIZE
     host = _C.Context()
-    models = {row: RowModel(token, 0, dict(GREEDY)) for row, token in enumerate(tokens)}
+    models = {
+        row: RowModel(token, 0, dict(GREEDY), prompt_len=1, tokens=[token])
+        for row, token in enumerate(tokens)
+    }
+    for row, stated in enumerate(columns):
+        models[row].columns.update(stated)
     blocks = [
         (row, index, 1 + row * width + index)
         for row in range(len(tokens))
@@ -86,6 +98,70 @@ def test_a_row_decodes_the_same_in_any_batch(model_path: Path, device: str, capt
         assert len(found) >= 9
 
 
+@pytest.mark.criterion("s3.decode-path")
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("with_logprobs", [False, True])
+def test_penalties_look_at_the_tokens_of_their_row(
+    model_path: Path, device: str, captured: bool, with_logprobs: bool
+) -> None:
+    """In any batch, whether the sampling is part of the decode or takes lists from the host."""
+    runner = make_runner(model_path, device)
+    runner.allocate_kv(POSITIONS * (SEQS + 1), "f32")
+    if captured:
+        runner.capture()
+    asked = [
+        Row(temperature=0.0, repetition_penalty=0.5),
+        Row(temperature=0.0, presence_penalty=-12.0),
+        Row(temperature=0.0, frequency_penalty=-9.0),
+        Row(temperature=0.0, repetition_penalty=3.0, presence_penalty=4.0, frequency_penalty=2.0),
+    ]
+    columns = [{name: float(getattr(row, name)) for name in SCALARS} for row in asked]
+    texts = [[5], [9], [17], [3]]
+    changes: _C.RowChanges | None = start([5, 9, 17, 3], columns)
+    changed = [0] * 4
+    for batch in [[0, 1, 2, 3], [3, -1, 1], [2, 0, -1, 3, 1]] * 8:
+        sampling = None
+        if with_logprobs:
+            draws = [len(texts[row]) - 1 if row >= 0 else -1 for row in batch]
+            sampling = _C.SamplingInputs(
+                **sampling_columns([
+                    columns[row] | {"draw_index": draw}
+                    for row, draw in zip(batch, draws, strict=True)
+                ])
+            )  # fmt: skip
+        output = runner.decode(
+            _C.DecodeStep(
+                rows=ids(batch), changes=changes, sampling=sampling, return_logits=True,
+                num_logprobs=0 if with_logprobs else -1,
+            )
+        ).wait()  # fmt: skip
+        changes = None
+        assert output.token_ids is not None
+        assert output.logits is not None
+        tokens, logits = output.token_ids.numpy().tolist(), output.logits.numpy()
+        for row, token, given in zip(batch, tokens, logits, strict=True):
+            if row >= 0:
+                text = texts[row]
+                history = dict.fromkeys(text, 0) | Counter(text[1:])
+                assert may_draw(token, given, replace(asked[row], history=history))
+                changed[row] += int(token != given.argmax())
+                text.append(token)
+    assert all(changed), changed
+
+
+def sampling_columns(rows: list[dict[str, float]]) -> dict[str, Tensor]:
+    """Of rows without bias."""
+    host = _C.Context()
+    tensors = {
+        name: load(host, [row[name] for row in rows], dtype) for name, dtype in SCALARS.items()
+    }
+    return tensors | {
+        "bias_ptr": ids([0] * (len(rows) + 1)),
+        "bias_ids": ids([]),
+        "bias_values": load(host, [], "f32"),
+    }
+
+
 def test_sampling_by_lists_goes_on_from_the_rows(model_path: Path, device: str) -> None:
     """With more than a row has: here a bias that forces a token, which the next step then reads."""
     runner = make_runner(model_path, device)
@@ -94,13 +170,11 @@ def test_sampling_by_lists_goes_on_from_the_rows(model_path: Path, device: str) 
     runner = make_runner(model_path, device)
     runner.allocate_kv(POSITIONS * (SEQS + 1), "f32")
     changes: _C.RowChanges | None = start([5, 9])
-    host = _C.Context()
     for step in range(4):
         forced = [plain[row][step] for row in (1, 0)]
-        sampling = {name: load(host, [GREEDY[name]] * 2, dtype) for name, dtype in SCALARS.items()}
-        sampling["draw_index"] = load(host, [step, step], "i64")
+        sampling = sampling_columns([GREEDY | {"draw_index": step}] * 2)
         sampling |= {"bias_ptr": ids([0, 1, 2]), "bias_ids": ids(forced)}
-        sampling["bias_values"] = load(host, [1e30, 1e30], "f32")
+        sampling["bias_values"] = load(_C.Context(), [1e30, 1e30], "f32")
         output = runner.decode(
             _C.DecodeStep(
                 rows=ids([1, 0]), changes=changes, sampling=_C.SamplingInputs(**sampling),

@@ -151,9 +151,14 @@ def test_decode_agrees_between_the_attention_forms(
 
 
 @pytest.mark.criterion("s3.decode-path")
-def test_a_decode_goes_by_the_rows_of_its_sequences(llm: LLM, kv_layout: str, device: str) -> None:
+@pytest.mark.parametrize("penalty", [0.0, 0.5])
+def test_a_decode_goes_by_the_rows_of_its_sequences(
+    llm: LLM, kv_layout: str, device: str, penalty: float
+) -> None:
     """Nothing but new blocks crosses, wherever attention takes block tables."""
-    params = SamplingParams(temperature=0.7, seed=3, max_tokens=12, ignore_eos=True)
+    params = SamplingParams(
+        temperature=0.7, seed=3, max_tokens=12, ignore_eos=True, presence_penalty=penalty
+    )
     llm.generate("warm up", params)
     with Ledger() as ledger:
         llm.generate(PROMPTS, params)

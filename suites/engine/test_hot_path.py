@@ -35,6 +35,10 @@ SAMPLING = {
         temperature=1.0, top_k=40, top_p=0.95, repetition_penalty=1.1, seed=1, logprobs=3,
         max_tokens=64, ignore_eos=True,
     ),
+    "penalties": SamplingParams(
+        temperature=1.0, repetition_penalty=1.1, presence_penalty=0.3, frequency_penalty=0.2,
+        seed=1, max_tokens=64, ignore_eos=True,
+    ),
 }  # fmt: skip
 
 # The kernel that each call of an operator launches once. Not here: linear, whose kernels are those
@@ -180,13 +184,14 @@ def test_a_decode_is_one_graph(steps: list[tuple[Trace, Ledger]]) -> None:
         assert len(graphs) == 1
 
 
-def test_steps_are_queued_ahead_as_graphs(model_path: Path, kv_layout: str) -> None:
+@pytest.mark.parametrize("sampling", ["greedy", "penalties"])
+def test_steps_are_queued_ahead_as_graphs(model_path: Path, kv_layout: str, sampling: str) -> None:
     """Without a wait for anything but the results of the step before."""
     engine = start(model_path, kv_layout, Worker)
-    queue(engine, SAMPLING["greedy"])  # to take all memory
+    params = SAMPLING[sampling]
+    queue(engine, params)  # to take all memory
     while engine.unfinished_requests:
         engine.step()
-    params = SAMPLING["greedy"]
     assert params.max_tokens is not None
     queue(engine, params)
     for _ in range(params.max_tokens - STEPS):

@@ -137,4 +137,6 @@ def test_the_table_says_what_took_how_much(model_path: Path, device: str) -> Non
         [name, f"{size / 2**20:.1f}", "MiB"] for name, size in held.items()
     ]
     assert held.keys() == {"weights", "kv", "workspace", "rows"}
+    # Of each sequence the token at every position.
+    assert held["rows"] >= 4 * engine.config.max_num_seqs * 1024
     assert last.split() == ["room", "for", "4096", "tokens,", "4.0", "sequences", "of", "1024"]
