@@ -12,7 +12,7 @@ import pytest
 
 from stagegate import _C
 from stagegate._C import Context
-from stagegate.sampling import DEFAULTS, ROW_RANGES
+from stagegate.sampling import DEFAULTS, ROW_RANGES, SamplingParams
 from suites.ops import sampling_reference as reference
 from suites.ops.sampling_batch import SCALARS, sample, sampling_tensors
 from suites.ops.sampling_reference import Row
@@ -73,6 +73,13 @@ def test_the_engine_has_the_table_of_the_core() -> None:
         for name, span in ROW_RANGES.items()
     ]
     assert engine == core, "engine/stagegate/sampling.py and csrc/ops/sampling/parameters.h differ"
+
+
+@pytest.mark.parametrize("name", ROW_RANGES)
+def test_the_engine_keeps_the_tokens_that_a_parameter_looks_at(name: str) -> None:
+    row = EFFECTS[name]
+    params = SamplingParams(**{name: getattr(row, name)})
+    assert params.has_penalty == bool(row.history)
 
 
 @pytest.mark.parametrize("name", ROW_RANGES)

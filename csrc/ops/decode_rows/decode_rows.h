@@ -13,11 +13,10 @@ struct DecodeRows : SamplingColumns {  // [S] each
   Tensor last_token;    // i32 [S], the newest token; its keys and values are not in the cache yet
   Tensor context_len;   // i32 [S], the tokens before it, whose keys and values are
   Tensor block_tables;  // i32 [S, W], as in ops/paged_attention; W is 0 where there are no tables
-  // Of sequences with a penalty: how many tokens their prompts have, i32 [S], and at each position
-  // its token, i32 [S, L]; past context_len there is nothing to read. The last of L positions is
-  // as far as a sequence goes.
-  Tensor prompt_len;
-  Tensor tokens;
+  // What penalties look at, up to last_token; see SamplingInputs. L is the most tokens of a
+  // sequence that have keys and values. Where a sequence has no penalty, nobody reads its tokens.
+  Tensor prompt_len;  // i32 [S], tokens of the prompt
+  Tensor tokens;      // i32 [S, L], the token of each position
 };
 
 // What the host knows and the rows do not: rows that begin, and blocks that were appended. A row
