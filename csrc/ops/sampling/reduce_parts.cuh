@@ -40,8 +40,9 @@ __device__ inline void add_bias(const Arguments& a, const SamplingRow& row, std:
   }
 }
 
-// How often each token of a part was generated, and whether it is in the history at all.
-constexpr std::uint32_t kSeen = std::uint32_t{1} << 31;
+// The bit of a count that says that the token is in the prompt; the others say how often it was
+// generated.
+constexpr std::uint32_t kInPrompt = std::uint32_t{1} << 31;
 
 // Counts the history of a row in the part that begins at `begin`. counts: zeros.
 __device__ inline void count_history(const Arguments& a, const SamplingRow& row, std::int64_t r,
@@ -65,19 +66,19 @@ __device__ inline void count_history(const Arguments& a, const SamplingRow& row,
       if (id >= a.vocab) {
         if (begin == 0) report(a.fault, SamplingFault::kHistoryToken, ids[k], r, a.vocab);
       } else if (id >= begin && id - begin < kPart) {
-        atomicOr(&counts[id - begin], kSeen);
-        if (i >= of_prompt) atomicAdd(&counts[id - begin], 1u);
+        std::uint32_t& count = counts[id - begin];
+        i < of_prompt ? atomicOr(&count, kInPrompt) : atomicAdd(&count, 1u);
       }
     }
   }
 }
 
 // No multiplication is fused with an addition, as on the CPU.
-__device__ inline float penalized(const SamplingRow& row, float logit, std::uint32_t seen) {
-  if (seen == 0) return logit;
+__device__ inline float penalized(const SamplingRow& row, float logit, std::uint32_t counted) {
+  if (counted == 0) return logit;
   logit = logit > 0 ? __fdiv_rn(logit, row.repetition_penalty)
                     : __fmul_rn(logit, row.repetition_penalty);
-  const auto count = static_cast<float>(seen & ~kSeen);
+  const auto count = static_cast<float>(counted & ~kInPrompt);
   if (count == 0) return logit;
   return __fsub_rn(logit, __fadd_rn(row.presence_penalty, __fmul_rn(count, row.frequency_penalty)));
 }
