@@ -210,7 +210,7 @@ class Traffic:
         prompt = self.draw(st.lists(st.integers(0, 3), min_size=1, max_size=20))
         self.sequences.append(
             self.bench.add(
-                seq_id, prompt, max_tokens=self.draw(st.integers(1, 12)), params=params,
+                seq_id, prompt, max_tokens=self.draw(st.integers(1, 24)), params=params,
                 priority=self.draw(st.integers(0, 1)),
                 prompt_logprobs=self.draw(st.integers(0, 5)) == 0,
             )
@@ -253,7 +253,7 @@ def build_arrays_of_nothing(step: ScheduledStep) -> StepInput:
 @pytest.mark.criterion("s3.decode-path")
 @pytest.mark.parametrize("kv_layout", ["block", "slot"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_rows_say_what_the_arrays_say(device: str, kv_layout: str, data: st.DataObject) -> None:
     bench = Bench(kv_layout, capacity=CAPACITY, budget=8, seqs=SEQS)
     runs = Device(Context(device), bench, slot=kv_layout == "slot")
