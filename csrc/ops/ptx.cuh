@@ -82,6 +82,20 @@ __device__ inline void store_transposed(void* to, const std::uint32_t (&from)[4]
                : "memory");
 }
 
+// stmatrix: four 8 x 8 matrices as load_matrices() has them, or two. Hopper.
+__device__ inline void store_matrices(void* to, const std::uint32_t (&from)[4]) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};\n" ::"r"(shared_address(to)),
+      "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3])
+      : "memory");
+}
+__device__ inline void store_matrices(void* to, const std::uint32_t (&from)[2]) {
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x2.shared.b16 [%0], {%1,%2};\n" ::"r"(shared_address(to)),
+      "r"(from[0]), "r"(from[1])
+      : "memory");
+}
+
 // Two neighbours of a fragment in one register.
 template <typename T>
 __device__ inline std::uint32_t pair(float low, float high) {
@@ -100,6 +114,13 @@ __device__ inline float exp2(float exponent) {
   float power;
   asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(power) : "f"(exponent));
   return power;
+}
+
+// rcp.approx: 1 / value, off by at most one in the last place. Of infinity it is zero.
+__device__ inline float reciprocal(float value) {
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;\n" : "=f"(inverse) : "f"(value));
+  return inverse;
 }
 
 // mma m16n8k16: sum += a · b with a [16, 16] row-major, b [16, 8] column-major of T, sum [16, 8]

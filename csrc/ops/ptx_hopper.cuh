@@ -161,6 +161,24 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t*
       "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "r"(shared_address(barrier))
       : "memory");
 }
+// cp.async.bulk.tensor the other way: a box from shared to global memory. What lies outside the
+// tensor is not written.
+__device__ inline void store_box(const CUtensorMap& map, const void* from, int c0, int c1) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%1, %2}], [%3];\n" ::"l"(
+          &map),
+      "r"(c0), "r"(c1), "r"(shared_address(from))
+      : "memory");
+}
+// cp.async.bulk.commit_group: the stores since the last call become one group.
+__device__ inline void commit_stores() {
+  asm volatile("cp.async.bulk.commit_group;\n" ::: "memory");
+}
+// cp.async.bulk.wait_group: this thread's stores have read shared memory, or are done.
+__device__ inline void wait_stores_read() {
+  asm volatile("cp.async.bulk.wait_group.read 0;\n" ::: "memory");
+}
+__device__ inline void wait_stores() { asm volatile("cp.async.bulk.wait_group 0;\n" ::: "memory"); }
 // prefetch.tensormap: the map is used soon.
 __device__ inline void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];\n" ::"l"(&map) : "memory");

@@ -79,10 +79,19 @@ def mlp_output(context: Context, sizes: Sizes, dtype: str, place: Place) -> Outc
     return output("mlp_output", context, sizes, dtype, place)
 
 
-def mlp_input(context: Context, sizes: Sizes, dtype: str, place: Place) -> Outcome:
+def mlp_input(
+    context: Context, sizes: Sizes, dtype: str, place: Place, ahead: bool = False
+) -> Outcome:
+    """ahead: the block before has normed the residual."""
     tensors, exact = mlp_input_operands(context, sizes, dtype, place)
     widths = {"normed": sizes.hidden, "projected": 2 * sizes.inner, "activated": sizes.inner}
     written = {n: poisoned(context, (sizes.tokens, width), dtype) for n, width in widths.items()}
+    if ahead:
+        residual, norm = tensors["residual"], tensors["norm"]
+        assert residual is not None
+        assert norm is not None
+        ops.rms_norm(context, residual, norm, EPS, written["normed"])
+        tensors["norm"] = None
     ops.mlp_input(context, eps=EPS, **tensors, **written)  # type: ignore[arg-type]
     hidden = references.rms_norm(exact["residual"], exact["norm"], EPS)
     weight, bias = exact["gate_up_weight"], exact.get("gate_up_bias")
@@ -121,15 +130,21 @@ BLOCKS: dict[str, Block] = {
     "mlp_output": mlp_output,
     "logits": logits,
 }
+# Of prompts: fewer than a tile has, whole tiles and others.
+MANY_ROWS = [66, 128, 129, 300, 513]
 EVERY_BLOCK = pytest.mark.parametrize("name", BLOCKS)
 TINY = replace(SIZES["tiny"], tokens=3)
 
 
-def ran_whole(name: str, context: Context, sizes: Sizes, dtype: str, place: Place) -> bool:
-    """Whether one kernel computed the block: a ledger then has it by its own name."""
+def dispatched(name: str, context: Context, sizes: Sizes, dtype: str, place: Place) -> set[str]:
     with Ledger() as ledger:
         BLOCKS[name](context, sizes, dtype, place)
-    return name in {op for op, _ in ledger.dispatches}
+    return {op for op, _ in ledger.dispatches}
+
+
+def ran_whole(name: str, context: Context, sizes: Sizes, dtype: str, place: Place) -> bool:
+    """Whether one kernel computed the block: a ledger then has it by its own name."""
+    return name in dispatched(name, context, sizes, dtype, place)
 
 
 @pytest.fixture
@@ -155,6 +170,33 @@ def test_a_block_agrees_with_float64_and_with_its_parts(
     )
     assert_near(auto.found, auto.exact, dtype, auto.roundings, auto.size)
     assert_near(auto.found, composed.found, dtype, auto.roundings, auto.size)
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("rows", MANY_ROWS)
+@pytest.mark.parametrize("ahead", [False, True], ids=["normed here", "normed before"])
+def test_gate_and_up_of_a_prompt(
+    hopper: str, sizes: Sizes, dtype: str, rows: int, ahead: bool
+) -> None:
+    sizes = replace(sizes, tokens=rows)
+    auto, composed = (
+        mlp_input(Context(hopper, linear_backend=backend), sizes, dtype, load, ahead)
+        for backend in ("auto", "composed")
+    )
+    assert_near(auto.found, auto.exact, dtype, auto.roundings, auto.size)
+    assert_near(auto.found, composed.found, dtype, auto.roundings, auto.size)
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("hidden", [200, 640])  # fewer stages than the ring has, and more
+def test_gate_and_up_of_so_many_rows_that_tiles_take_turns(
+    hopper: str, hidden: int, dtype: str
+) -> None:
+    sizes = replace(SIZES["heads of 128"], tokens=1100, hidden=hidden, inner=4008, bias=True)
+    found, again = (mlp_input(Context(hopper), sizes, dtype, load) for _ in range(2))
+    assert_near(found.found, found.exact, dtype, found.roundings, found.size)
+    np.testing.assert_array_equal(found.found, again.found)
 
 
 @EVERY_BLOCK
@@ -183,6 +225,31 @@ def test_one_kernel_computes_a_block_of_a_batch(
 ) -> None:
     # Timing chooses among the kernels that take a block; all of them have the block's name.
     assert ran_whole(name, Context(hopper), replace(sizes, tokens=rows), "bf16", load)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("rows", MANY_ROWS)
+def test_one_kernel_computes_gate_and_up_of_a_prompt(hopper: str, sizes: Sizes, rows: int) -> None:
+    sizes = replace(sizes, tokens=rows)
+    ran = dispatched("mlp_input", Context(hopper), sizes, "bf16", load)
+    assert {"rms_norm", "gated_linear"} <= ran
+    # Up to 512 rows the composition is one of the kernels among which timing chooses.
+    assert rows <= 512 or ran == {"rms_norm", "gated_linear"}
+
+
+def test_gate_and_up_that_no_kernel_takes_are_composed(hopper: str) -> None:
+    tiny = replace(TINY, tokens=130)
+    parts = {"rms_norm", "linear", "swiglu"}
+    for context in (
+        Context(hopper, linear_backend="composed"),
+        Context(hopper, deterministic=True),
+    ):
+        assert dispatched("mlp_input", context, tiny, "bf16", load) == parts
+    context = Context(hopper)
+    assert dispatched("mlp_input", context, tiny, "f32", load) == parts
+    assert dispatched("mlp_input", context, tiny, "bf16", shifted) == parts
+    for odd in (replace(tiny, hidden=68), replace(tiny, inner=100)):
+        assert dispatched("mlp_input", context, odd, "bf16", load) == parts
 
 
 @EVERY_BLOCK

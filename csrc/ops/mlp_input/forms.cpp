@@ -2,6 +2,7 @@
 
 #include "ops/linear/kernels/narrow_form.h"
 #include "ops/linear/kernels/wide_form.h"
+#include "ops/mlp_input/kernels/tiled_plan.h"
 
 namespace stagegate {
 
@@ -17,6 +18,10 @@ constexpr Run kWide = []() -> Run {
   if constexpr (cuda::kEnabled) return &cuda::mlp_input_wide;
   return nullptr;
 }();
+constexpr Run kTiled = []() -> Run {
+  if constexpr (cuda::kEnabled) return &cuda::gated_linear_tiled;
+  return nullptr;
+}();
 
 bool fits(const BlockProblem& p) { return narrow::fits_normed(p); }
 
@@ -27,9 +32,29 @@ constexpr BlockForm<MlpInputCall> kForms[] = {
     {.traits = wide::traits(&fits_wide), .run = kWide},
 };
 
+// Not for deterministic contexts: the composition sums in another order, and it has the rows that
+// are too few.
+constexpr FormTraits gated_linear(const char* name, std::int64_t most_rows) {
+  return {.name = name,
+          .capability = 90,
+          .dtypes = k16BitTypes,
+          .least_rows = tiled::kLeastRows,
+          .most_rows = most_rows,
+          .deterministic = false,
+          .fits = &tiled::fits_gated};
+}
+
+// Where tiles have few rows, timing decides whether the composition is faster.
+constexpr BlockForm<MlpInputCall> kGatedLinearForms[] = {
+    {.traits = gated_linear("tiled", tiled::kMostRows), .run = kTiled},
+    {.traits = gated_linear("composed", tiled::kMostContestedRows), .run = &compose_gated_linear},
+};
+
 }  // namespace
 
 std::span<const BlockForm<MlpInputCall>> mlp_input_forms() { return kForms; }
+
+std::span<const BlockForm<MlpInputCall>> gated_linear_forms() { return kGatedLinearForms; }
 
 BlockProblem describe(const Context& context, const MlpInputCall& call) {
   return describe_block(

@@ -23,6 +23,10 @@ struct MlpInputCall {
 
 // In order of preference where the time cannot be measured.
 std::span<const BlockForm<MlpInputCall>> mlp_input_forms();
+// Of the block without its norm: projection and SwiGLU of the rows in `normed`.
+std::span<const BlockForm<MlpInputCall>> gated_linear_forms();
+// The same of the primitive operators.
+void compose_gated_linear(const Context& context, const MlpInputCall& call);
 
 namespace cuda {
 
@@ -30,6 +34,9 @@ namespace cuda {
 void mlp_input_narrow(const Context& context, const MlpInputCall& call);
 // 17 to 64 rows on Hopper, in one kernel on the tensor cores.
 void mlp_input_wide(const Context& context, const MlpInputCall& call);
+
+// More rows on Hopper: SwiGLU in the registers of the product, so that gate and up are not written.
+void gated_linear_tiled(const Context& context, const MlpInputCall& call);
 
 }  // namespace cuda
 

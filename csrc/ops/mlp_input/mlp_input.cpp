@@ -35,13 +35,17 @@ void mlp_input(const Context& context, const Tensor& residual, const Tensor& nor
   }
 
   const MlpInputCall call{residual, norm, eps, gate_up, normed, projected, activated};
-  if (norm.defined() && run_form(kOp, context, mlp_input_forms(), describe(context, call), call)) {
-    return;
-  }
+  const BlockProblem problem = describe(context, call);
+  if (norm.defined() && run_form(kOp, context, mlp_input_forms(), problem, call)) return;
   const Range range(kOp);
   if (norm.defined()) rms_norm(context, residual, norm, eps, normed);
-  linear(context, normed, gate_up.data, gate_up.bias, projected);
-  swiglu(context, projected, activated);
+  if (run_form("gated_linear", context, gated_linear_forms(), problem, call)) return;
+  compose_gated_linear(context, call);
+}
+
+void compose_gated_linear(const Context& context, const MlpInputCall& call) {
+  linear(context, call.normed, call.gate_up.data, call.gate_up.bias, call.projected);
+  swiglu(context, call.projected, call.activated);
 }
 
 }  // namespace stagegate
