@@ -35,8 +35,8 @@ void launch_tiled(const Context& context, const MlpInputCall& call) {
       .column_tiles = static_cast<int>(ceil_div(width, kColumns))};
   const int blocks =
       std::min(operands.row_tiles * operands.column_tiles, context.stream->num_multiprocessors());
-  launch(tiled::tiled_kernel<T, Tile>, dim3(static_cast<unsigned>(blocks)), dim3(tiled::kThreads),
-         sizeof(typename Tile::Shared), context, operands);
+  launch_chained(tiled::tiled_kernel<T, Tile>, dim3(static_cast<unsigned>(blocks)),
+                 dim3(tiled::kThreads), sizeof(typename Tile::Shared), context, operands);
 }
 
 // Calls fn with the columns of a tile as a constant.

@@ -44,6 +44,7 @@ __global__ __launch_bounds__(kThreads,
     auto& shared = *reinterpret_cast<typename Tile::Shared*>(memory);
     if (threadIdx.x == 0) init_barriers<Tile>(shared);
     __syncthreads();
+    ptx::follow_previous_and_let_next_start();
     if (threadIdx.x < kWarpgroup) {
       ptx::give_registers_back<kLoaderRegisters>();
       if (threadIdx.x == 0) load<T, Tile>(operands, shared);
