@@ -102,10 +102,7 @@ class BlockManager:
         if missing > 0:
             if missing > len(self._references) - self._num_used:
                 return False
-            for _ in range(missing):
-                block = self._take()
-                self._refer(block)
-                table.blocks.append(block)
+            table.blocks.extend(self._take(missing))
         table.num_tokens = max(table.num_tokens, num_tokens)
         self._count_admission(table)
         return True
@@ -200,17 +197,27 @@ class BlockManager:
     def _num_blocks(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
 
-    def _take(self) -> int:
-        if not self._free:
+    def _take(self, count: int) -> list[int]:
+        """Blocks that nobody refers to, and that their new owner refers to from now on."""
+        while len(self._free) < count:
             assert self._cache is not None  # every unreferenced block is free or cached
-            self._free = self._cache.evict()
-        return self._free.pop()
+            self._free[:0] = self._cache.evict()
+        taken = self._free[-count:]
+        del self._free[-count:]
+        taken.reverse()
+        for block in taken:
+            self._references[block] = 1
+        self._count_used(count)
+        return taken
 
     def _refer(self, block: int) -> None:
         self._references[block] += 1
         if self._references[block] == 1:
-            self._num_used += 1
-            self._peak = max(self._peak, self._num_used)
+            self._count_used(1)
+
+    def _count_used(self, count: int) -> None:
+        self._num_used += count
+        self._peak = max(self._peak, self._num_used)
 
     def _release(self, blocks: Int32Array) -> None:
         # Last block first: the end of a sequence is less likely to be shared than its beginning,
