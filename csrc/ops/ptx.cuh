@@ -20,11 +20,14 @@ __device__ inline void prefetch(const void* from) {
 }
 
 // cp.async: copies 16 bytes from global to shared memory past the registers and the first cache,
-// or writes zeros where there is nothing to copy.
-__device__ inline void copy_async(void* to, const void* from, bool present) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(to)),
-               "l"(from), "r"(present ? 16 : 0)
+// or writes zeros where there is nothing to copy. to: an address in shared memory, or a pointer.
+__device__ inline void copy_async(std::uint32_t to, const void* from, bool present) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from),
+               "r"(present ? 16 : 0)
                : "memory");
+}
+__device__ inline void copy_async(void* to, const void* from, bool present) {
+  copy_async(shared_address(to), from, present);
 }
 // createpolicy: data that is read once, and leaves the second cache first.
 __device__ inline std::uint64_t evict_first() {
@@ -33,11 +36,14 @@ __device__ inline std::uint64_t evict_first() {
   return policy;
 }
 // copy_async with a policy of the second cache.
-__device__ inline void copy_async(void* to, const void* from, bool present, std::uint64_t policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;\n" ::"r"(
-                   shared_address(to)),
+__device__ inline void copy_async(std::uint32_t to, const void* from, bool present,
+                                  std::uint64_t policy) {
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;\n" ::"r"(to),
                "l"(from), "r"(present ? 16 : 0), "l"(policy)
                : "memory");
+}
+__device__ inline void copy_async(void* to, const void* from, bool present, std::uint64_t policy) {
+  copy_async(shared_address(to), from, present, policy);
 }
 // cp.async.commit_group: the copies since the last call become one group.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }

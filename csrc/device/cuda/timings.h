@@ -11,7 +11,7 @@ namespace stagegate::cuda {
 
 // Raised whenever a kept winner may be wrong or slow for this code: a contest has new candidates,
 // a key or the text of a winner means something else, or a candidate became faster or slower.
-inline constexpr int kTimingsRevision = 2;
+inline constexpr int kTimingsRevision = 3;
 
 // The winners kept for a device: one store for all of a process, whose subject is the device with
 // the versions of driver, cuBLASLt and kTimingsRevision.

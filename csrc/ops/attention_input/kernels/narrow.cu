@@ -32,22 +32,30 @@ class RotateEpilogue {
  public:
   using Operands = AttentionInputOperands;
 
-  // Reads where the rows are in their sequences and in the cache, and reports what is wrong there.
+  // Asks where the rows are in their sequences and in the cache.
   __device__ RotateEpilogue(const Operands& operands, int rows) : to_(operands), rows_(rows) {
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+      const int row = min(row_of(i), rows - 1);
+      position_[i] = __ldcg(to_.positions + row);
+      slot_[i] = __ldcg(to_.slot_mapping + row);
+    }
+  }
+
+  // Reports what is wrong there.
+  __device__ void begin() {
     const bool reports = blockIdx.x == 0 && threadIdx.x < 4;
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) {
       const int row = row_of(i);
-      position_[i] = slot_[i] = -1;
-      if (row >= rows) continue;
-      position_[i] = __ldcg(to_.positions + row);
-      slot_[i] = __ldcg(to_.slot_mapping + row);
       const bool placed = position_[i] >= 0 && position_[i] < to_.table_length;
       const bool stored = slot_[i] >= -1 && slot_[i] < to_.num_slots;
-      if (!placed && reports) {
+      if (!placed && reports && row < rows_) {
         report(to_.fault, RopeFault::kPosition, position_[i], row, to_.table_length);
       }
-      if (!stored && reports) report(to_.fault, KvWriteFault::kSlot, slot_[i], row, to_.num_slots);
+      if (!stored && reports && row < rows_) {
+        report(to_.fault, KvWriteFault::kSlot, slot_[i], row, to_.num_slots);
+      }
       if (!placed) position_[i] = -1;
       if (!stored) slot_[i] = -1;
     }

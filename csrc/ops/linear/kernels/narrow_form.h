@@ -24,11 +24,11 @@ inline bool aligned(const BlockProblem& problem) {
          problem.width > 0;
 }
 inline bool fits_normed(const BlockProblem& problem) {
-  return aligned(problem) && plan_normed(problem.rows, problem.depth).ring > 0;
+  return aligned(problem) && plan_normed(problem.rows, problem.depth, kTileRows).ring > 0;
 }
 inline bool fits_added(const BlockProblem& problem) {
   return aligned(problem) &&
-         plan_added(problem.rows, problem.width, problem.depth, problem.multiprocessors).ring > 0;
+         plan_added(problem.rows, problem.width, problem.multiprocessors).ring > 0;
 }
 
 }  // namespace stagegate::narrow

@@ -12,9 +12,11 @@ inline constexpr int kThreads = 32 * kWarps;
 inline constexpr int kMostRows = 16;    // of activations
 inline constexpr int kTileRows = 16;    // of a weight
 inline constexpr int kBoxColumns = 64;  // of a weight
-inline constexpr int kBoxBytes = kTileRows * kBoxColumns * 2;
+inline constexpr int kBoxRowBytes = kBoxColumns * 2;
 inline constexpr int kMostShared = 227 * 1024;  // of a block
-inline constexpr int kMostCluster = 8;
+// Boxes that a ring may hold. Measured: with more of them on the way memory is slower, and twice as
+// slow with more than 128 KiB a multiprocessor.
+inline constexpr int kRings[] = {4, 3};
 
 // Boxes that a row of a weight is cut into; the last may reach beyond it.
 constexpr int boxes_of(std::int64_t depth) {
@@ -31,6 +33,8 @@ constexpr int row_bytes(int boxes) { return boxes * kBoxColumns * 2 + 16; }
 // Bytes that hold the sums of a tile, one a warp.
 constexpr int sums_bytes(std::int64_t rows) { return kWarps * kTileRows * columns_of(rows) * 4; }
 
+inline constexpr int kSumsBarriers = 4;  // of a block: see SharedSums
+
 // Rows of each half of a group that a tile has, so that blocks, one a multiprocessor, have nearly
 // equal shares: 5 to 8.
 int half_rows(std::int64_t groups, std::int64_t half, int multiprocessors);
@@ -38,24 +42,23 @@ int half_rows(std::int64_t groups, std::int64_t half, int multiprocessors);
 // A product with rows that are normed first: every block holds all of them.
 struct NormedPlan {
   int ring;          // boxes of a warp's ring; 0: it does not fit
+  int slot_bytes;    // of a box
   int stride;        // bytes from row to row of activations
+  int sums_bytes;    // of the sums of two tiles, and of the norm, which goes there before
   int shared_bytes;  // of a block
 };
-NormedPlan plan_normed(std::int64_t rows, std::int64_t depth);
+// box_rows: of the weight, in a box.
+NormedPlan plan_normed(std::int64_t rows, std::int64_t depth, int box_rows);
 
-// A product that is added to the residual. The depth is cut over the blocks of a cluster, each of
-// which holds its part of the rows; the clusters share the rows of the weight.
+// A product that is added to the residual. A block has some tiles of the weight.
 struct AddedPlan {
-  int ring;     // boxes of a warp's ring; 0: it does not fit
-  int cluster;  // blocks of a cluster
-  int clusters;
-  int tile_rows;     // of the weight
-  int most_tiles;    // of a cluster
-  int most_boxes;    // along the depth of a block
-  int stride;        // bytes from row to row of activations
-  int shared_bytes;  // of a block
+  int ring;        // as above
+  int slot_bytes;  // of a box and the activations that meet it
+  int tiles;       // of a block
+  int tile_rows;   // of the weight
+  int sums_bytes;  // of two tiles
+  int shared_bytes;
 };
-AddedPlan plan_added(std::int64_t rows, std::int64_t width, std::int64_t depth,
-                     int multiprocessors);
+AddedPlan plan_added(std::int64_t rows, std::int64_t width, int multiprocessors);
 
 }  // namespace stagegate::narrow

@@ -23,71 +23,67 @@ struct NormedProduct {
 struct NormedShared {
   std::uint8_t* slots;
   std::uint8_t* rows;
-  std::uint8_t* norm;
-  float4* sums;  // [2][warps][fragments][lanes]
-  float* squares;
+  std::uint8_t* norm;  // where the sums will be
   std::uint64_t* norm_barrier;
-  int stride;
+  SharedSums sums;
+  float* squares;
 
-  __device__ NormedShared(std::uint8_t* shared, const NormedProduct& p, int columns) {
-    stride = p.plan.stride;
-    slots = aligned_shared(shared);
-    rows = slots + kWarps * p.plan.ring * kBoxBytes;
-    norm = rows + p.input.count * stride;
-    sums = reinterpret_cast<float4*>(norm + p.weight.boxes * kBoxColumns * 2);
-    norm_barrier = reinterpret_cast<std::uint64_t*>(sums + 2 * kWarps * columns / 8 * kWarp);
-    squares = reinterpret_cast<float*>(norm_barrier + 1);
-  }
+  __device__ NormedShared(std::uint8_t* shared, const NormedProduct& p)
+      : slots(shared),
+        rows(slots + kWarps * p.plan.ring * p.plan.slot_bytes),
+        norm(rows + p.input.count * p.plan.stride),
+        norm_barrier(reinterpret_cast<std::uint64_t*>(norm + p.plan.sums_bytes)),
+        sums(norm, norm_barrier + 1),
+        squares(reinterpret_cast<float*>(norm_barrier + 1 + kSumsBarriers)) {}
 };
 
-// Norms the rows into shared memory. The norm came there by itself.
+// One thread sets the barriers up and asks for the norm.
 template <typename T>
-__device__ void norm_into(const NormedProduct& p, const NormedShared& shared, Fault* fault) {
-  copy_rows<T>(p.input, shared.rows, shared.stride, shared.squares,
-               [&](int row, std::int64_t index) {
-                 if (blockIdx.x == 0) {
-                   report(fault, EmbeddingFault::kId, index, row, p.input.x_rows);
-                 }
-               });
-  __syncthreads();
-  ptx::wait(shared.norm_barrier, 0);
-  norm_rows<T>(p.input, shared.rows, shared.stride, shared.squares, shared.norm);
-  __syncthreads();
+__device__ void begin(const NormedProduct& p, const NormedShared& shared) {
+  if (threadIdx.x != 0) return;
+  shared.sums.init();
+  ptx::init_barrier(shared.norm_barrier, 1);
+  ptx::fence_barriers();
+  const unsigned bytes = static_cast<unsigned>(p.input.depth) * sizeof(T);
+  ptx::arrive_expecting(shared.norm_barrier, bytes);
+  ptx::copy_bulk(shared.norm, p.input.norm, bytes, shared.norm_barrier);
 }
 
-// Epilogue<T, kColumns>: made of its operands by every thread; prepare(tile) loads what
-// finish(tile, sums) will need, for the lanes of the warp that finishes a tile.
+// Epilogue<T, kColumns>: made of its operands by every thread, which asks for what it needs of
+// them; begin() uses it. prepare(tile) loads what finish(tile, sums) will need, for the lanes of
+// the warp that finishes a tile.
 template <typename T, int kColumns, int kDepth, typename Epilogue>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     normed_product(const __grid_constant__ NormedProduct p,
                    const __grid_constant__ typename Epilogue::Operands operands) {
   if constexpr (kIsHopper) {
-    extern __shared__ std::uint8_t dynamic[];
-    const NormedShared shared(dynamic, p, kColumns);
-    const int warp = static_cast<int>(threadIdx.x) / kWarp;
-    if (threadIdx.x == 0) {
-      ptx::init_barrier(shared.norm_barrier, 1);
-      ptx::fence_barriers();
-      const unsigned bytes = static_cast<unsigned>(p.input.depth) * sizeof(T);
-      ptx::arrive_expecting(shared.norm_barrier, bytes);
-      ptx::copy_bulk(shared.norm, p.input.norm, bytes, shared.norm_barrier);
-    }
+    extern __shared__ __align__(128) std::uint8_t dynamic[];
+    const NormedShared shared(dynamic, p);
+    begin<T>(p, shared);
     const int block = static_cast<int>(blockIdx.x);
     const int blocks = static_cast<int>(gridDim.x);
     const BoxRange range{.first_tile = block,
                          .tile_step = blocks,
                          .tiles = (p.weight.tiles - block + blocks - 1) / blocks,
-                         .first_box = 0,
                          .boxes = p.weight.boxes};
-    TileLoop<T, kDepth> loop(p.weight, range, shared.slots);
+    TileLoop<T, kDepth> loop(p.weight, range, shared.slots, p.plan.slot_bytes);
     loop.fill();
     ptx::let_next_start();
     ptx::wait_for_previous();
 
     Epilogue epilogue(operands, p.input.count);
-    if (warp == 0) epilogue.prepare(block);
-    norm_into<T>(p, shared, operands.fault);
-    const RowAddresses<kColumns> rows(shared.rows, shared.stride, p.input.count);
+    copy_rows<T>(p.input, shared.rows, p.plan.stride, shared.squares,
+                 [&](int row, std::int64_t index) {
+                   if (block != 0) return;
+                   report(operands.fault, EmbeddingFault::kId, index, row, p.input.x_rows);
+                 });
+    epilogue.begin();
+    if (threadIdx.x < kWarp) epilogue.prepare(block);
+    __syncthreads();
+    ptx::wait(shared.norm_barrier, 0);
+    norm_rows<T>(p.input, shared.rows, p.plan.stride, shared.squares, shared.norm);
+    __syncthreads();
+    const StagedRows<T, kColumns> rows(shared.rows, p.plan.stride, p.input.count);
     loop.template run<kColumns>(
         rows, shared.sums,
         [&](int turn) {
@@ -103,7 +99,7 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T, template <typename, int> typename Epilogue, typename Operands>
 void launch_normed_product(const Context& context, const NormedRows& input,
                            const WeightTiles& weight, const Operands& operands) {
-  const NormedPlan plan = plan_normed(input.count, input.depth);
+  const NormedPlan plan = plan_normed(input.count, input.depth, weight.box_rows());
   const NormedProduct product{.input = input, .weight = weight, .plan = plan};
   const dim3 grid(
       static_cast<unsigned>(std::min(weight.tiles, context.stream->num_multiprocessors())));

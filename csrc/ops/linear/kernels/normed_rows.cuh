@@ -52,7 +52,7 @@ template <typename T, typename Missing>
 __device__ void copy_rows(const NormedRows& in, std::uint8_t* rows, int stride, float* squares,
                           Missing missing) {
   constexpr int kPack = 16 / sizeof(T);
-  constexpr int kAtOnce = 4;
+  constexpr int kAtOnce = 8;
   const RowShare share(in.count);
   const int packs = in.depth / kPack;
   const int padded = (stride - 16) / 16;

@@ -28,6 +28,11 @@ struct WeightTiles {
   int first_rows;   // of the first eight rows of a tile, those there are
   int second_rows;  // of the second
   int limit;        // rows of a half, or of all
+
+  // Rows that a box has in shared memory: the second eight follow the first.
+  __host__ __device__ int box_rows() const {
+    return second_rows > 0 ? kTileRows / 2 + second_rows : first_rows;
+  }
 };
 
 // tile_rows: at most 16.
@@ -64,6 +69,18 @@ inline WeightTiles halved_tiles(const Tensor& weight, std::int64_t group_rows, i
           .limit = half};
 }
 
+// Where 16 bytes of a row lie in a box: moved by the row in its group of eight, so that the rows
+// that are read together lie in different banks.
+__device__ inline int swizzled(int row, int pack) { return row * 128 + ((pack ^ row % 8) << 4); }
+
+// The same value, which all lanes give, in a register of each as far as the assembler knows. That
+// of CUDA 13.0 encodes wrongly copies whose address in shared memory it takes for uniform in part:
+// "illegal instruction".
+template <typename Value>
+__device__ Value in_each_lane(Value value) {
+  return __shfl_sync(~0u, value, 0);
+}
+
 // Which part of a box a lane copies: 16 bytes of four rows.
 template <typename T>
 class BoxSource {
@@ -71,34 +88,38 @@ class BoxSource {
   // All lanes call it for a new tile.
   __device__ void move_to(const WeightTiles& weight, int tile) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const int first = tile % weight.tiles_per_group * weight.step;
-    const auto group = static_cast<std::int64_t>(tile / weight.tiles_per_group) * weight.group_rows;
-    column_ = lane % 8 * kPack;
+    const int row = lane / 8;
+    const bool one_group = weight.tiles == weight.tiles_per_group;
+    const int group = one_group ? 0 : tile / weight.tiles_per_group;
+    const int first = (tile - group * weight.tiles_per_group) * weight.step;
+    const std::int64_t of_weight = static_cast<std::int64_t>(group) * weight.group_rows + first;
+    from_ =
+        static_cast<const T*>(weight.data) + (of_weight + row) * weight.depth + lane % 8 * kPack;
+    there_ = 0;
+    // Whole tiles end with the weight, halves each with itself.
+    const bool whole = weight.half_rows == kTileRows / 2 && weight.limit == weight.group_rows;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      const int row = (lane / 8 + 4 * i) % 8;
       const bool second = i >= kRows / 2;
-      // Whole tiles end with the weight, halves each with itself.
-      const bool whole = weight.half_rows == kTileRows / 2 && weight.limit == weight.group_rows;
-      const int at = first + row + (second && whole ? weight.half_rows : 0);
+      const int of_half = row + i % 2 * 4;
+      const int at = first + of_half + (second && whole ? weight.half_rows : 0);
       const bool there =
-          row < (second ? weight.second_rows : weight.first_rows) && at < weight.limit;
-      const std::int64_t of = group + first + row + (second ? weight.half_rows : 0);
-      rows_[i] = there ? static_cast<const T*>(weight.data) + of * weight.depth + column_ : nullptr;
+          of_half < (second ? weight.second_rows : weight.first_rows) && at < weight.limit;
+      there_ |= static_cast<unsigned>(there) << i;
     }
   }
 
-  __device__ void copy(const WeightTiles& weight, std::uint8_t* slot, int box,
+  // slot: address in shared memory.
+  __device__ void copy(const WeightTiles& weight, std::uint32_t slot, int box,
                        std::uint64_t policy) const {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const bool present = box * kBoxColumns + column_ < weight.depth;
+    const bool present = box * kBoxColumns + lane % 8 * kPack < weight.depth;
+    const T* from = from_ + (present ? box * kBoxColumns : 0);
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      if (rows_[i] == nullptr) continue;
-      const int row = lane / 8 + 4 * i;
-      // Swizzled: 16 bytes of a row are moved by the row in its group of eight.
-      ptx::copy_async(slot + row * 128 + ((lane % 8 ^ row % 8) << 4),
-                      rows_[i] + (present ? box * kBoxColumns : 0), present, policy);
+      if ((there_ >> i & 1) == 0) continue;
+      ptx::copy_async(slot + swizzled(lane / 8 + 4 * i, lane % 8), from + to_row(weight, i),
+                      present, policy);
     }
   }
 
@@ -106,31 +127,43 @@ class BoxSource {
   static constexpr int kPack = 16 / sizeof(T);
   static constexpr int kRows = 4;
 
-  int column_;
-  const T* rows_[kRows];
+  // Elements from the first of the four rows to another.
+  __device__ static std::int64_t to_row(const WeightTiles& weight, int i) {
+    const int rows = i % 2 * 4 + (i >= kRows / 2 ? weight.half_rows : 0);
+    return static_cast<std::int64_t>(rows) * weight.depth;
+  }
+
+  const T* from_;
+  unsigned there_;  // bit i: row i
 };
 
-// The boxes of one warp on their way, in slots of shared memory that only this warp uses: no
+// The slots of shared memory of one warp, in which boxes come to it. Only this warp uses them: no
 // barrier says that one is full or free. All lanes call everything.
 template <typename T, int kDepth>
 class WarpRing {
  public:
-  __device__ explicit WarpRing(std::uint8_t* slots) : slots_(slots), policy_(ptx::evict_first()) {}
+  __device__ WarpRing(std::uint8_t* slots, int slot_bytes)
+      : slots_(slots),
+        address_(in_each_lane(ptx::shared_address(slots))),
+        bytes_(in_each_lane(slot_bytes)),
+        policy_(ptx::evict_first()) {}
 
-  // Asks for a box into the next slot.
-  __device__ void ask(const WeightTiles& weight, int tile, int box) {
+  // Where copies go.
+  __device__ std::uint32_t address(int slot) const { return address_ + slot * bytes_; }
+  // Asks for a box into the next slot, whose address it returns.
+  __device__ std::uint32_t ask(const WeightTiles& weight, int tile, int box) {
     if (tile != tile_) source_.move_to(weight, tile_ = tile);
-    source_.copy(weight, slots_ + next_ * kBoxBytes, box, policy_);
+    const std::uint32_t to = address(next_);
+    source_.copy(weight, to, box, policy_);
     if (++next_ == kDepth) next_ = 0;
+    return to;
   }
-  // Ends the request for one box, or for none where there is none left.
-  __device__ void commit() { ptx::commit_copies(); }
 
   // The oldest of kDepth boxes that were asked for, when it is there.
   __device__ const std::uint8_t* front() {
     ptx::wait_copies<kDepth - 1>();
     __syncwarp();
-    return slots_ + oldest_ * kBoxBytes;
+    return slots_ + oldest_ * bytes_;
   }
   // All lanes have read it.
   __device__ void pop() {
@@ -140,6 +173,8 @@ class WarpRing {
 
  private:
   std::uint8_t* slots_;
+  std::uint32_t address_;
+  int bytes_;
   std::uint64_t policy_;
   BoxSource<T> source_;
   int tile_ = -1;
@@ -153,46 +188,43 @@ class WarpRing {
 template <int kColumns>
 using TileSums = float[kColumns / 8][4];
 
-// Where a lane reads rows of activations in shared memory, for ldmatrix. Rows that are not there
-// are those of the last one: their sums are nobody's.
-template <int kColumns>
-struct RowAddresses {
-  const std::uint8_t* of[kColumns / 8];
-
-  __device__ RowAddresses(const std::uint8_t* rows, int stride, int count) {
+// A box and the activations that meet it, in registers: the slot it came in is free again before it
+// is multiplied.
+template <typename T, int kColumns>
+class BoxFragments {
+ public:
+  // rows(fragment, half): where the lane reads the activations that meet this half of the box, for
+  // ldmatrix.
+  template <typename Rows>
+  __device__ BoxFragments(const std::uint8_t* box, Rows rows) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
-    for (int i = 0; i < kColumns / 8; ++i) {
-      of[i] = rows + min(i * 8 + lane % 8, count - 1) * stride + lane / 8 * 16;
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int i = 0; i < kColumns / 8; ++i) ptx::load_matrices(x_[half][i], rows(i, half));
+    }
+#pragma unroll
+    for (int part = 0; part < 4; ++part) {
+      ptx::load_matrices(w_[part], box + swizzled(lane % 16, part * 2 + lane / 16));
     }
   }
-};
 
-// sums += box · rows, of 64 columns of the depth from box number `column` of the rows on.
-template <typename T, int kColumns>
-__device__ void multiply_box(TileSums<kColumns>& sums, const std::uint8_t* box,
-                             const RowAddresses<kColumns>& rows, int column) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const std::uint8_t* row = box + lane % 16 * 128;
+  // Parts of the depth in turn, so that no product waits for the one before.
+  __device__ void multiply(TileSums<kColumns>& even, TileSums<kColumns>& odd) const {
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    std::uint32_t x[kColumns / 8][4];
-#pragma unroll
-    for (int i = 0; i < kColumns / 8; ++i) {
-      ptx::load_matrices(x[i], rows.of[i] + column * (kBoxColumns * 2) + half * 64);
-    }
-#pragma unroll
-    for (int part = 0; part < 2; ++part) {
-      const int chunk = half * 4 + part * 2 + lane / 16;
-      std::uint32_t w[4];
-      ptx::load_matrices(w, row + ((chunk ^ lane % 8) << 4));
+    for (int part = 0; part < 4; ++part) {
 #pragma unroll
       for (int i = 0; i < kColumns / 8; ++i) {
-        ptx::multiply<T>(sums[i], w, x[i][2 * part], x[i][2 * part + 1]);
+        const std::uint32_t* x = x_[part / 2][i] + part % 2 * 2;
+        ptx::multiply<T>(part % 2 == 0 ? even[i] : odd[i], w_[part], x[0], x[1]);
       }
     }
   }
-}
+
+ private:
+  std::uint32_t x_[2][kColumns / 8][4];
+  std::uint32_t w_[4][4];
+};
 
 template <int kColumns>
 __device__ void clear(TileSums<kColumns>& sums) {
@@ -206,13 +238,9 @@ __device__ void clear(TileSums<kColumns>& sums) {
 // Calls fn with the number of boxes of a ring that a plan chose, as a constant.
 template <typename Fn>
 void with_ring(int ring, Fn&& fn) {
-  if (ring >= 6) return fn(std::integral_constant<int, 6>{});
-  if (ring >= 4) return fn(std::integral_constant<int, 4>{});
+  static_assert(kRings[0] == 4 && kRings[1] == 3);
+  if (ring == 4) return fn(std::integral_constant<int, 4>{});
   fn(std::integral_constant<int, 3>{});
-}
-
-__device__ inline std::uint8_t* aligned_shared(std::uint8_t* shared) {
-  return shared + (1024 - ptx::shared_address(shared) % 1024) % 1024;
 }
 
 }  // namespace stagegate::cuda::narrow

@@ -20,6 +20,8 @@ class LogitsEpilogue {
 
   __device__ LogitsEpilogue(const Operands& operands, int rows) : to_(operands), rows_(rows) {}
 
+  __device__ void begin() {}
+
   __device__ void prepare(int tile) {
     const auto* bias = static_cast<const T*>(to_.bias);
 #pragma unroll

@@ -22,6 +22,8 @@ class SwigluEpilogue {
 
   __device__ SwigluEpilogue(const Operands& operands, int rows) : to_(operands), rows_(rows) {}
 
+  __device__ void begin() {}
+
   __device__ void prepare(int tile) {
     const int unit = unit_of(tile);
     const auto* bias = static_cast<const T*>(to_.bias);
