@@ -59,8 +59,7 @@ class Elements {
 };
 
 template <typename T, int kColumns, int kDepth>
-__global__ void __launch_bounds__(kThreads, 2)
-    added_product(const __grid_constant__ AddedProduct p) {
+__global__ void __launch_bounds__(kThreads) added_product(const __grid_constant__ AddedProduct p) {
   if constexpr (kIsHopper) {
     extern __shared__ __align__(128) std::uint8_t slots[];
     constexpr int kFragments = kColumns / 8;
@@ -76,7 +75,7 @@ __global__ void __launch_bounds__(kThreads, 2)
                          .boxes = p.weight.boxes};
     TileLoop<T, kDepth> loop(p.weight, range, slots, plan.slot_bytes);
     loop.fill();
-    ptx::wait_for_previous();  // measured: a step is slower where the next kernel starts early
+    ptx::wait_for_previous();
 
     const RidingRows<T, kColumns> rows(p.x, p.rows, p.depth, p.weight.box_rows() * kBoxRowBytes);
     loop.fill_rows(rows);

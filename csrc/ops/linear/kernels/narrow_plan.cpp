@@ -6,19 +6,13 @@ namespace stagegate::narrow {
 
 namespace {
 
-// Half a multiprocessor: blocks of two kernels that follow each other share it, and the second
-// fills its rings while the first runs, which is worth more than a deep ring.
-constexpr int kHalf = (228 / 2 - 1) * 1024;
-
 // Shared memory for a ring of each warp.
 constexpr int ring_bytes(int ring, int slot_bytes) { return kWarps * ring * slot_bytes; }
 
 // The ring beside so many other bytes; 0 where none fits.
 int ring_beside(int others, int slot_bytes) {
-  for (const int limit : {kHalf, kMostShared}) {
-    for (const int ring : kRings) {
-      if (others + ring_bytes(ring, slot_bytes) <= limit) return ring;
-    }
+  for (const int ring : kRings) {
+    if (others + ring_bytes(ring, slot_bytes) <= kMostShared) return ring;
   }
   return 0;
 }

@@ -3,20 +3,20 @@
 #include <cstdint>
 
 // How the products of few rows are cut up: for kernels that read a weight once, at the speed of
-// memory. A block of eight warps reads it in boxes of 16 rows by 64 columns; each warp keeps some
+// memory. A block of sixteen warps reads it in boxes of 16 rows by 64 columns; each warp keeps some
 // on the way in a ring of its own in shared memory.
 namespace stagegate::narrow {
 
-inline constexpr int kWarps = 8;
+inline constexpr int kWarps = 16;
 inline constexpr int kThreads = 32 * kWarps;
 inline constexpr int kMostRows = 16;    // of activations
 inline constexpr int kTileRows = 16;    // of a weight
 inline constexpr int kBoxColumns = 64;  // of a weight
 inline constexpr int kBoxRowBytes = kBoxColumns * 2;
 inline constexpr int kMostShared = 227 * 1024;  // of a block
-// Boxes that a ring may hold. Measured: with more of them on the way memory is slower, and twice as
-// slow with more than 128 KiB a multiprocessor.
-inline constexpr int kRings[] = {4, 3};
+// Boxes that a ring may hold. Measured: with more than 128 KiB a multiprocessor on the way memory
+// is half as fast.
+inline constexpr int kRings[] = {3, 2};
 
 // Boxes that a row of a weight is cut into; the last may reach beyond it.
 constexpr int boxes_of(std::int64_t depth) {

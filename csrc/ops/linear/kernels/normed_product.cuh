@@ -53,7 +53,7 @@ __device__ void begin(const NormedProduct& p, const NormedShared& shared) {
 // them; begin() uses it. prepare(tile) loads what finish(tile, sums) will need, for the lanes of
 // the warp that finishes a tile.
 template <typename T, int kColumns, int kDepth, typename Epilogue>
-__global__ void __launch_bounds__(kThreads, 2)
+__global__ void __launch_bounds__(kThreads)
     normed_product(const __grid_constant__ NormedProduct p,
                    const __grid_constant__ typename Epilogue::Operands operands) {
   if constexpr (kIsHopper) {
@@ -68,7 +68,6 @@ __global__ void __launch_bounds__(kThreads, 2)
                          .boxes = p.weight.boxes};
     TileLoop<T, kDepth> loop(p.weight, range, shared.slots, p.plan.slot_bytes);
     loop.fill();
-    ptx::let_next_start();
     ptx::wait_for_previous();
 
     Epilogue epilogue(operands, p.input.count);

@@ -36,7 +36,7 @@ struct RowShare {
 
   __device__ explicit RowShare(int rows) {
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
-    step = rows > 4 ? kWarps : rows > 2 ? 4 : rows;
+    step = rows > 8 ? 16 : rows > 4 ? 8 : rows > 2 ? 4 : rows;
     parts = kWarps / step;
     first = warp / parts;
     part = warp % parts;

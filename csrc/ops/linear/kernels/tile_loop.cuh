@@ -15,7 +15,7 @@ struct BoxRange {
   int boxes;  // of a tile
 };
 
-// The boxes of one warp, one after another: every eighth, across the ends of tiles.
+// The boxes of one warp, one after another: every sixteenth, across the ends of tiles.
 struct BoxCursor {
   int turn = 0;  // tile among those of the block
   int box;       // of the tile
@@ -148,7 +148,8 @@ class TileLoop {
       : weight_(weight),
         range_(range),
         ring_(slots + warp() * kDepth * slot_bytes, slot_bytes),
-        next_(range, warp()) {}
+        next_(range, warp()),
+        until_next_(max((range.tiles * range.boxes - warp() + kWarps - 1) / kWarps, 1)) {}
 
   // Asks for as many boxes as the ring holds, without activations.
   __device__ void fill() {
@@ -221,12 +222,18 @@ class TileLoop {
       next_.advance(range_);
     }
     ptx::commit_copies();
+    // The next kernel fills its rings when all boxes of this one are on the way: two that read at
+    // once are slower.
+    if (--until_next_ != 0) return;
+    __syncwarp();
+    ptx::let_next_start();
   }
 
   const WeightTiles& weight_;
   const BoxRange& range_;
   WarpRing<T, kDepth> ring_;
   BoxCursor next_;
+  int until_next_;  // boxes to ask for before the next kernel may start
 };
 
 }  // namespace stagegate::cuda::narrow

@@ -238,9 +238,9 @@ __device__ void clear(TileSums<kColumns>& sums) {
 // Calls fn with the number of boxes of a ring that a plan chose, as a constant.
 template <typename Fn>
 void with_ring(int ring, Fn&& fn) {
-  static_assert(kRings[0] == 4 && kRings[1] == 3);
-  if (ring == 4) return fn(std::integral_constant<int, 4>{});
-  fn(std::integral_constant<int, 3>{});
+  static_assert(kRings[0] == 3 && kRings[1] == 2);
+  if (ring == 3) return fn(std::integral_constant<int, 3>{});
+  fn(std::integral_constant<int, 2>{});
 }
 
 }  // namespace stagegate::cuda::narrow
