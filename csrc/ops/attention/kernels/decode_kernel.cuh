@@ -118,7 +118,7 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
   Ring<T, kDim>& ring = shared.rings[warp];
   int unit = share.first + worker.rank * kWarps + warp;
   Loader<T, kDim, kKind> loader{operands.cache, operands.lookup, ring,
-                                worker.warps(), share.end,       share.lead,
+                                worker.warps(), share.end,       share.sizes,
                                 unit,           share.item,      {}};
   bool late = loader.fill(ptx::follow_previous);
 
@@ -129,7 +129,7 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
   for (;;) {
     State<kDim> state[kProducts];
     const int end = min(item.end(), share.end);
-    const int keys_at = item.first + share.lead;
+    const int keys_at = item.first_with_keys();
 #pragma unroll 1
     for (; unit < end; unit += worker.warps()) {
       if (unit < keys_at) continue;
@@ -145,7 +145,7 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
     }
     Item next = item;
     if (end < share.end) {
-      advance<kKind>(next, operands.lookup, share.lead);
+      advance<kKind>(next, operands.lookup, share.sizes);
       read_query<T, kDim>(operands, next, query);
     }
     join_warps(worker, share, item, state, operands.parts,
@@ -186,7 +186,8 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
     if (!operands.reads_early) ptx::wait_for_previous();
   }
   const Lookup& lookup = operands.lookup;
-  const Share share = divide<kKind>(lookup, operands.fewest_units, operands.workers, worker.index);
+  const Share share =
+      divide<kKind>(lookup, operands.fewest_units, worker.warps(), operands.workers, worker.index);
   if (share.first < share.end) {
     attend_share<T, kDim, kProducts, kKind>(operands, worker, share, shared);
   } else {

@@ -49,7 +49,7 @@ struct Loader {
   Ring<T, kDim>& ring;
   int stride;
   int end;
-  int lead;
+  Sizes sizes;
   int unit;
   Item item;      // of that unit or one before
   Located ahead;  // the unit to copy next; its slots are looked up a turn before
@@ -62,10 +62,10 @@ struct Loader {
   __device__ __forceinline__ Located locate_next() {
     for (;; unit += stride) {
       if (unit >= end) return {false, -1, 0, 0};
-      while (unit >= item.end()) advance<kKind>(item, lookup, lead);
-      if (unit >= item.first + lead) break;
+      while (unit >= item.end()) advance<kKind>(item, lookup, sizes);
+      if (unit >= item.first_with_keys()) break;
     }
-    const int first = (unit - item.first - lead) * kKeys;
+    const int first = (unit - item.first_with_keys()) * kKeys;
     const int key = first + lane();
     std::int32_t slot = -1;
     if (lane() < kKeys && key < item.seen.count) slot = locate<kKind>(lookup, item, key);
@@ -104,7 +104,7 @@ struct Loader {
   // behind the other.
   __device__ __forceinline__ void prefetch_tables() const {
     if constexpr (kKind == Keys::Kind::kPaged) {
-      const int key = (unit + lane() * stride - item.first - lead) * kKeys;
+      const int key = (unit + lane() * stride - item.first_with_keys()) * kKeys;
       if (lane() > kStages || key < 0 || key >= item.seen.count) return;
       ptx::prefetch(table_of(lookup, item) + column_of(lookup, key));
     }

@@ -12,8 +12,10 @@
 // captured graph has one grid for any lengths.
 //
 // To begin and end an item takes time too. Where contexts differ in length, some workers get many
-// short items and others a few long ones, so every item counts kLead units more; these lead units
-// stand before its keys and hold none. A query without keys, as padding has, takes no units.
+// short items and others a few long ones, so every item counts kLead units more. Where all are
+// about equally long, each counts as many units as the longest, so that shares end where items do.
+// Such lead units stand before the keys of an item and hold none. A query without keys, as padding
+// has, takes no units.
 //
 // A block runs most of this code once, and waits for its instructions longer than for their
 // results. So what seldom happens is not inlined, and divisions are approximate and corrected.
@@ -25,6 +27,8 @@ constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 // Units an item is worth besides its keys.
 constexpr int kLead = 4;
+// Lengths that a thread asks for at a time.
+constexpr int kLengthsAtOnce = 4;
 
 // The keys of a call, with what the host works out for looking them up.
 struct Lookup {
@@ -46,6 +50,19 @@ struct Item {
   Visible seen;
 
   __device__ __forceinline__ int end() const { return first + units; }
+  __device__ __forceinline__ int first_with_keys() const {
+    return end() - (seen.count + kKeys - 1) / kKeys;
+  }
+};
+
+// How many units an item counts.
+struct Sizes {
+  int lead;   // before its keys, at least
+  int least;  // of an item
+
+  __device__ __forceinline__ int units_of(int keys) const {
+    return keys > 0 ? max(lead + (keys + kKeys - 1) / kKeys, least) : 0;
+  }
 };
 
 // The units of the row that a worker goes through, and the item that the first of them is of.
@@ -53,7 +70,7 @@ struct Share {
   int first;
   int end;    // not above `first` where there is nothing left to do
   int units;  // of a share; the last ones are smaller
-  int lead;   // units of an item before those with keys
+  Sizes sizes;
   Item item;
 
   // Whether others have keys of an item that this worker goes through.
@@ -119,10 +136,6 @@ __device__ __forceinline__ int settled_keys(const Lookup& lookup, const Item& it
   return item.seen.count - 1 - (item.query - lookup.keys.paged.first_query[item.seen.origin]);
 }
 
-__device__ __forceinline__ int units_of(int keys, int lead) {
-  return keys > 0 ? lead + (keys + kKeys - 1) / kKeys : 0;
-}
-
 // a / b, rounded up, of positive numbers with a quotient below 2^20.
 __device__ __forceinline__ int divided_up(int a, int b) {
   int quotient = static_cast<int>(__fdividef(static_cast<float>(a), static_cast<float>(b)));
@@ -133,14 +146,14 @@ __device__ __forceinline__ int divided_up(int a, int b) {
 
 // Goes to the next item that has units. There must be one.
 template <Keys::Kind kKind>
-__device__ __forceinline__ void advance(Item& item, const Lookup& lookup, int lead) {
+__device__ __forceinline__ void advance(Item& item, const Lookup& lookup, const Sizes& sizes) {
   item.first = item.end();
   if (++item.tile < lookup.tiles) return;
   item.tile = 0;
 #pragma unroll 1
   do {
     item.seen = see<kKind>(lookup, ++item.query);
-    item.units = units_of(item.seen.count, lead);
+    item.units = sizes.units_of(item.seen.count);
   } while (item.units == 0);
 }
 
@@ -150,53 +163,117 @@ struct Contexts {
   int longest;  // of one
   int items;    // with keys
 
+  __device__ __forceinline__ void add(int keys) {
+    const int units = (keys + kKeys - 1) / kKeys;
+    total += units;
+    longest = max(longest, units);
+    items += units > 0 ? 1 : 0;
+  }
   __device__ __forceinline__ bool are_alike() const {
     return items * static_cast<float>(longest) <= total * 1.0625f;
   }
 };
 
-// The units of a share: as many for each worker, but not so few that joining costs more than it
-// saves. Where all contexts are about equally long, a share becomes a whole number of them or a
-// whole fraction of one, if that lengthens it by no more than a sixteenth: fewer items are cut.
-__device__ __forceinline__ int units_of_share(const Contexts& contexts, int lead, int workers,
-                                              int fewest) {
-  const int total = contexts.total + contexts.items * lead;
-  const int equal = max(divided_up(total, workers), fewest);
-  if (!contexts.are_alike()) return equal;
+// How the row is divided.
+struct Division {
+  int units;  // of a share
+  Sizes sizes;
+};
+
+// A share has as many units as every other, but not so few that joining costs more than it saves.
+// Where all contexts are about equally long, a share becomes a whole number of items or a whole
+// fraction of one, if that lengthens it by no more than an eighth: to cut items costs as much.
+//   turn    units that the warps of a worker take at a time
+__device__ __forceinline__ Division division_of(const Contexts& contexts, int workers, int turn,
+                                                int fewest) {
+  const int items = contexts.items;
   const int longest = contexts.longest;
-  const int pieces = divided_up(longest + 1, equal) - 1;
-  const int whole = pieces > 0 ? divided_up(longest, pieces) : divided_up(equal, longest) * longest;
-  return whole - equal <= equal / 16 ? whole : equal;
+  if (contexts.are_alike()) {
+    const int equal = max(divided_up(contexts.total, workers), fewest);
+    const int most = max(divided_up(items * longest, workers), fewest);
+    int pieces = divided_up(longest + 1, most) - 1;  // of an item
+    int units = divided_up(most, longest) * longest;
+    if (pieces > 0) {
+      units = divided_up(longest, pieces);
+      // Pieces that take their warps a turn less, where there are workers for them.
+      const int fewer = pieces > 1 && units > turn ? units / turn * turn : units;
+      const int more = divided_up(longest, fewer);
+      if (items * more <= workers) {
+        pieces = more;
+        units = divided_up(longest, pieces);
+      }
+    }
+    if (units - equal <= max(equal / 8, 1))
+      return {units, {0, pieces > 0 ? pieces * units : longest}};
+  }
+  const int lead = contexts.are_alike() ? 0 : kLead;
+  return {max(divided_up(contexts.total + items * lead, workers), fewest), {lead, 0}};
+}
+
+// Adds up the contexts of some queries, those below `end`. What their lengths are is asked for all
+// at once, as an answer takes long.
+template <Keys::Kind kKind>
+__device__ __forceinline__ void add_contexts(const Lookup& lookup, int query, int end,
+                                             Contexts& sum) {
+  if constexpr (kKind == Keys::Kind::kPaged) {
+    const PagedKeys& paged = lookup.keys.paged;
+    bool plain = end <= paged.sequences;
+    int counts[kLengthsAtOnce] = {};
+    if (plain) {
+      int starts[kLengthsAtOnce + 1];
+#pragma unroll
+      for (int i = 0; i < kLengthsAtOnce; ++i) {
+        starts[i] = paged.first_query[min(query + i, end)];
+        counts[i] = paged.context_lens[min(query + i, end - 1)];
+      }
+      starts[kLengthsAtOnce] = paged.first_query[min(query + kLengthsAtOnce, end)];
+#pragma unroll
+      for (int i = 0; i < kLengthsAtOnce; ++i) {
+        plain =
+            plain && starts[i] == min(query + i, end) && counts[i] >= 0 && counts[i] <= lookup.room;
+      }
+      plain = plain && starts[kLengthsAtOnce] == min(query + kLengthsAtOnce, end);
+    }
+    if (plain) {
+#pragma unroll
+      for (int i = 0; i < kLengthsAtOnce; ++i) sum.add(query + i < end ? counts[i] : 0);
+      return;
+    }
+  }
+#pragma unroll 1
+  for (int i = 0; i < kLengthsAtOnce && query + i < end; ++i) {
+    sum.add(see<kKind>(lookup, query + i).count);
+  }
 }
 
 // Divides the row. Every warp does so by itself.
 //   fewest  units of a share
+//   turn    units that the warps of a worker take at a time
 template <Keys::Kind kKind>
-__device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int workers, int worker) {
+__device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int turn, int workers,
+                                        int worker) {
   constexpr unsigned kAll = 0xffffffffu;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int each = (lookup.queries + kWarp - 1) / kWarp;
   const int first_query = min(lane * each, lookup.queries);
   const int end_query = min(first_query + each, lookup.queries);
-  int units = 0;
-  int present = 0;
-  int longest = 0;
+  Contexts own{};
 #pragma unroll 1
-  for (int query = first_query; query < end_query; ++query) {
-    const int own = units_of(see<kKind>(lookup, query).count, 0);
-    units += own;
-    present += own > 0 ? 1 : 0;
-    longest = max(longest, own);
+  for (int query = first_query; query < end_query; query += kLengthsAtOnce) {
+    add_contexts<kKind>(lookup, query, end_query, own);
   }
   __syncwarp();
-  const Contexts contexts{__reduce_add_sync(kAll, units) * lookup.tiles,
-                          __reduce_max_sync(kAll, longest),
-                          __reduce_add_sync(kAll, present) * lookup.tiles};
+  const Contexts contexts{__reduce_add_sync(kAll, own.total) * lookup.tiles,
+                          __reduce_max_sync(kAll, own.longest),
+                          __reduce_add_sync(kAll, own.items) * lookup.tiles};
   Share share{};
   if (contexts.total == 0) return share;
-  share.lead = contexts.are_alike() ? 0 : kLead;
-  share.units = units_of_share(contexts, share.lead, workers, fewest);
-  units += present * share.lead;
+  const Division division = division_of(contexts, workers, turn, fewest);
+  share.units = division.units;
+  share.sizes = division.sizes;
+  // Of the queries of this lane: all have the least where there is one.
+  const int units = share.sizes.least > 0 ? own.items * share.sizes.least
+                                          : own.total + own.items * share.sizes.lead;
   int behind = units;  // of the queries up to those of this lane
 #pragma unroll 1
   for (int offset = 1; offset < kWarp; offset *= 2) {
@@ -217,7 +294,7 @@ __device__ __forceinline__ Share divide(const Lookup& lookup, int fewest, int wo
     item.query = first_query;
     for (;;) {
       item.seen = see<kKind>(lookup, item.query);
-      item.units = units_of(item.seen.count, share.lead);
+      item.units = share.sizes.units_of(item.seen.count);
       if (share.first < (before + item.units) * lookup.tiles) break;
       before += item.units;
       ++item.query;
