@@ -37,6 +37,9 @@ LARGE = Heads(12, 2, 128)
 LENGTHS = {
     "one": [1037],
     "equal": [256] * 24,
+    "about equal, several a worker": [497 + 37 * i % 30 for i in range(250)] + [0] * 6,
+    "about equal, one a worker": [1003 + 37 * i % 58 for i in range(64)],
+    "about equal, in pieces": [1003 + 37 * i % 58 for i in range(5)],
     "one long among short ones": [20] * 13 + [6000] + [20] * 26,
     "long ones around short ones": [3000, 1, 0, 2, 3000],
     "edges of units": [1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257],
@@ -87,7 +90,7 @@ def test_groups_of_heads(
 
 
 @pytest.mark.parametrize("device", ["cuda"])
-@pytest.mark.parametrize("block_size", [1, 7, 24, 128])
+@pytest.mark.parametrize("block_size", [1, 7, 16, 24, 48, 128])
 def test_blocks_of_any_size(context: Context, dtype: str, block_size: int) -> None:
     compare(context, run_paged, [500, 0, 129, 3], LARGE, dtype, block_size)
 

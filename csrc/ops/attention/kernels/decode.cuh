@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "device/cuda/launch.h"
+#include "device/cuda/tensor_map.h"
 #include "ops/attention/kernels/decode.h"
 #include "ops/attention/kernels/decode_kernel.cuh"
 
@@ -22,7 +23,7 @@ constexpr int kFewestUnitsOfBlock = 8;
 // get the widest workers, which need not cut them; some get pairs, which halve the parts of those
 // that are cut; and many get single blocks.
 int cluster_shift_for(const Context& context, std::int64_t items, std::int64_t most_keys) {
-  constexpr std::int64_t kFewItems = 4;
+  constexpr std::int64_t kFewItems = 16;
   constexpr std::int64_t kShortContext = 2048;
   if (context.stream->compute_capability() != kHopper) return 0;
   if (items <= kFewItems && most_keys <= kShortContext) return kColumnsShift;
@@ -34,6 +35,7 @@ Lookup lookup_of(const Context& context, const AttentionCall& call, int tiles) {
   lookup.keys = device_keys(call);
   lookup.queries = static_cast<int>(call.q.dim(0));
   lookup.tiles = tiles;
+  lookup.slots = static_cast<int>(call.k.dim(0));
   lookup.fault = context.stream->fault();
   if (const auto* const paged = std::get_if<PagedForm>(&call.form)) {
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
@@ -47,6 +49,10 @@ Lookup lookup_of(const Context& context, const AttentionCall& call, int tiles) {
   return lookup;
 }
 
+unsigned bytes_between(const Tensor& rows) {
+  return static_cast<unsigned>(rows.stride(0)) * static_cast<unsigned>(size_of(rows.dtype()));
+}
+
 Operands operands_of(const Context& context, const AttentionCall& call, int heads_of_item) {
   const auto& [q, k, v, out, scale, form] = call;
   constexpr float kLog2E = 1.44269504f;
@@ -57,7 +63,7 @@ Operands operands_of(const Context& context, const AttentionCall& call, int head
   operands.heads = static_cast<int>(q.dim(1));
   operands.group = static_cast<int>(q.dim(1) / k.dim(1));
   const auto head_tiles = static_cast<int>(ceil_div(operands.group, heads_of_item));
-  operands.cache = {k.raw_data(), v.raw_data(), k.stride(0), v.stride(0), head_tiles};
+  operands.cache = {k.raw_data(), v.raw_data(), bytes_between(k), bytes_between(v), head_tiles};
   operands.lookup = lookup_of(context, call, static_cast<int>(k.dim(1)) * head_tiles);
   operands.scale_log2 = scale * kLog2E;
   const auto* const paged = std::get_if<PagedForm>(&form);
@@ -65,12 +71,23 @@ Operands operands_of(const Context& context, const AttentionCall& call, int head
   return operands;
 }
 
-template <typename T, int kDim, int kProducts, Keys::Kind kKind>
+// A unit of a head, or of its values, is one box.
+CUtensorMap box_map(const Tensor& cache) {
+  const std::int64_t parts = cache.dim(2) / kPartDim;
+  return make_tensor_map(cache.raw_data(), cache.dtype(),
+                         {{.size = kPartDim, .stride = 1, .box = kPartDim},
+                          {.size = cache.dim(0), .stride = cache.stride(0), .box = kKeys},
+                          {.size = cache.dim(1) * parts, .stride = kPartDim, .box = parts}},
+                         CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE);
+}
+
+template <typename T, int kDim, int kProducts, Keys::Kind kKind, By kBy>
 void launch_decode(const Context& context, const AttentionCall& call) {
   constexpr int kHeads = kProducts * kColumns;
   constexpr std::size_t kSharedBytes = sizeof(Shared<T, kDim>);
-  const auto kernel = decode_kernel<T, kDim, kProducts, kKind>;
+  const auto kernel = decode_kernel<T, kDim, kProducts, kKind, kBy>;
   Operands operands = operands_of(context, call, kHeads);
+  if constexpr (kBy == By::kBoxes) operands.boxes = {box_map(call.k), box_map(call.v)};
   const std::int64_t items = std::int64_t{operands.lookup.queries} * operands.lookup.tiles;
   operands.cluster_shift = cluster_shift_for(context, items, max_keys(call));
   const unsigned cluster = 1u << operands.cluster_shift;
@@ -94,10 +111,14 @@ void launch_decode(const Context& context, const AttentionCall& call) {
 
 template <typename T, int kDim, int kProducts>
 void launch_form(const Context& context, const AttentionCall& call) {
-  if (std::holds_alternative<PagedForm>(call.form)) {
-    launch_decode<T, kDim, kProducts, Keys::Kind::kPaged>(context, call);
+  const auto* const paged = std::get_if<PagedForm>(&call.form);
+  if (paged == nullptr) {
+    launch_decode<T, kDim, kProducts, Keys::Kind::kCsr, By::kRows>(context, call);
+  } else if (context.stream->compute_capability() == kHopper && paged->block_size % kKeys == 0 &&
+             call.k.dim(0) > 0) {
+    launch_decode<T, kDim, kProducts, Keys::Kind::kPaged, By::kBoxes>(context, call);
   } else {
-    launch_decode<T, kDim, kProducts, Keys::Kind::kCsr>(context, call);
+    launch_decode<T, kDim, kProducts, Keys::Kind::kPaged, By::kRows>(context, call);
   }
 }
 

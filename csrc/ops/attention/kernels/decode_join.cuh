@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "device/cuda/kernel.cuh"
+#include "ops/attention/kernels/decode_copy.cuh"
 #include "ops/attention/kernels/decode_partials.cuh"
-#include "ops/attention/kernels/decode_ring.cuh"
 #include "ops/attention/kernels/decode_tile.cuh"
 #include "ops/attention/kernels/decode_work.cuh"
 
@@ -22,8 +22,9 @@ struct Shared {
   // Rows of f32 are shifted against each other so that a warp's stores hit different banks.
   static constexpr int kSumRow = kDim + 4;
   Ring<T, kDim> rings[kWarps];
-  float sums[kPartials][kSumRow];  // [warp of the worker, head of this block]
-  float2 weights[kPartials];       // maximum in the exponent of 2, and total
+  float sums[kPartials][kSumRow];       // [warp of the worker, head of this block]
+  float2 weights[kPartials];            // maximum in the exponent of 2, and total
+  std::uint64_t full[kWarps][kStages];  // for copies of boxes
   bool is_last[2];
 };
 

@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "device/cuda/kernel.cuh"
+#include "ops/attention/kernels/decode_copy.cuh"
+#include "ops/attention/kernels/decode_divide.cuh"
 #include "ops/attention/kernels/decode_join.cuh"
 #include "ops/attention/kernels/decode_partials.cuh"
 #include "ops/attention/kernels/decode_ring.cuh"
@@ -13,11 +15,11 @@
 #include "ops/ptx_hopper.cuh"
 
 // Split-KV decoding ("Flash-Decoding", Dao et al. 2023) as one wave of thread blocks that divide
-// the keys of all queries evenly (decode_work.cuh). The heads that share a key head are the columns
-// of tensor core products. The warps of a worker take turns at units of 16 keys, each with copies
-// in flight and a softmax of its own, so the loop has no barrier (decode_ring.cuh,
-// decode_tile.cuh). What they have is joined when the worker comes to the end of an item
-// (decode_join.cuh).
+// the keys of all queries evenly (decode_divide.cuh). The heads that share a key head are the
+// columns of tensor core products. The warps of a worker take turns at units of 16 keys, each with
+// copies in flight and a softmax of its own, so the loop has no barrier (decode_copy.cuh,
+// decode_ring.cuh, decode_tile.cuh). What they have is joined when the worker comes to the end of
+// an item (decode_join.cuh).
 namespace stagegate::cuda {
 namespace {
 
@@ -27,6 +29,7 @@ struct Operands {
   const void* q;
   void* out;
   Cache cache;
+  Boxes boxes;  // for By::kBoxes
   Lookup lookup;
   Parts parts;
   std::int64_t q_stride;
@@ -74,12 +77,23 @@ __device__ __forceinline__ void read_query(const Operands& operands, const Item&
   }
 }
 
+template <typename T, int kDim, By kBy>
+__device__ __forceinline__ auto copies_of(const Operands& operands, Ring<T, kDim>& ring,
+                                          std::uint64_t* full) {
+  if constexpr (kBy == By::kBoxes) {
+    const BoxCopies<T, kDim> copies{operands.boxes, ring, full, operands.lookup.slots};
+    copies.begin();
+    return copies;
+  } else {
+    return RowCopies<T, kDim>{operands.cache, ring};
+  }
+}
+
 // One unit of keys and values that is in shared memory.
 template <typename T, int kDim, int kProducts>
 __device__ __forceinline__ void attend_unit(const std::uint32_t (&q_parts)[kProducts][kDim / 16][2],
                                             const Ring<T, kDim>& ring, int stage, int keys,
                                             float scale_log2, State<kDim> (&state)[kProducts]) {
-  if (keys <= 0) return;
   float score[kProducts][4] = {};
   multiply_keys<T, kDim>(q_parts, ring.k[stage], score);
 #pragma unroll
@@ -110,17 +124,19 @@ __device__ __forceinline__ void join_with_others(const Operands& operands, const
 
 // Goes through a worker's share, item by item. The query of the next item is read before what the
 // warps have of this one is joined.
-template <typename T, int kDim, int kProducts, Keys::Kind kKind>
+template <typename T, int kDim, int kProducts, Keys::Kind kKind, By kBy>
 __device__ __forceinline__ void attend_share(const Operands& operands, const Worker& worker,
                                              const Share& share, Shared<T, kDim>& shared) {
   using Query = std::uint32_t[kProducts][kDim / 16][2];
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   Ring<T, kDim>& ring = shared.rings[warp];
   int unit = share.first + worker.rank * kWarps + warp;
-  Loader<T, kDim, kKind> loader{operands.cache, operands.lookup, ring,
-                                worker.warps(), share.end,       share.sizes,
-                                unit,           share.item,      {}};
-  bool late = loader.fill(ptx::follow_previous);
+  auto copies = copies_of<T, kDim, kBy>(operands, ring, shared.full[warp]);
+  Loader<decltype(copies), kKind> loader{operands.lookup, operands.cache.head_tiles,
+                                         worker.warps(),  share.end,
+                                         share.sizes,     unit,
+                                         share.item,      copies};
+  loader.fill(ptx::follow_previous);
 
   Item item = share.item;
   Query query;
@@ -133,12 +149,9 @@ __device__ __forceinline__ void attend_share(const Operands& operands, const Wor
 #pragma unroll 1
     for (; unit < end; unit += worker.warps()) {
       if (unit < keys_at) continue;
-      if (late) ptx::wait_copies<0>();
-      late = false;
-      ptx::wait_copies<kStages - 1>();
-      __syncwarp();  // the unit is there for all lanes
-      attend_unit<T, kDim>(query, ring, stage, item.seen.count - (unit - keys_at) * kKeys,
-                           operands.scale_log2, state);
+      const int keys = item.seen.count - (unit - keys_at) * kKeys;
+      loader.copies.wait(stage, keys);
+      attend_unit<T, kDim>(query, ring, stage, keys, operands.scale_log2, state);
       __syncwarp();  // no lane reads it any more
       loader.load(stage);
       stage = stage == kStages - 1 ? 0 : stage + 1;
@@ -171,12 +184,9 @@ __device__ __forceinline__ void write_zeros(const Operands& operands) {
   }
 }
 
-// kKind: that of the keys, so that a kernel has no code for another.
-template <typename T, int kDim, int kProducts, Keys::Kind kKind>
-__global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_kernel(
-    const __grid_constant__ Operands operands) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  Shared<T, kDim>& shared = *reinterpret_cast<Shared<T, kDim>*>(memory);
+// What a block does. kKind: that of the keys, so that a kernel has no code for another.
+template <typename T, int kDim, int kProducts, Keys::Kind kKind, By kBy>
+__device__ __forceinline__ void decode(const Operands& operands, Shared<T, kDim>& shared) {
   const int block = static_cast<int>(blockIdx.x);
   const int shift = operands.cluster_shift;
   const Worker worker{block >> shift, block & ((1 << shift) - 1), shift};
@@ -189,7 +199,7 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   const Share share =
       divide<kKind>(lookup, operands.fewest_units, worker.warps(), operands.workers, worker.index);
   if (share.first < share.end) {
-    attend_share<T, kDim, kProducts, kKind>(operands, worker, share, shared);
+    attend_share<T, kDim, kProducts, kKind, kBy>(operands, worker, share, shared);
   } else {
     ptx::follow_previous();
     worker.wait();
@@ -201,6 +211,16 @@ __global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_ker
   if (checks_all && block != blocks - 1) return;
   check_everything(lookup.keys, checks_all ? threadIdx.x : block * kThreads + threadIdx.x,
                    checks_all ? kThreads : std::int64_t{blocks} * kThreads, lookup.fault);
+}
+
+// kBy: boxes for Hopper alone.
+template <typename T, int kDim, int kProducts, Keys::Kind kKind, By kBy>
+__global__ __launch_bounds__(kThreads, kBlocksPerMultiprocessor) void decode_kernel(
+    const __grid_constant__ Operands operands) {
+  if constexpr (kIsHopper || kBy == By::kRows) {
+    extern __shared__ __align__(1024) unsigned char memory[];
+    decode<T, kDim, kProducts, kKind, kBy>(operands, *reinterpret_cast<Shared<T, kDim>*>(memory));
+  }
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "device/cuda/kernel.cuh"
+#include "ops/attention/kernels/decode_copy.cuh"
 #include "ops/attention/kernels/decode_work.cuh"
-#include "ops/attention/kernels/tiles.cuh"
 #include "ops/ptx.cuh"
 
 // What a warp of the decode kernel does with a unit of keys and values: scores, weights, weighted
@@ -57,7 +57,7 @@ __device__ __forceinline__ void multiply_keys(
 #pragma unroll
   for (int step = 0; step < kDim / 16; ++step) {
     std::uint32_t a[4];
-    ptx::load_matrices(a, tile_k + swizzled<kDim>(lane & 15, step * 2 + (lane >> 4)));
+    ptx::load_matrices(a, tile_k + placed<kDim>(lane & 15, step * 2 + (lane >> 4)));
 #pragma unroll
     for (int p = 0; p < kProducts; ++p) {
       ptx::multiply<T>(step % 2 == 0 ? score[p] : other[p], a, q_parts[p][step][0],
@@ -126,7 +126,7 @@ __device__ __forceinline__ void multiply_values(const float (&weights)[kProducts
   for (int d = 0; d < kDim / 16; ++d) {
     std::uint32_t a[4];
     ptx::load_transposed(
-        a, tile_v + swizzled<kDim>((lane & 7) + ((lane >> 4) << 3), d * 2 + ((lane >> 3) & 1)));
+        a, tile_v + placed<kDim>((lane & 7) + ((lane >> 4) << 3), d * 2 + ((lane >> 3) & 1)));
 #pragma unroll
     for (int p = 0; p < kProducts; ++p) ptx::multiply<T>(state[p].sum[d], a, b[p][0], b[p][1]);
   }
