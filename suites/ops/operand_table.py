@@ -7,6 +7,7 @@ from stagegate._C import Context, Tensor, ops
 from suites.ops.refused_block_operands import BLOCKS
 from suites.ops.refused_operands import (
     KEYS,
+    PAGED_ATTENTION,
     QUERIES,
     RESULT,
     VALUES,
@@ -133,15 +134,7 @@ OPERATORS = {
     ),
     "paged_attention": Operator(
         call_named(ops.paged_attention),
-        {
-            "q": QUERIES,
-            "k_cache": KEYS,
-            "v_cache": VALUES,
-            "block_tables": index((2, 3), (6,), (3, 3)),
-            "context_lens": index((2,), (2, 1)),
-            "cu_seqlens_q": index((3,), (2,), (4,), (3, 1)),
-            "out": RESULT,
-        },
+        PAGED_ATTENTION,
         {"scale": 1.0, "block_size": 1},
     ),
     "sample": Operator(

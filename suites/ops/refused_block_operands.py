@@ -5,10 +5,7 @@ from __future__ import annotations
 from stagegate import _C
 from stagegate._C import Context, Tensor, ops
 from suites.ops.refused_operands import (
-    KEYS,
-    QUERIES,
-    RESULT,
-    VALUES,
+    PAGED_ATTENTION,
     Operand,
     Operator,
     call_named,
@@ -64,15 +61,7 @@ BLOCKS = {
     ),
     "attend": Operator(
         call_attend,
-        {
-            "q": QUERIES,
-            "k_cache": KEYS,
-            "v_cache": VALUES,
-            "block_tables": index((2, 3), (6,), (3, 3)),
-            "context_lens": index((2,), (2, 1)),
-            "cu_seqlens_q": index((3,), (2,), (4,), (3, 1)),
-            "out": RESULT,
-        },
+        PAGED_ATTENTION,
         {"scale": 1.0, "block_size": 1},
     ),
     "attention_output": Operator(

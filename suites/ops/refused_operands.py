@@ -44,3 +44,13 @@ QUERIES = first((3, 4, 6), (3, 24))
 KEYS = Operand((5, 2, 6), ((5, 12), (5, 2, 7)))
 VALUES = Operand((5, 2, 6), ((5, 12), (4, 2, 6), (5, 4, 6), (5, 2, 7)))
 RESULT = Operand((3, 4, 6), ((3, 24), (2, 4, 6), (3, 2, 6), (3, 4, 7)))
+
+PAGED_ATTENTION = {
+    "q": QUERIES,
+    "k_cache": KEYS,
+    "v_cache": VALUES,
+    "block_tables": index((2, 3), (6,), (3, 3)),
+    "context_lens": index((2,), (2, 1)),
+    "cu_seqlens_q": index((3,), (2,), (4,), (3, 1)),
+    "out": RESULT,
+}

@@ -69,8 +69,9 @@ __device__ __forceinline__ Division division_of(const Contexts& contexts, int wo
         units = divided_up(longest, pieces);
       }
     }
-    if (units - equal <= max(equal / 8, 1))
+    if (units - equal <= max(equal / 8, 1)) {
       return {units, {0, pieces > 0 ? pieces * units : longest}};
+    }
   }
   const int lead = contexts.are_alike() ? 0 : kLead;
   return {max(divided_up(contexts.total + items * lead, workers), fewest), {lead, 0}};
