@@ -46,7 +46,7 @@ def build_engine(config: EngineConfig, *, executor: Executor | None = None) -> L
         max_positions=max_model_len,
     )
     capacity = kv_capacity_tokens(config, model.decoder, model.dtype, max_model_len, free_bytes)
-    kv = _kv_manager(config, capacity, salt=f"{config.model}:{model.dtype}".encode())
+    kv = _kv_manager(config, capacity)
     executor.allocate(kv)
     scheduler = Scheduler(config, kv)
     inputs = InputProcessor(
@@ -70,16 +70,14 @@ def build_engine(config: EngineConfig, *, executor: Executor | None = None) -> L
     )
 
 
-def _kv_manager(config: EngineConfig, capacity: int, *, salt: bytes) -> KVManager:
+def _kv_manager(config: EngineConfig, capacity: int) -> KVManager:
     if config.kv_layout == "slot":
         return SlotManager(capacity)
     return BlockManager(
         capacity,
         block_size=config.block_size,
         attention_backend=config.attention_backend,
-        prefix_cache=(
-            PrefixCache(config.block_size, salt=salt) if config.enable_prefix_cache else None
-        ),
+        prefix_cache=PrefixCache(config.block_size) if config.enable_prefix_cache else None,
     )
 
 

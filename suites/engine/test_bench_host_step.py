@@ -39,7 +39,7 @@ class HostSteps:
             model=Path(), max_num_seqs=num_sequences,
             max_num_batched_tokens=num_sequences * PROMPT_TOKENS,
         )  # fmt: skip
-        cache = PrefixCache(BLOCK_SIZE, salt=b"host steps")
+        cache = PrefixCache(BLOCK_SIZE)
         capacity = num_sequences * (PROMPT_TOKENS + MAX_TOKENS)
         kv = BlockManager(
             capacity, block_size=BLOCK_SIZE, attention_backend="native", prefix_cache=cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -191,14 +189,6 @@ def test_block_tables_are_padded_with_the_last_block() -> None:
     assert metadata.block_tables.tolist() == [[0, 0, 0], [1, 2, 3]]
 
 
-def constant_hash(data: bytes) -> bytes:
-    return b""
-
-
-def weak_hash(data: bytes) -> bytes:
-    return bytes([sum(data) % 5])
-
-
 class BlockMachine(RuleBasedStateMachine):
     """A storage in which every slot remembers the whole prefix it was computed for."""
 
@@ -213,21 +203,13 @@ class BlockMachine(RuleBasedStateMachine):
         self.storage: dict[int, tuple[int, ...]] = {}
         self.next_id = 0
 
-    @initialize(
-        attention_backend=st.sampled_from(["native", "csr"]),
-        hash_function=st.sampled_from([None, constant_hash, weak_hash]),
-    )
-    def start(self, attention_backend: str, hash_function: Callable[[bytes], bytes] | None) -> None:
-        cache = (
-            PrefixCache(self.SIZE)
-            if hash_function is None
-            else PrefixCache(self.SIZE, hash_function=hash_function)
-        )
+    @initialize(attention_backend=st.sampled_from(["native", "csr"]))
+    def start(self, attention_backend: str) -> None:
         self.kv = BlockManager(
             self.SIZE * self.NUM_BLOCKS,
             block_size=self.SIZE,
             attention_backend=attention_backend,
-            prefix_cache=cache,
+            prefix_cache=PrefixCache(self.SIZE),
         )
 
     @rule(tokens=st.lists(st.integers(0, 1), min_size=1, max_size=12))

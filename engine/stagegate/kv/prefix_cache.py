@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from array import array
 from collections import OrderedDict
 from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
+
+    # Which entry comes before, and the tokens as bytes.
+    Content = tuple[int, bytes]
 
 _NO_PARENT = 0
 _NO_BLOCK = -1
@@ -17,16 +19,12 @@ _NO_BLOCK = -1
 _BLOCKS_READ_AT_ONCE = 64
 
 
-def _blake2b(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
-
-
 class PrefixCache:
-    """Index of cached blocks under chained hashes: key = hash(parent key + token ids).
+    """Index of cached blocks by what they hold: their tokens, and the entry that comes before.
 
-    The hash only finds a candidate. It counts when its tokens are equal and its parent is the very
-    block matched before it, so a collision costs a hit and never gives a wrong one. A block leaves
-    together with all that follow it: without its beginning a prefix cannot be found any more.
+    So a block is found only by all tokens up to its end, and exactly: there is no hash to collide.
+    A block leaves together with all that follow it: without its beginning a prefix cannot be found
+    any more.
 
     An entry is a number that is never used again, and what it holds stands in columns by block. As
     objects, the entries of a large cache would make every full garbage collection a pause of a
@@ -34,30 +32,18 @@ class PrefixCache:
 
     Args:
         block_size: tokens per block.
-        salt: keeps apart what must not be shared, such as another model or dtype.
-        hash_function: digest of bytes.
     """
 
-    def __init__(
-        self,
-        block_size: int,
-        *,
-        salt: bytes = b"",
-        hash_function: Callable[[bytes], bytes] = _blake2b,
-    ) -> None:
+    def __init__(self, block_size: int) -> None:
         self.evictions = 0
         self._block_size = block_size
-        self._hash = hash_function
-        self._root_key = hash_function(salt)
         self._numbers = count(_NO_PARENT + 1)
-        self._by_key: dict[bytes, int] = {}
+        self._by_content: dict[Content, int] = {}
         self._blocks: dict[int, int] = {}  # of entries
         self._idle: OrderedDict[int, None] = OrderedDict()  # least recently used first
         # By block, as long as it is cached.
         self._entries: list[int] = []
-        self._keys: list[bytes] = []
-        self._tokens: list[bytes] = []
-        self._parents: list[int] = []  # entries
+        self._contents: list[Content] = []
         # The blocks that follow a block are a linked list.
         self._first_child: list[int] = []
         self._next_sibling: list[int] = []
@@ -80,8 +66,8 @@ class PrefixCache:
         chain: list[int] = []
         parent = _NO_PARENT
         for tokens in self._whole_blocks(token_ids, max_tokens):
-            found = self._by_key.get(self._key(parent, tokens))
-            if found is None or not self._is(found, parent, tokens):
+            found = self._by_content.get((parent, tokens))
+            if found is None:
                 break
             chain.append(found)
             parent = found
@@ -93,19 +79,17 @@ class PrefixCache:
         """Cache full blocks that a sequence holds and that follow an entry, or begin a sequence.
 
         token_ids: of all these blocks. Returns the entry of each content, which is another block's
-        when that was cached before. Ends before a block whose hash another content has.
+        when that was cached before.
         """
         chain: list[int] = []
         last = _NO_PARENT if parent is None else parent
         size = self._block_size * len(blocks)
         self._make_room(max(blocks, default=_NO_BLOCK))
         for block, tokens in zip(blocks, self._whole_blocks(token_ids, size), strict=True):
-            key = self._key(last, tokens)
-            entry = self._by_key.get(key)
+            content = (last, tokens)
+            entry = self._by_content.get(content)
             if entry is None:
-                entry = self._insert(block, key, last, tokens)
-            elif not self._is(entry, last, tokens):
-                break
+                entry = self._insert(block, content)
             chain.append(entry)
             last = entry
         return chain
@@ -133,7 +117,7 @@ class PrefixCache:
             while child != _NO_BLOCK:
                 doomed.append(child)
                 child = self._next_sibling[child]
-            del self._by_key[self._keys[block]]
+            del self._by_content[self._contents[block]]
             del self._blocks[self._entries[block]]
             self.evictions += 1
             # A block that a sequence computed for itself may follow one that is idle.
@@ -151,25 +135,16 @@ class PrefixCache:
             for at in range(0, len(data), num_bytes):
                 yield data[at : at + num_bytes]
 
-    def _key(self, parent: int, tokens: bytes) -> bytes:
-        before = self._root_key if parent == _NO_PARENT else self._keys[self._blocks[parent]]
-        return self._hash(before + tokens)
-
-    def _is(self, entry: int, parent: int, tokens: bytes) -> bool:
-        block = self._blocks[entry]
-        return self._parents[block] == parent and self._tokens[block] == tokens
-
-    def _insert(self, block: int, key: bytes, parent: int, tokens: bytes) -> int:
+    def _insert(self, block: int, content: Content) -> int:
         entry = next(self._numbers)
-        self._by_key[key] = entry
+        self._by_content[content] = entry
         self._blocks[entry] = block
         self._entries[block] = entry
-        self._keys[block] = key
-        self._tokens[block] = tokens
-        self._parents[block] = parent
+        self._contents[block] = content
         self._first_child[block] = _NO_BLOCK
         self._previous_sibling[block] = _NO_BLOCK
         self._next_sibling[block] = _NO_BLOCK
+        parent, _ = content
         if parent != _NO_PARENT:
             above = self._blocks[parent]
             younger = self._first_child[above]
@@ -186,17 +161,15 @@ class PrefixCache:
             self._previous_sibling[behind] = before
         if before != _NO_BLOCK:
             self._next_sibling[before] = behind
-        elif self._parents[block] != _NO_PARENT:
-            self._first_child[self._blocks[self._parents[block]]] = behind
+        elif (parent := self._contents[block][0]) != _NO_PARENT:
+            self._first_child[self._blocks[parent]] = behind
 
     def _make_room(self, block: int) -> None:
         """Make the columns long enough for a block."""
         missing = block + 1 - len(self._entries)
         if missing <= 0:
             return
-        for numbers in (self._entries, self._parents):
-            numbers.extend([_NO_PARENT] * missing)
-        for texts in (self._keys, self._tokens):
-            texts.extend([b""] * missing)
+        self._entries.extend([_NO_PARENT] * missing)
+        self._contents.extend([(_NO_PARENT, b"")] * missing)
         for links in (self._first_child, self._next_sibling, self._previous_sibling):
             links.extend([_NO_BLOCK] * missing)
