@@ -38,160 +38,106 @@ __device__ inline std::uint64_t describe(const void* tile, unsigned group_bytes 
          kSwizzle128Bytes << 62;
 }
 
-// Runs SG_MULTIPLY, which each shape below defines for itself, for the type of the operands.
-#define SG_WGMMA_OF_TYPE(T)                          \
+// The sums of a thread eight by eight: their names in the instruction, and the variables.
+#define SG_NAMES_0 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define SG_NAMES_1 "%8, %9, %10, %11, %12, %13, %14, %15"
+#define SG_NAMES_2 "%16, %17, %18, %19, %20, %21, %22, %23"
+#define SG_NAMES_3 "%24, %25, %26, %27, %28, %29, %30, %31"
+#define SG_NAMES_4 "%32, %33, %34, %35, %36, %37, %38, %39"
+#define SG_NAMES_5 "%40, %41, %42, %43, %44, %45, %46, %47"
+#define SG_NAMES_6 "%48, %49, %50, %51, %52, %53, %54, %55"
+#define SG_NAMES_7 "%56, %57, %58, %59, %60, %61, %62, %63"
+#define SG_NAMES_8 "%64, %65, %66, %67, %68, %69, %70, %71"
+#define SG_NAMES_9 "%72, %73, %74, %75, %76, %77, %78, %79"
+#define SG_NAMES_10 "%80, %81, %82, %83, %84, %85, %86, %87"
+#define SG_NAMES_11 "%88, %89, %90, %91, %92, %93, %94, %95"
+#define SG_SUMS(g)                                                                    \
+  "+f"(sum[8 * g]), "+f"(sum[8 * g + 1]), "+f"(sum[8 * g + 2]), "+f"(sum[8 * g + 3]), \
+      "+f"(sum[8 * g + 4]), "+f"(sum[8 * g + 5]), "+f"(sum[8 * g + 6]), "+f"(sum[8 * g + 7])
+// All up to a number of eights.
+#define SG_NAMES_TO_2 SG_NAMES_0 ", " SG_NAMES_1
+#define SG_SUMS_TO_2 SG_SUMS(0), SG_SUMS(1)
+#define SG_NAMES_TO_4 SG_NAMES_TO_2 ", " SG_NAMES_2 ", " SG_NAMES_3
+#define SG_SUMS_TO_4 SG_SUMS_TO_2, SG_SUMS(2), SG_SUMS(3)
+#define SG_NAMES_TO_8 SG_NAMES_TO_4 ", " SG_NAMES_4 ", " SG_NAMES_5 ", " SG_NAMES_6 ", " SG_NAMES_7
+#define SG_SUMS_TO_8 SG_SUMS_TO_4, SG_SUMS(4), SG_SUMS(5), SG_SUMS(6), SG_SUMS(7)
+#define SG_NAMES_TO_9 SG_NAMES_TO_8 ", " SG_NAMES_8
+#define SG_SUMS_TO_9 SG_SUMS_TO_8, SG_SUMS(8)
+#define SG_NAMES_TO_10 SG_NAMES_TO_9 ", " SG_NAMES_9
+#define SG_SUMS_TO_10 SG_SUMS_TO_9, SG_SUMS(9)
+#define SG_NAMES_TO_12 SG_NAMES_TO_10 ", " SG_NAMES_10 ", " SG_NAMES_11
+#define SG_SUMS_TO_12 SG_SUMS_TO_10, SG_SUMS(10), SG_SUMS(11)
+
+// One instruction. operands, adds_name, flags: as it names a and b, `adds`, and which of them are
+// transposed. Behind these come a and b themselves.
+#define SG_MULTIPLY(type, columns, eights, operands, adds_name, flags, ...)          \
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " adds_name                         \
+               ", 0;\n"                                                              \
+               "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32." type "." type \
+               " {" SG_NAMES_TO_##eights "}, " operands ", p, 1, 1, " flags ";\n}\n" \
+               : SG_SUMS_TO_##eights                                                 \
+               : __VA_ARGS__, "r"(static_cast<int>(adds)), "n"(kTransposedB ? 1 : 0))
+#define SG_MULTIPLY_OF_TYPE(...)                     \
   if constexpr (std::is_same_v<T, __half>) {         \
-    SG_MULTIPLY("f16");                              \
+    SG_MULTIPLY("f16", __VA_ARGS__);                 \
   } else {                                           \
     static_assert(std::is_same_v<T, __nv_bfloat16>); \
-    SG_MULTIPLY("bf16");                             \
+    SG_MULTIPLY("bf16", __VA_ARGS__);                \
+  }
+// The products with so many columns, of which a thread has so many eights of sums. n0 to n6: the
+// names that follow those of the sums.
+//   multiply(sum, a, b, adds)  both operands in shared memory: a with the depth contiguous, b with
+//                              the depth contiguous or, where it is transposed, its columns.
+//                              adds: false starts sum at zero
+//   the same                   a in registers, as the threads of a warp hold a fragment of
+//                              mma.m16n8k16
+#define SG_PRODUCTS(columns, eights, n0, n1, n2, n3, n4, n5, n6)                              \
+  template <typename T, bool kTransposedB = false>                                            \
+  __device__ inline void multiply(float (&sum)[8 * eights], std::uint64_t a, std::uint64_t b, \
+                                  bool adds) {                                                \
+    SG_MULTIPLY_OF_TYPE(columns, eights, n0 ", " n1, n2, "0, " n3, "l"(a), "l"(b));           \
+  }                                                                                           \
+  template <typename T, bool kTransposedB = false>                                            \
+  __device__ inline void multiply(float (&sum)[8 * eights], const std::uint32_t (&a)[4],      \
+                                  std::uint64_t b, bool adds) {                               \
+    SG_MULTIPLY_OF_TYPE(columns, eights, "{" n0 ", " n1 ", " n2 ", " n3 "}, " n4, n5, n6,     \
+                        "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                  \
   }
 
-// Both operands in shared memory: a with the depth contiguous, b with the depth contiguous or,
-// where it is transposed, its columns. adds: false starts sum at zero.
-template <typename T, bool kTransposedB = false>
-__device__ inline void multiply(float (&sum)[16], std::uint64_t a, std::uint64_t b, bool adds) {
-#define SG_MULTIPLY(type)                                                                     \
-  asm volatile(                                                                               \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %18, 0;\n"                                            \
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32." type "." type                             \
-      " {"                                                                                    \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"                  \
-      "}, %16, %17, p, 1, 1, 0, %19;\n}\n"                                                    \
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]),   \
-        "+f"(sum[6]), "+f"(sum[7]), "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]), \
-        "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15])                            \
-      : "l"(a), "l"(b), "r"(static_cast<int>(adds)), "n"(kTransposedB ? 1 : 0))
-  SG_WGMMA_OF_TYPE(T);
-#undef SG_MULTIPLY
-}
+SG_PRODUCTS(32, 2, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+SG_PRODUCTS(64, 4, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+SG_PRODUCTS(128, 8, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+SG_PRODUCTS(144, 9, "%72", "%73", "%74", "%75", "%76", "%77", "%78")
+SG_PRODUCTS(160, 10, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
+SG_PRODUCTS(192, 12, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
 
-template <typename T, bool kTransposedB = false>
-__device__ inline void multiply(float (&sum)[32], std::uint64_t a, std::uint64_t b, bool adds) {
-#define SG_MULTIPLY(type)                                                                         \
-  asm volatile(                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"                                                \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                 \
-      " {"                                                                                        \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "                    \
-      "%30, %31"                                                                                  \
-      "}, %32, %33, p, 1, 1, 0, %35;\n}\n"                                                        \
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]),       \
-        "+f"(sum[6]), "+f"(sum[7]), "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]),     \
-        "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15]), "+f"(sum[16]), "+f"(sum[17]), \
-        "+f"(sum[18]), "+f"(sum[19]), "+f"(sum[20]), "+f"(sum[21]), "+f"(sum[22]), "+f"(sum[23]), \
-        "+f"(sum[24]), "+f"(sum[25]), "+f"(sum[26]), "+f"(sum[27]), "+f"(sum[28]), "+f"(sum[29]), \
-        "+f"(sum[30]), "+f"(sum[31])                                                              \
-      : "l"(a), "l"(b), "r"(static_cast<int>(adds)), "n"(kTransposedB ? 1 : 0))
-  SG_WGMMA_OF_TYPE(T);
+#undef SG_PRODUCTS
+#undef SG_MULTIPLY_OF_TYPE
 #undef SG_MULTIPLY
-}
-
-template <typename T, bool kTransposedB = false>
-__device__ inline void multiply(float (&sum)[64], std::uint64_t a, std::uint64_t b, bool adds) {
-#define SG_MULTIPLY(type)                                                                         \
-  asm volatile(                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"                                                \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                                \
-      " {"                                                                                        \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "                    \
-      "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "                    \
-      "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "                    \
-      "%58, %59, %60, %61, %62, %63"                                                              \
-      "}, %64, %65, p, 1, 1, 0, %67;\n}\n"                                                        \
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]),       \
-        "+f"(sum[6]), "+f"(sum[7]), "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]),     \
-        "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15]), "+f"(sum[16]), "+f"(sum[17]), \
-        "+f"(sum[18]), "+f"(sum[19]), "+f"(sum[20]), "+f"(sum[21]), "+f"(sum[22]), "+f"(sum[23]), \
-        "+f"(sum[24]), "+f"(sum[25]), "+f"(sum[26]), "+f"(sum[27]), "+f"(sum[28]), "+f"(sum[29]), \
-        "+f"(sum[30]), "+f"(sum[31]), "+f"(sum[32]), "+f"(sum[33]), "+f"(sum[34]), "+f"(sum[35]), \
-        "+f"(sum[36]), "+f"(sum[37]), "+f"(sum[38]), "+f"(sum[39]), "+f"(sum[40]), "+f"(sum[41]), \
-        "+f"(sum[42]), "+f"(sum[43]), "+f"(sum[44]), "+f"(sum[45]), "+f"(sum[46]), "+f"(sum[47]), \
-        "+f"(sum[48]), "+f"(sum[49]), "+f"(sum[50]), "+f"(sum[51]), "+f"(sum[52]), "+f"(sum[53]), \
-        "+f"(sum[54]), "+f"(sum[55]), "+f"(sum[56]), "+f"(sum[57]), "+f"(sum[58]), "+f"(sum[59]), \
-        "+f"(sum[60]), "+f"(sum[61]), "+f"(sum[62]), "+f"(sum[63])                                \
-      : "l"(a), "l"(b), "r"(static_cast<int>(adds)), "n"(kTransposedB ? 1 : 0))
-  SG_WGMMA_OF_TYPE(T);
-#undef SG_MULTIPLY
-}
-
-// a in registers, as the threads of a warp hold a fragment of mma.m16n8k16.
-template <typename T, bool kTransposedB = false>
-__device__ inline void multiply(float (&sum)[16], const std::uint32_t (&a)[4], std::uint64_t b,
-                                bool adds) {
-#define SG_MULTIPLY(type)                                                                     \
-  asm volatile(                                                                               \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"                                            \
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32." type "." type                             \
-      " {"                                                                                    \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"                  \
-      "}, {%16, %17, %18, %19}, %20, p, 1, 1, %22;\n}\n"                                      \
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]),   \
-        "+f"(sum[6]), "+f"(sum[7]), "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]), \
-        "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15])                            \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(adds)),      \
-        "n"(kTransposedB ? 1 : 0))
-  SG_WGMMA_OF_TYPE(T);
-#undef SG_MULTIPLY
-}
-
-template <typename T, bool kTransposedB = false>
-__device__ inline void multiply(float (&sum)[32], const std::uint32_t (&a)[4], std::uint64_t b,
-                                bool adds) {
-#define SG_MULTIPLY(type)                                                                         \
-  asm volatile(                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"                                                \
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                 \
-      " {"                                                                                        \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "                    \
-      "%30, %31"                                                                                  \
-      "}, {%32, %33, %34, %35}, %36, p, 1, 1, %38;\n}\n"                                          \
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]),       \
-        "+f"(sum[6]), "+f"(sum[7]), "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]),     \
-        "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15]), "+f"(sum[16]), "+f"(sum[17]), \
-        "+f"(sum[18]), "+f"(sum[19]), "+f"(sum[20]), "+f"(sum[21]), "+f"(sum[22]), "+f"(sum[23]), \
-        "+f"(sum[24]), "+f"(sum[25]), "+f"(sum[26]), "+f"(sum[27]), "+f"(sum[28]), "+f"(sum[29]), \
-        "+f"(sum[30]), "+f"(sum[31])                                                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(adds)),          \
-        "n"(kTransposedB ? 1 : 0))
-  SG_WGMMA_OF_TYPE(T);
-#undef SG_MULTIPLY
-}
-
-template <typename T, bool kTransposedB = false>
-__device__ inline void multiply(float (&sum)[64], const std::uint32_t (&a)[4], std::uint64_t b,
-                                bool adds) {
-#define SG_MULTIPLY(type)                                                                         \
-  asm volatile(                                                                                   \
-      "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"                                                \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                                \
-      " {"                                                                                        \
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                    \
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "                    \
-      "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "                    \
-      "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "                    \
-      "%58, %59, %60, %61, %62, %63"                                                              \
-      "}, {%64, %65, %66, %67}, %68, p, 1, 1, %70;\n}\n"                                          \
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3]), "+f"(sum[4]), "+f"(sum[5]),       \
-        "+f"(sum[6]), "+f"(sum[7]), "+f"(sum[8]), "+f"(sum[9]), "+f"(sum[10]), "+f"(sum[11]),     \
-        "+f"(sum[12]), "+f"(sum[13]), "+f"(sum[14]), "+f"(sum[15]), "+f"(sum[16]), "+f"(sum[17]), \
-        "+f"(sum[18]), "+f"(sum[19]), "+f"(sum[20]), "+f"(sum[21]), "+f"(sum[22]), "+f"(sum[23]), \
-        "+f"(sum[24]), "+f"(sum[25]), "+f"(sum[26]), "+f"(sum[27]), "+f"(sum[28]), "+f"(sum[29]), \
-        "+f"(sum[30]), "+f"(sum[31]), "+f"(sum[32]), "+f"(sum[33]), "+f"(sum[34]), "+f"(sum[35]), \
-        "+f"(sum[36]), "+f"(sum[37]), "+f"(sum[38]), "+f"(sum[39]), "+f"(sum[40]), "+f"(sum[41]), \
-        "+f"(sum[42]), "+f"(sum[43]), "+f"(sum[44]), "+f"(sum[45]), "+f"(sum[46]), "+f"(sum[47]), \
-        "+f"(sum[48]), "+f"(sum[49]), "+f"(sum[50]), "+f"(sum[51]), "+f"(sum[52]), "+f"(sum[53]), \
-        "+f"(sum[54]), "+f"(sum[55]), "+f"(sum[56]), "+f"(sum[57]), "+f"(sum[58]), "+f"(sum[59]), \
-        "+f"(sum[60]), "+f"(sum[61]), "+f"(sum[62]), "+f"(sum[63])                                \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(adds)),          \
-        "n"(kTransposedB ? 1 : 0))
-  SG_WGMMA_OF_TYPE(T);
-#undef SG_MULTIPLY
-}
-
-#undef SG_WGMMA_OF_TYPE
+#undef SG_SUMS
+#undef SG_NAMES_0
+#undef SG_NAMES_1
+#undef SG_NAMES_2
+#undef SG_NAMES_3
+#undef SG_NAMES_4
+#undef SG_NAMES_5
+#undef SG_NAMES_6
+#undef SG_NAMES_7
+#undef SG_NAMES_8
+#undef SG_NAMES_9
+#undef SG_NAMES_10
+#undef SG_NAMES_11
+#undef SG_NAMES_TO_2
+#undef SG_SUMS_TO_2
+#undef SG_NAMES_TO_4
+#undef SG_SUMS_TO_4
+#undef SG_NAMES_TO_8
+#undef SG_SUMS_TO_8
+#undef SG_NAMES_TO_9
+#undef SG_SUMS_TO_9
+#undef SG_NAMES_TO_10
+#undef SG_SUMS_TO_10
+#undef SG_NAMES_TO_12
+#undef SG_SUMS_TO_12
 
 }  // namespace stagegate::cuda::wgmma

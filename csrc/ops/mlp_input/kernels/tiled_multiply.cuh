@@ -4,7 +4,7 @@
 
 #include "ops/mlp_input/kernels/tiled_shape.cuh"
 #include "ops/ptx_hopper.cuh"
-#include "ops/wgmma_wide.cuh"
+#include "ops/wgmma.cuh"
 
 // A warpgroup of the tiled kernel that multiplies. The two take tiles in turns, so that one has the
 // tensor cores while the other activates and stores.
