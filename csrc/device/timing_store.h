@@ -45,7 +45,7 @@ struct TimingFile {
   std::size_t damaged = 0;  // lines
 };
 
-// Reads one file; nothing if there is none. Never throws.
+// Reads one file. The result is empty if there is none. Never throws.
 std::optional<TimingFile> read_timings(const std::filesystem::path& file);
 // Those in timing_folder(), by name.
 std::vector<TimingFile> kept_timings();

@@ -14,7 +14,7 @@ struct DecodeRows : SamplingColumns {  // [S] each
   Tensor context_len;   // i32 [S], the tokens before it, whose keys and values are
   Tensor block_tables;  // i32 [S, W], as in ops/paged_attention; W is 0 where there are no tables
   // What penalties look at, up to last_token; see SamplingInputs. L is the most tokens of a
-  // sequence that have keys and values. Where a sequence has no penalty, nobody reads its tokens.
+  // sequence that have keys and values. The tokens of a sequence without a penalty are never read.
   Tensor prompt_len;  // i32 [S], tokens of the prompt
   Tensor tokens;      // i32 [S, L], the token of each position
 };
@@ -84,9 +84,9 @@ void set_rows(const Context& context, const RowChanges& changes, const DecodeRow
 void gather_rows(const Context& context, const DecodeRows& state, const Tensor& rows,
                  std::int64_t block_size, const DecodeOperands& out);
 
-// Takes what was sampled into the rows of its sequences: row rows[i] has token_ids[i] as its last
-// token and at position context_lens[i], so many tokens in the cache, and has sampled
-// draw_index[i] + 1 tokens. A position past the last is no fault: nothing decodes from there.
+// Writes what was sampled to the rows of its sequences. Row rows[i] then has token_ids[i] as its
+// last token and as that of position context_lens[i], context_lens[i] tokens in the cache, and
+// draw_index[i] + 1 sampled tokens. A position past the last is no fault: nothing decodes from it.
 //   rows, token_ids, context_lens  i32 [n]; a row of -1 is skipped, none is named twice
 //   draw_index                     i64 [n]
 // Throws ArgumentError naming the first row outside [-1, S).

@@ -210,7 +210,7 @@ __global__ void record_samples_kernel(const std::int32_t* rows, const std::int32
   state.draw_index[row] = draw_index[i] + 1;
 }
 
-// Thread blocks that copy a list of so many entries, some by each thread.
+// The number of thread blocks that copy a list; each thread copies several entries.
 unsigned blocks_for(const Context& context, std::int64_t entries) {
   constexpr std::int64_t kEntriesOfThread = 8;
   return static_cast<unsigned>(std::clamp<std::int64_t>(

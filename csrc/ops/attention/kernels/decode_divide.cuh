@@ -20,7 +20,7 @@ namespace {
 
 // Units an item is worth besides its keys.
 constexpr int kLead = 4;
-// Lengths that a thread asks for at a time.
+// Lengths that a thread loads at a time.
 constexpr int kLengthsAtOnce = 4;
 
 // The contexts of a call, in units without lead units.
@@ -77,8 +77,8 @@ __device__ __forceinline__ Division division_of(const Contexts& contexts, int wo
   return {max(divided_up(contexts.total + items * lead, workers), fewest), {lead, 0}};
 }
 
-// Adds up the contexts of some queries, those below `end`. What their lengths are is asked for all
-// at once, as an answer takes long.
+// Adds up the contexts of kLengthsAtOnce queries from `query` on, or as many as there are below
+// `end`. Their lengths are loaded together, because each load takes long.
 template <Keys::Kind kKind>
 __device__ __forceinline__ void add_contexts(const Lookup& lookup, int query, int end,
                                              Contexts& sum) {

@@ -114,7 +114,7 @@ class RotateEpilogue {
   }
   __device__ int tiles_of_head() const { return (to_.half + to_.step - 1) / to_.step; }
   __device__ int head_of(int tile) const { return tile / tiles_of_head(); }
-  // -1 where there is none.
+  // -1 if this lane has no pair.
   __device__ int pair_of(int tile) const {
     const int of_tile = static_cast<int>(threadIdx.x) % kWarp / 4;
     const int pair = tile % tiles_of_head() * to_.step + of_tile;

@@ -9,7 +9,7 @@ namespace {
 // Shared memory for a ring of each warp.
 constexpr int ring_bytes(int ring, int slot_bytes) { return kWarps * ring * slot_bytes; }
 
-// The ring beside so many other bytes; 0 where none fits.
+// The longest ring that fits a block with `others` bytes besides; 0 if none fits.
 int ring_beside(int others, int slot_bytes) {
   for (const int ring : kRings) {
     if (others + ring_bytes(ring, slot_bytes) <= kMostShared) return ring;

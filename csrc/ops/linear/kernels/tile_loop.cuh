@@ -73,8 +73,8 @@ __device__ void add_warps(TileSums<kColumns>& sums, const float4* parts) {
   }
 }
 
-// Activations that lie in shared memory, all of them: row r begins at rows + r * stride. Rows that
-// are not there are those of the last one: their sums are nobody's.
+// Activations that are all in shared memory: row r begins at rows + r * stride. Rows past the last
+// repeat it, and their sums are discarded.
 template <typename T, int kColumns>
 class StagedRows {
  public:
