@@ -95,14 +95,6 @@ __device__ inline void copy_bulk(void* to, const void* from, unsigned bytes,
       "l"(from), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
 }
-__device__ inline void copy_bulk(void* to, const void* from, unsigned bytes, std::uint64_t* barrier,
-                                 std::uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], "
-      "[%1], %2, [%3], %4;\n" ::"r"(shared_address(to)),
-      "l"(from), "r"(bytes), "r"(shared_address(barrier)), "l"(policy)
-      : "memory");
-}
 // cp.async.bulk.tensor: a box of a tensor from global to shared memory, which the barrier counts.
 // c0 counts elements along the contiguous dimension. What lies outside the tensor is zero.
 __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier, int c0,
@@ -111,14 +103,6 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t*
       "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
       "[%0], [%1, {%2, %3}], [%4];\n" ::"r"(shared_address(to)),
       "l"(&map), "r"(c0), "r"(c1), "r"(shared_address(barrier))
-      : "memory");
-}
-__device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier,
-                                std::uint64_t policy, int c0, int c1) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-      ".L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;\n" ::"r"(shared_address(to)),
-      "l"(&map), "r"(c0), "r"(c1), "r"(shared_address(barrier)), "l"(policy)
       : "memory");
 }
 __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier, int c0,
@@ -135,14 +119,6 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t*
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
       ".L2::cache_hint [%0], [%1, {%2, %3, %4}], [%5], %6;\n" ::"r"(shared_address(to)),
       "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(shared_address(barrier)), "l"(policy)
-      : "memory");
-}
-__device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier, int c0,
-                                int c1, int c2, int c3) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
-      "[%0], [%1, {%2, %3, %4, %5}], [%6];\n" ::"r"(shared_address(to)),
-      "l"(&map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(shared_address(barrier))
       : "memory");
 }
 __device__ inline void copy_box(void* to, const CUtensorMap& map, std::uint64_t* barrier,
@@ -216,10 +192,6 @@ __device__ inline void arrive_at_cluster() {
 }
 __device__ inline void wait_for_cluster() {
   asm volatile("barrier.cluster.wait.acquire.aligned;\n" ::: "memory");
-}
-__device__ inline void sync_cluster() {
-  arrive_at_cluster();
-  wait_for_cluster();
 }
 
 // setmaxnreg: a warpgroup gives registers back, or takes more.
